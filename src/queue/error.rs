@@ -1,0 +1,274 @@
+//! The errors of one put and of one get.
+
+use std::fmt;
+use std::io;
+
+/// Why a message was not put. Gives it back: `V` is the value for typed queues,
+/// `()` where it was borrowed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PutError<V> {
+    /// `try_put` only: there is no room right now.
+    Full(V),
+    /// The deadline passed while the queue was full.
+    TimedOut(V),
+    /// The queue is closed.
+    Closed(V),
+    /// The message is longer than the queue's `max_message`: it can never be put.
+    TooLarge {
+        /// The message.
+        value: V,
+        /// Its length in bytes.
+        len: usize,
+        /// The longest message that this queue takes.
+        max: usize,
+    },
+    /// Another live handle holds the `Single` producers' side.
+    SideTaken {
+        /// The message.
+        value: V,
+        /// The holder's process, for display only.
+        holder: Option<u32>,
+    },
+    /// Taking the `Single` side failed: the system refused a descriptor.
+    System {
+        /// The message.
+        value: V,
+        /// The system's error number.
+        errno: i32,
+    },
+    /// This handle was inherited by `fork`: open the queue anew in the child.
+    Forked(V),
+    /// The segment contradicts itself: a peer has scribbled in it. This handle
+    /// says so from now on; others may go on.
+    Corrupt(V),
+}
+
+impl<V> PutError<V> {
+    /// The message that was not put.
+    pub fn into_value(self) -> V {
+        match self {
+            PutError::Full(v)
+            | PutError::TimedOut(v)
+            | PutError::Closed(v)
+            | PutError::Forked(v)
+            | PutError::Corrupt(v)
+            | PutError::TooLarge { value: v, .. }
+            | PutError::SideTaken { value: v, .. }
+            | PutError::System { value: v, .. } => v,
+        }
+    }
+
+    /// The same error about another value.
+    pub(crate) fn map<W>(self, f: impl FnOnce(V) -> W) -> PutError<W> {
+        match self {
+            PutError::Full(v) => PutError::Full(f(v)),
+            PutError::TimedOut(v) => PutError::TimedOut(f(v)),
+            PutError::Closed(v) => PutError::Closed(f(v)),
+            PutError::Forked(v) => PutError::Forked(f(v)),
+            PutError::Corrupt(v) => PutError::Corrupt(f(v)),
+            PutError::TooLarge { value, len, max } => PutError::TooLarge { value: f(value), len, max },
+            PutError::SideTaken { value, holder } => PutError::SideTaken { value: f(value), holder },
+            PutError::System { value, errno } => PutError::System { value: f(value), errno },
+        }
+    }
+
+    /// No room right now.
+    pub fn is_full(&self) -> bool {
+        matches!(self, PutError::Full(_))
+    }
+
+    /// The queue takes no more messages.
+    pub fn is_closed(&self) -> bool {
+        matches!(self, PutError::Closed(_))
+    }
+
+    /// The deadline passed.
+    pub fn is_timed_out(&self) -> bool {
+        matches!(self, PutError::TimedOut(_))
+    }
+
+    fn kind(&self) -> io::ErrorKind {
+        match self {
+            PutError::Full(_) => io::ErrorKind::WouldBlock,
+            PutError::TimedOut(_) => io::ErrorKind::TimedOut,
+            PutError::Closed(_) => io::ErrorKind::BrokenPipe,
+            PutError::TooLarge { .. } => io::ErrorKind::InvalidInput,
+            PutError::SideTaken { .. } => io::ErrorKind::ResourceBusy,
+            PutError::System { errno, .. } => io::Error::from_raw_os_error(*errno).kind(),
+            PutError::Forked(_) => io::ErrorKind::Unsupported,
+            PutError::Corrupt(_) => io::ErrorKind::InvalidData,
+        }
+    }
+}
+
+impl<V> fmt::Display for PutError<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PutError::Full(_) => f.write_str("the queue is full; take messages out, or use put to wait"),
+            PutError::TimedOut(_) => {
+                f.write_str("the queue stayed full until the deadline; are its consumers running?")
+            }
+            PutError::Closed(_) => f.write_str("the queue is closed and takes no more messages"),
+            PutError::TooLarge { len, max, .. } => {
+                write!(
+                    f,
+                    "a message of {len} bytes cannot be put: this queue takes at most {max}; create it with a larger max_message"
+                )
+            }
+            PutError::SideTaken { holder: Some(pid), .. } => {
+                write!(f, "the Single producers' side is held by another handle (process {pid})")
+            }
+            PutError::SideTaken { holder: None, .. } => {
+                f.write_str("the Single producers' side is held by another handle")
+            }
+            PutError::System { errno, .. } => {
+                write!(f, "taking the Single producers' side failed: {}", io::Error::from_raw_os_error(*errno))
+            }
+            PutError::Forked(_) => f.write_str("this handle was inherited by fork; open the queue anew in the child"),
+            PutError::Corrupt(_) => {
+                f.write_str("the queue's shared memory contradicts itself; a peer has damaged it, recreate the queue")
+            }
+        }
+    }
+}
+
+impl<V> fmt::Debug for PutError<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self {
+            PutError::Full(_) => "Full",
+            PutError::TimedOut(_) => "TimedOut",
+            PutError::Closed(_) => "Closed",
+            PutError::TooLarge { len, max, .. } => return write!(f, "TooLarge {{ len: {len}, max: {max}, .. }}"),
+            PutError::SideTaken { holder, .. } => return write!(f, "SideTaken {{ holder: {holder:?}, .. }}"),
+            PutError::System { errno, .. } => return write!(f, "System {{ errno: {errno}, .. }}"),
+            PutError::Forked(_) => "Forked",
+            PutError::Corrupt(_) => "Corrupt",
+        };
+        write!(f, "{name}(..)")
+    }
+}
+
+impl<V> std::error::Error for PutError<V> {}
+
+impl<V> From<PutError<V>> for io::Error {
+    fn from(error: PutError<V>) -> io::Error {
+        io::Error::new(error.kind(), error.map(|_| ()))
+    }
+}
+
+/// A `put_many` that was interrupted: how many messages went in, and why no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PutManyError {
+    /// The first `put` messages of the slice are in the queue.
+    pub put: usize,
+    /// What stopped it.
+    pub cause: PutError<()>,
+}
+
+impl fmt::Display for PutManyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (after {} messages)", self.cause, self.put)
+    }
+}
+
+impl std::error::Error for PutManyError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.cause)
+    }
+}
+
+impl From<PutManyError> for io::Error {
+    fn from(error: PutManyError) -> io::Error {
+        io::Error::new(error.cause.kind(), error)
+    }
+}
+
+/// Why no message was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GetError {
+    /// `try_get` only: there is no message right now.
+    Empty,
+    /// The deadline passed while the queue was empty.
+    TimedOut,
+    /// The queue is closed, and everything that was put has been taken.
+    Closed,
+    /// A message was taken whose bytes are no value of the queue's type. It is
+    /// gone; the queue goes on.
+    Undecodable,
+    /// Another live handle holds the `Single` consumers' side.
+    SideTaken {
+        /// The holder's process, for display only.
+        holder: Option<u32>,
+    },
+    /// Taking the `Single` side failed: the system refused a descriptor.
+    System {
+        /// The system's error number.
+        errno: i32,
+    },
+    /// This handle was inherited by `fork`: open the queue anew in the child.
+    Forked,
+    /// The segment contradicts itself: a peer has scribbled in it. This handle
+    /// says so from now on; others may go on.
+    Corrupt,
+}
+
+impl GetError {
+    /// No message right now.
+    pub fn is_empty(&self) -> bool {
+        matches!(self, GetError::Empty)
+    }
+
+    /// Closed and drained.
+    pub fn is_closed(&self) -> bool {
+        matches!(self, GetError::Closed)
+    }
+
+    /// The deadline passed.
+    pub fn is_timed_out(&self) -> bool {
+        matches!(self, GetError::TimedOut)
+    }
+}
+
+impl fmt::Display for GetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            GetError::Empty => f.write_str("the queue is empty; use get to wait"),
+            GetError::TimedOut => f.write_str("the queue stayed empty until the deadline; are its producers running?"),
+            GetError::Closed => f.write_str("the queue is closed and drained"),
+            GetError::Undecodable => {
+                f.write_str("a message was no valid value of this type and was dropped; the queue goes on")
+            }
+            GetError::SideTaken { holder: Some(pid) } => {
+                write!(f, "the Single consumers' side is held by another handle (process {pid})")
+            }
+            GetError::SideTaken { holder: None } => f.write_str("the Single consumers' side is held by another handle"),
+            GetError::System { errno } => {
+                write!(f, "taking the Single consumers' side failed: {}", io::Error::from_raw_os_error(*errno))
+            }
+            GetError::Forked => f.write_str("this handle was inherited by fork; open the queue anew in the child"),
+            GetError::Corrupt => {
+                f.write_str("the queue's shared memory contradicts itself; a peer has damaged it, recreate the queue")
+            }
+        }
+    }
+}
+
+impl std::error::Error for GetError {}
+
+impl From<GetError> for io::Error {
+    fn from(error: GetError) -> io::Error {
+        let kind = match error {
+            GetError::Empty => io::ErrorKind::WouldBlock,
+            GetError::TimedOut => io::ErrorKind::TimedOut,
+            GetError::Closed => io::ErrorKind::BrokenPipe,
+            GetError::Undecodable | GetError::Corrupt => io::ErrorKind::InvalidData,
+            GetError::SideTaken { .. } => io::ErrorKind::ResourceBusy,
+            GetError::System { errno } => io::Error::from_raw_os_error(errno).kind(),
+            GetError::Forked => io::ErrorKind::Unsupported,
+        };
+        io::Error::new(kind, error)
+    }
+}

@@ -1,0 +1,434 @@
+//! The kinds of messages, and how each is copied in and out of a slot.
+
+#![allow(unsafe_code)]
+
+use crate::primitive::SlotMemory;
+use crate::ring::{Sink, Source};
+use crate::segment::{Identity, MessageKind};
+use core::marker::PhantomData;
+use core::mem::MaybeUninit;
+
+/// A type that can cross processes as plain bytes: no padding, no pointers, and
+/// a check of the bit pattern on receipt, so that `bool`s and enums work.
+///
+/// Implemented for every type with bytemuck's `NoUninit` and
+/// `CheckedBitPattern`; derive those.
+///
+/// ```
+/// use ringway::{GetError, PodQueue};
+///
+/// #[derive(Clone, Copy, Debug, PartialEq, bytemuck::NoUninit, bytemuck::CheckedBitPattern)]
+/// #[repr(C)]
+/// struct Tick {
+///     price: u32,
+///     kind: Kind,
+/// }
+///
+/// #[derive(Clone, Copy, Debug, PartialEq, bytemuck::NoUninit, bytemuck::CheckedBitPattern)]
+/// #[repr(u32)]
+/// enum Kind {
+///     Bid = 1,
+///     Ask = 2,
+/// }
+///
+/// let queue = PodQueue::<Tick>::bounded(16)?;
+/// queue.put(Tick { price: 101, kind: Kind::Ask })?;
+/// assert_eq!(queue.get()?.kind, Kind::Ask);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait Plain: bytemuck::NoUninit + bytemuck::CheckedBitPattern {}
+
+impl<T: bytemuck::NoUninit + bytemuck::CheckedBitPattern> Plain for T {}
+
+/// A kind of message: [`Bytes`] or [`Pod<T>`](Pod). Sealed.
+///
+/// # Safety
+///
+/// For implementors: `write` and `read` touch `payload` bytes of the slot at
+/// most, where `payload` is what `shape` or the options asked for.
+pub unsafe trait Message: Sealed + 'static {
+    /// What `put` takes.
+    type In<'a>;
+    /// What a failed `put` gives back: the value, or `()` where it was borrowed.
+    type Back;
+    /// What `get` returns.
+    type Out;
+
+    #[doc(hidden)]
+    type Room;
+    #[doc(hidden)]
+    fn shape(type_tag: Option<String>) -> Shape;
+    /// Whether every message has the length of the slot's payload.
+    #[doc(hidden)]
+    const FIXED_LEN: bool;
+    #[doc(hidden)]
+    fn len(input: &Self::In<'_>) -> usize;
+    #[doc(hidden)]
+    fn give_back(input: Self::In<'_>) -> Self::Back;
+    /// Makes sure that reading `input` cannot fault between claim and publication.
+    #[doc(hidden)]
+    fn touch(input: &Self::In<'_>);
+    /// The same for a slice of messages.
+    #[doc(hidden)]
+    fn touch_all(inputs: &[Self::In<'_>]);
+    /// # Safety
+    ///
+    /// `index < slots.count()` and `len(input) <= payload`.
+    #[doc(hidden)]
+    unsafe fn write(input: &Self::In<'_>, slots: SlotMemory, index: usize);
+    #[doc(hidden)]
+    fn room(payload: usize) -> Self::Room;
+    /// # Safety
+    ///
+    /// `index < slots.count()`, and `room` was made for slots of this payload.
+    #[doc(hidden)]
+    unsafe fn read(room: &mut Self::Room, slots: SlotMemory, index: usize);
+    #[doc(hidden)]
+    fn decode(room: Self::Room) -> Option<Self::Out>;
+
+    #[doc(hidden)]
+    type Batch;
+    /// Room for `count` messages that will be appended to `out`, which must not
+    /// be touched before `finish_batch`.
+    #[doc(hidden)]
+    fn batch(out: &mut Vec<Self::Out>, count: usize, payload: usize) -> Self::Batch;
+    /// # Safety
+    ///
+    /// As `read`, at most `count` times.
+    #[doc(hidden)]
+    unsafe fn read_next(batch: &mut Self::Batch, slots: SlotMemory, index: usize);
+    /// Appends what was read to the vector that the batch was made for. Says how
+    /// many messages could not be decoded.
+    #[doc(hidden)]
+    fn finish_batch(batch: Self::Batch, out: &mut Vec<Self::Out>) -> usize;
+}
+
+/// What a kind needs when its queue is created.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Shape {
+    pub(crate) kind: MessageKind,
+    pub(crate) element: Identity,
+    /// Bytes of payload in every slot, where the kind fixes them.
+    pub(crate) fixed_payload: Option<u64>,
+}
+
+#[doc(hidden)]
+pub trait Sealed {}
+
+/// Messages of bytes, of any length up to the queue's `max_message`.
+#[derive(Debug)]
+pub enum Bytes {}
+
+impl Sealed for Bytes {}
+
+/// Bytes of a byte slot's payload that hold the message's length.
+pub(crate) const LENGTH_SIZE: usize = 4;
+
+/// A byte message on its way out: its length as the slot had it, and its bytes.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct BytesRoom {
+    bytes: Vec<u8>,
+    valid: bool,
+}
+
+impl BytesRoom {
+    /// Reuses a buffer, which is grown to the longest message first.
+    pub(crate) fn reuse(mut bytes: Vec<u8>, payload: usize) -> BytesRoom {
+        bytes.clear();
+        bytes.reserve_exact(payload.saturating_sub(LENGTH_SIZE));
+        BytesRoom { bytes, valid: true }
+    }
+
+    pub(crate) fn into_buffer(self) -> (Vec<u8>, bool) {
+        (self.bytes, self.valid)
+    }
+}
+
+// SAFETY: `write` and `read` clamp the length to the payload behind it.
+unsafe impl Message for Bytes {
+    type In<'a> = &'a [u8];
+    type Back = ();
+    type Out = Vec<u8>;
+    type Room = BytesRoom;
+
+    fn shape(type_tag: Option<String>) -> Shape {
+        let element = Identity { size: 1, align: 1, tag: type_tag.unwrap_or_else(|| "bytes".into()) };
+        Shape { kind: MessageKind::Bytes, element, fixed_payload: None }
+    }
+
+    const FIXED_LEN: bool = false;
+
+    #[inline(always)]
+    fn len(input: &&[u8]) -> usize {
+        input.len()
+    }
+
+    fn give_back(_: &[u8]) {}
+
+    #[inline(always)]
+    fn touch(input: &&[u8]) {
+        touch_pages(input.as_ptr(), input.len());
+    }
+
+    fn touch_all(inputs: &[&[u8]]) {
+        inputs.iter().for_each(Bytes::touch);
+    }
+
+    #[inline(always)]
+    unsafe fn write(input: &&[u8], slots: SlotMemory, index: usize) {
+        let len = (input.len() as u32).to_ne_bytes();
+        // SAFETY: the contract of this function; the length word and the bytes
+        // fit the payload, which is `LENGTH_SIZE` longer than the longest message.
+        unsafe {
+            slots.write(index, 0, len.as_ptr(), LENGTH_SIZE);
+            slots.write(index, LENGTH_SIZE, input.as_ptr(), input.len());
+        }
+    }
+
+    fn room(payload: usize) -> BytesRoom {
+        BytesRoom::reuse(Vec::new(), payload)
+    }
+
+    #[inline(always)]
+    unsafe fn read(room: &mut BytesRoom, slots: SlotMemory, index: usize) {
+        let mut len = [0; LENGTH_SIZE];
+        // SAFETY: the contract of this function.
+        unsafe { slots.read(index, 0, len.as_mut_ptr(), LENGTH_SIZE) };
+        // Read once, then clamped: a peer may have written anything.
+        let claimed = u32::from_ne_bytes(len) as usize;
+        let longest = slots.room().saturating_sub(LENGTH_SIZE).min(room.bytes.capacity());
+        room.valid = claimed <= longest;
+        let len = if room.valid { claimed } else { 0 };
+        // SAFETY: `len` fits both the slot behind the length word and the spare
+        // capacity of the buffer, whose first `len` bytes are then initialised.
+        unsafe {
+            slots.read(index, LENGTH_SIZE, room.bytes.as_mut_ptr(), len);
+            room.bytes.set_len(len);
+        }
+    }
+
+    fn decode(room: BytesRoom) -> Option<Vec<u8>> {
+        room.valid.then_some(room.bytes)
+    }
+
+    type Batch = (Vec<BytesRoom>, usize);
+
+    fn batch(out: &mut Vec<Vec<u8>>, count: usize, payload: usize) -> Self::Batch {
+        out.reserve(count);
+        ((0..count).map(|_| Bytes::room(payload)).collect(), 0)
+    }
+
+    #[inline(always)]
+    unsafe fn read_next((rooms, filled): &mut Self::Batch, slots: SlotMemory, index: usize) {
+        if let Some(room) = rooms.get_mut(*filled) {
+            *filled += 1;
+            // SAFETY: the contract of this function.
+            unsafe { Bytes::read(room, slots, index) }
+        }
+    }
+
+    fn finish_batch((rooms, filled): Self::Batch, out: &mut Vec<Vec<u8>>) -> usize {
+        let before = out.len();
+        out.extend(rooms.into_iter().take(filled).filter_map(Bytes::decode));
+        filled - (out.len() - before)
+    }
+}
+
+/// Messages of one plain-data type.
+pub struct Pod<T>(PhantomData<fn(T) -> T>);
+
+impl<T> Sealed for Pod<T> {}
+
+// SAFETY: exactly `size_of::<T>()` bytes are copied, which `shape` asks for.
+unsafe impl<T: Plain> Message for Pod<T> {
+    type In<'a> = T;
+    type Back = T;
+    type Out = T;
+    type Room = MaybeUninit<T::Bits>;
+
+    fn shape(type_tag: Option<String>) -> Shape {
+        let name = core::any::type_name::<T>();
+        let tag = type_tag.unwrap_or_else(|| last_segment(name).to_owned());
+        let element = Identity { size: size_of::<T>() as u64, align: align_of::<T>() as u32, tag };
+        Shape { kind: MessageKind::Pod, element, fixed_payload: Some(size_of::<T>() as u64) }
+    }
+
+    const FIXED_LEN: bool = true;
+
+    #[inline(always)]
+    fn len(_: &T) -> usize {
+        size_of::<T>()
+    }
+
+    #[inline(always)]
+    fn give_back(input: T) -> T {
+        input
+    }
+
+    /// The value lies on our own stack.
+    #[inline(always)]
+    fn touch(_: &T) {}
+
+    #[inline(always)]
+    fn touch_all(inputs: &[T]) {
+        touch_pages(inputs.as_ptr().cast(), size_of_val(inputs));
+    }
+
+    #[inline(always)]
+    unsafe fn write(input: &T, slots: SlotMemory, index: usize) {
+        // SAFETY: the contract of this function; `T` has no padding (`NoUninit`),
+        // so every byte that is copied is initialised.
+        unsafe { slots.write(index, 0, (input as *const T).cast(), size_of::<T>()) }
+    }
+
+    #[inline(always)]
+    fn room(_: usize) -> MaybeUninit<T::Bits> {
+        MaybeUninit::uninit()
+    }
+
+    #[inline(always)]
+    unsafe fn read(room: &mut MaybeUninit<T::Bits>, slots: SlotMemory, index: usize) {
+        const { assert!(size_of::<T>() == size_of::<T::Bits>()) };
+        // SAFETY: the contract of this function; `Bits` has the size of `T`.
+        unsafe { slots.read(index, 0, room.as_mut_ptr().cast(), size_of::<T>()) }
+    }
+
+    #[inline(always)]
+    fn decode(room: MaybeUninit<T::Bits>) -> Option<T> {
+        // SAFETY: `read` has written all bytes, and `Bits` allows every pattern
+        // (`AnyBitPattern`).
+        let bits = unsafe { room.assume_init() };
+        if !T::is_valid_bit_pattern(&bits) {
+            return None;
+        }
+        // SAFETY: `CheckedBitPattern` promises that a valid `Bits` is a valid `T`
+        // of the same size.
+        Some(unsafe { core::mem::transmute_copy::<T::Bits, T>(&bits) })
+    }
+
+    type Batch = PodBatch<T>;
+
+    #[inline(always)]
+    fn batch(out: &mut Vec<T>, count: usize, _: usize) -> PodBatch<T> {
+        out.reserve(count);
+        PodBatch { spare: out.spare_capacity_mut().as_mut_ptr().cast(), room: count, filled: 0 }
+    }
+
+    #[inline(always)]
+    unsafe fn read_next(batch: &mut PodBatch<T>, slots: SlotMemory, index: usize) {
+        if batch.filled < batch.room {
+            // SAFETY: `spare` has room for `room` values; the contract of this function.
+            unsafe { slots.read(index, 0, batch.spare.add(batch.filled).cast(), size_of::<T>()) };
+            batch.filled += 1;
+        }
+    }
+
+    #[inline(always)]
+    fn finish_batch(batch: PodBatch<T>, out: &mut Vec<T>) -> usize {
+        let mut bad = 0;
+        for k in 0..batch.filled {
+            // SAFETY: `read_next` has written this element's bytes, and `Bits`
+            // allows every pattern.
+            let bits = unsafe { batch.spare.add(k).read_unaligned() };
+            if !T::is_valid_bit_pattern(&bits) {
+                bad += 1;
+            } else if bad > 0 {
+                // SAFETY: both are in the spare capacity; closes the gap.
+                unsafe { batch.spare.add(k - bad).write_unaligned(bits) };
+            }
+        }
+        // SAFETY: that many valid values stand behind the old length, and `out`
+        // was not touched since `batch` reserved them.
+        unsafe { out.set_len(out.len() + batch.filled - bad) };
+        bad
+    }
+}
+
+/// The spare capacity of the caller's vector, filled in place.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct PodBatch<T: Plain> {
+    spare: *mut T::Bits,
+    room: usize,
+    filled: usize,
+}
+
+/// The type's own name without the path, generic arguments kept.
+fn last_segment(type_name: &str) -> &str {
+    let path_end = type_name.find(['<', '[', '(']).unwrap_or(type_name.len());
+    match type_name[..path_end].rfind("::") {
+        Some(at) => &type_name[at + 2..],
+        None => type_name,
+    }
+}
+
+/// Reads one byte of every page, so that a mapping of the caller's that lost its
+/// file faults here and not between a claim and its publication.
+#[inline(always)]
+fn touch_pages(start: *const u8, len: usize) {
+    const PAGE: usize = 4096;
+    if len > PAGE {
+        for at in (0..len).step_by(PAGE) {
+            // SAFETY: inside the caller's message.
+            unsafe { start.add(at).read_volatile() };
+        }
+    }
+    if len > 0 {
+        // SAFETY: as above.
+        unsafe { start.add(len - 1).read_volatile() };
+    }
+}
+
+/// A message as the ring wants it.
+pub(crate) struct Encoded<'x, 'y, M: Message>(pub(crate) &'x M::In<'y>);
+
+impl<M: Message> Source for Encoded<'_, '_, M> {
+    #[inline(always)]
+    unsafe fn write(&self, slots: SlotMemory, index: usize) {
+        // SAFETY: the ring bounds the index; the caller has checked the length.
+        unsafe { M::write(self.0, slots, index) }
+    }
+}
+
+/// Room for one message, as the ring wants it.
+pub(crate) struct RoomFor<M: Message>(pub(crate) M::Room);
+
+impl<M: Message> Sink for RoomFor<M> {
+    #[inline(always)]
+    unsafe fn read(&mut self, slots: SlotMemory, index: usize) {
+        // SAFETY: the ring bounds the index; the room was made for this queue.
+        unsafe { M::read(&mut self.0, slots, index) }
+    }
+}
+
+/// Room for several messages, as the ring wants it.
+pub(crate) struct BatchFor<M: Message>(pub(crate) M::Batch);
+
+impl<M: Message> Sink for BatchFor<M> {
+    #[inline(always)]
+    unsafe fn read(&mut self, slots: SlotMemory, index: usize) {
+        // SAFETY: as in `RoomFor`.
+        unsafe { M::read_next(&mut self.0, slots, index) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_is_the_last_path_segment() {
+        assert_eq!(last_segment("u64"), "u64");
+        assert_eq!(last_segment("a::b::Tick"), "Tick");
+        assert_eq!(last_segment("a::b::Pair<c::D>"), "Pair<c::D>");
+        assert_eq!(last_segment("[a::b::T; 4]"), "[a::b::T; 4]");
+    }
+
+    #[test]
+    fn a_bad_bit_pattern_is_no_value() {
+        assert_eq!(<Pod<bool> as Message>::decode(MaybeUninit::new(2)), None);
+        assert_eq!(<Pod<bool> as Message>::decode(MaybeUninit::new(1)), Some(true));
+    }
+}

@@ -1,0 +1,22 @@
+//! The product: the only place where segment, ring and wait meet.
+//!
+//! A [`Handle`] is one participant that can put and get; a [`Producer`] or a
+//! [`Consumer`] is one that can do one of both. All three are thin: a
+//! [`port::Port`] does the work for every kind of message, and [`message`] says
+//! how a kind is copied.
+
+mod consumer;
+mod error;
+mod handle;
+mod message;
+mod methods;
+mod options;
+mod port;
+mod producer;
+
+pub use consumer::{Consumer, Iter, TryIter};
+pub use error::{GetError, PutError, PutManyError};
+pub use handle::{ByteQueue, Handle, PodQueue};
+pub use message::{Bytes, Message, Plain, Pod};
+pub use options::{Options, unlink};
+pub use producer::Producer;

@@ -1,0 +1,277 @@
+//! What can be chosen when a queue is created.
+
+use super::message::{LENGTH_SIZE, Message};
+use crate::error::{SetupError, SetupErrorKind};
+use crate::primitive::{Fences, STAMP_SIZE};
+use crate::ring::{PARTICIPANT_SIZE, Side};
+use crate::segment::{Directory, Lifetime, Place, Plan, RegionKind, Segment, SegmentName, max_tag};
+use crate::wait::WaitPolicy;
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// How to create a queue, and what must be true of one that is opened.
+///
+/// Creating needs a capacity ([`Options::new`]); everything else has a default.
+/// Opening an existing queue takes its properties from the segment, and whatever
+/// was stated here explicitly must match, else `Mismatch`.
+///
+/// | option | default | range |
+/// |---|---|---|
+/// | [`capacity`](Options::new) | none | 1 to 2^40 messages, exactly |
+/// | [`producers`](Options::producers), [`consumers`](Options::consumers) | `Multi` | |
+/// | [`max_message`](Options::max_message) | 52 bytes | bytes queues only: 0 to 64 MiB, kept in every slot |
+/// | [`max_participants`](Options::max_participants) | 64 | 1 to 1024 |
+/// | [`lifetime`](Options::lifetime) | `Ephemeral` | named queues only |
+/// | [`prefault`](Options::prefault) | 64 MiB | bytes touched at once |
+/// | [`type_tag`](Options::type_tag) | the type's last path segment | at most 128 bytes |
+/// | [`directory`](Options::directory) | `RINGWAY_DIR`, else `/dev/shm/ringway-UID` | yours, on a tmpfs |
+/// | [`wait_policy`](Options::wait_policy) | [`WaitPolicy::default`] | of this handle only |
+///
+/// ```
+/// use ringway::{Lifetime, Options, PodQueue, Side};
+///
+/// # let dir = tempfile::tempdir_in("/dev/shm")?;
+/// let options = Options::new(1000).consumers(Side::Single).lifetime(Lifetime::Persistent);
+/// # let options = options.directory(dir.path());
+/// let queue = PodQueue::<u64>::create("jobs", options)?;
+/// assert_eq!(queue.capacity(), 1000);
+/// # Ok::<(), ringway::SetupError>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    capacity: Option<u64>,
+    producers: Option<Side>,
+    consumers: Option<Side>,
+    max_message: Option<usize>,
+    max_participants: Option<u32>,
+    lifetime: Option<Lifetime>,
+    prefault: Option<u64>,
+    type_tag: Option<String>,
+    directory: Option<PathBuf>,
+    wait_policy: Option<WaitPolicy>,
+}
+
+/// Bytes inline in a slot of the default byte queue: with its stamp and length
+/// it fills one cache line.
+const DEFAULT_MAX_MESSAGE: usize = 52;
+const LARGEST_MAX_MESSAGE: usize = 64 << 20;
+const LARGEST_CAPACITY: u64 = 1 << 40;
+const DEFAULT_MAX_PARTICIPANTS: u32 = 64;
+const LARGEST_MAX_PARTICIPANTS: u32 = 1024;
+const DEFAULT_PREFAULT: u64 = 64 << 20;
+const CACHE_LINE: u64 = 64;
+
+impl Options {
+    /// A queue of `capacity` messages; it is full after exactly that many.
+    pub fn new(capacity: u64) -> Options {
+        Options { capacity: Some(capacity), ..Options::default() }
+    }
+
+    /// How many handles may put at once.
+    pub fn producers(mut self, side: Side) -> Options {
+        self.producers = Some(side);
+        self
+    }
+
+    /// How many handles may get at once.
+    pub fn consumers(mut self, side: Side) -> Options {
+        self.consumers = Some(side);
+        self
+    }
+
+    /// The longest message of a bytes queue, in bytes. Every slot has room for
+    /// it: `capacity` times this much memory is allocated at creation.
+    pub fn max_message(mut self, bytes: usize) -> Options {
+        self.max_message = Some(bytes);
+        self
+    }
+
+    /// How many handles may be attached at once, in all processes together.
+    pub fn max_participants(mut self, count: u32) -> Options {
+        self.max_participants = Some(count);
+        self
+    }
+
+    /// When a named queue goes away.
+    pub fn lifetime(mut self, lifetime: Lifetime) -> Options {
+        self.lifetime = Some(lifetime);
+        self
+    }
+
+    /// How many bytes of the segment are mapped in before the first operation,
+    /// so that none of them faults. All memory is allocated in any case.
+    pub fn prefault(mut self, bytes: u64) -> Options {
+        self.prefault = Some(bytes);
+        self
+    }
+
+    /// What the elements are called; both sides must agree. State it when two
+    /// programs name the same type differently.
+    pub fn type_tag(mut self, tag: impl Into<String>) -> Options {
+        self.type_tag = Some(tag.into());
+        self
+    }
+
+    /// Where the named segment lives, instead of `RINGWAY_DIR`.
+    pub fn directory(mut self, directory: impl Into<PathBuf>) -> Options {
+        self.directory = Some(directory.into());
+        self
+    }
+
+    /// How this handle, and ends taken from it, wait.
+    pub fn wait_policy(mut self, policy: WaitPolicy) -> Options {
+        self.wait_policy = Some(policy);
+        self
+    }
+
+    pub(super) fn policy(&self) -> WaitPolicy {
+        self.wait_policy.unwrap_or_default()
+    }
+
+    pub(super) fn prefault_bytes(&self) -> u64 {
+        self.prefault.unwrap_or(DEFAULT_PREFAULT)
+    }
+
+    pub(super) fn place(&self, name: &OsStr) -> Result<Place, SetupError> {
+        let name = SegmentName::new(name)?;
+        let directory = Arc::new(Directory::open(self.directory.as_deref())?);
+        Ok(Place { directory, name })
+    }
+
+    /// Checks every option against its range and completes it with defaults.
+    pub(super) fn plan<M: Message>(&self) -> Result<Plan, SetupError> {
+        let capacity = match self.capacity {
+            None => return Err(SetupError::options("creating a queue needs a capacity: Options::new(n)")),
+            Some(n) if (1..=LARGEST_CAPACITY).contains(&n) => n,
+            Some(n) => return Err(SetupError::options(format!("capacity is {n}; it must be 1 to {LARGEST_CAPACITY}"))),
+        };
+        let max_participants = self.max_participants.unwrap_or(DEFAULT_MAX_PARTICIPANTS);
+        if !(1..=LARGEST_MAX_PARTICIPANTS).contains(&max_participants) {
+            return Err(SetupError::options(format!(
+                "max_participants is {max_participants}; it must be 1 to {LARGEST_MAX_PARTICIPANTS}"
+            )));
+        }
+        let shape = M::shape(self.type_tag.clone());
+        if shape.element.tag.len() > max_tag() {
+            return Err(SetupError::options(format!(
+                "the type tag has {} bytes, at most {} are kept; set a shorter one with type_tag",
+                shape.element.tag.len(),
+                max_tag()
+            )));
+        }
+        let max_message = match (shape.fixed_payload, self.max_message) {
+            (Some(size), None) => size,
+            (Some(size), Some(stated)) if stated as u64 == size => size,
+            (Some(size), Some(stated)) => {
+                return Err(SetupError::options(format!("max_message is {stated}, but the type has {size} bytes")));
+            }
+            (None, stated) => stated.unwrap_or(DEFAULT_MAX_MESSAGE) as u64,
+        };
+        if max_message > LARGEST_MAX_MESSAGE as u64 {
+            return Err(SetupError::options(format!(
+                "messages of {max_message} bytes; at most {LARGEST_MAX_MESSAGE} fit a slot"
+            )));
+        }
+        let payload = match shape.fixed_payload {
+            Some(size) => size,
+            None => max_message + LENGTH_SIZE as u64,
+        };
+        if capacity.checked_mul(stride(payload)).is_none_or(|bytes| bytes > 1 << 46) {
+            return Err(SetupError::options(format!("{capacity} slots of {payload} bytes exceed the address space")));
+        }
+        Ok(Plan {
+            kind: shape.kind,
+            element: shape.element,
+            capacity,
+            inline_size: payload,
+            max_message,
+            max_participants,
+            single_producer: self.producers == Some(Side::Single),
+            single_consumer: self.consumers == Some(Side::Single),
+            lifetime: self.lifetime.unwrap_or(Lifetime::Ephemeral),
+            symmetric_fences: Fences::of_this_process() == Fences::Symmetric,
+        })
+    }
+
+    /// What was stated must be true of a segment that is opened.
+    pub(super) fn check<M: Message>(&self, found: &Plan) -> Result<(), SetupError> {
+        let shape = M::shape(self.type_tag.clone());
+        same("kind of messages", shape.kind.name(), found.kind.name())?;
+        same("element type", &shape.element.tag, &found.element.tag)?;
+        same("element size", shape.element.size, found.element.size)?;
+        same("element alignment", shape.element.align, found.element.align)?;
+        let side = |single| if single { Side::Single } else { Side::Multi };
+        stated("capacity", self.capacity, found.capacity)?;
+        stated("longest message", self.max_message.map(|n| n as u64), found.max_message)?;
+        stated("limit of participants", self.max_participants, found.max_participants)?;
+        stated_debug("producers' side", self.producers, side(found.single_producer))?;
+        stated_debug("consumers' side", self.consumers, side(found.single_consumer))?;
+        stated_debug("lifetime", self.lifetime, found.lifetime)
+    }
+}
+
+fn same<T: PartialEq + ToString>(what: &'static str, expected: T, found: T) -> Result<(), SetupError> {
+    if expected == found {
+        return Ok(());
+    }
+    let (expected, found) = (expected.to_string(), found.to_string());
+    Err(SetupError::new(SetupErrorKind::Mismatch { what, expected, found }))
+}
+
+fn stated<T: PartialEq + ToString>(what: &'static str, stated: Option<T>, found: T) -> Result<(), SetupError> {
+    stated.map_or(Ok(()), |expected| same(what, expected, found))
+}
+
+fn stated_debug<T: std::fmt::Debug>(what: &'static str, stated: Option<T>, found: T) -> Result<(), SetupError> {
+    stated.map_or(Ok(()), |expected| same(what, format!("{expected:?}"), format!("{found:?}")))
+}
+
+/// Bytes from slot to slot: a slot that fits a cache line never crosses one.
+pub(super) fn stride(payload: u64) -> u64 {
+    let size = payload + STAMP_SIZE as u64;
+    if size <= CACHE_LINE { size.next_power_of_two() } else { size.next_multiple_of(CACHE_LINE) }
+}
+
+/// The regions of a queue, in the order in which they lie.
+pub(super) fn regions(plan: &Plan) -> [(RegionKind, u64); 4] {
+    [
+        (RegionKind::Ring, size_of::<crate::ring::Control>() as u64),
+        (RegionKind::Wait, 2 * size_of::<crate::primitive::Line<crate::wait::Attention>>() as u64),
+        (RegionKind::Participants, u64::from(plan.max_participants) * PARTICIPANT_SIZE as u64),
+        (RegionKind::Slots, plan.capacity * stride(plan.inline_size)),
+    ]
+}
+
+/// Removes the name of a queue, whoever uses it: handles that have it go on.
+///
+/// Blocks for at most 0.2 s while others attach. Errors: `NotFound`,
+/// `NotASegment`, `InvalidName`, `Directory`, `Busy`.
+///
+/// ```
+/// use ringway::{ByteQueue, Lifetime, Options};
+///
+/// # let dir = tempfile::tempdir_in("/dev/shm")?;
+/// # // SAFETY: this doc test has one thread.
+/// # unsafe { std::env::set_var("RINGWAY_DIR", dir.path()) };
+/// ByteQueue::create("kept", Options::new(4).lifetime(Lifetime::Persistent))?;
+/// ringway::unlink("kept")?;
+/// assert!(ByteQueue::open("kept").unwrap_err().is_not_found());
+/// # Ok::<(), ringway::SetupError>(())
+/// ```
+pub fn unlink(name: impl AsRef<OsStr>) -> Result<(), SetupError> {
+    Segment::unlink(&Options::default().place(name.as_ref())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_that_fits_a_line_never_crosses_one() {
+        let strides = [(0, 8), (1, 16), (8, 16), (24, 32), (40, 64), (56, 64), (57, 128), (120, 128), (1024, 1088)];
+        for (payload, expected) in strides {
+            assert_eq!(stride(payload), expected, "payload {payload}");
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Closing, and the questions that are asked seldom.
+
+use super::position::{Position, Stamp, Tag};
+use super::{GetCursor, Ring, Side};
+use crate::primitive::Ordering;
+
+impl Ring<'_> {
+    /// R9. No put that claims later succeeds. The caller then copies the flag to
+    /// the consumers and wakes everybody.
+    pub(crate) fn close(&self) {
+        if self.producers == Side::Multi {
+            self.control.close_tail();
+        }
+        // Pair CLOSED.
+        self.closed.store(1, Ordering::Release);
+    }
+
+    /// Whether puts are refused: the bit of the tail decides, where there is one.
+    pub(crate) fn is_closed(&self) -> bool {
+        match self.producers {
+            Side::Multi => self.control.load_tail().is_closed(),
+            // Pair CLOSED.
+            Side::Single => self.closed.load(Ordering::Acquire) != 0,
+        }
+    }
+
+    /// R10. Whether a closed queue has nothing left for this consumer. The
+    /// caller has seen it closed and has made the heavy barrier since.
+    pub(crate) fn is_drained(&self, cursor: &GetCursor) -> bool {
+        let next = match self.consumers {
+            Side::Single => Position::new(cursor.next()),
+            Side::Multi => self.control.load_head(),
+        };
+        match (self.producers, self.consumers) {
+            (Side::Multi, Side::Single) => self.control.load_tail().position() == next,
+            (Side::Single, Side::Single) => {
+                let stamp = self.stamp_at(next);
+                stamp.is_before(next) && stamp != Stamp::claim(next)
+            }
+            (Side::Multi, Side::Multi) => self.control.load_tail().position() == next && self.all_slots_are_free(),
+            (Side::Single, Side::Multi) => self.all_slots_are_free(),
+        }
+    }
+
+    fn all_slots_are_free(&self) -> bool {
+        (0..self.slots.count()).all(|index| {
+            let stamp = super::state::load_stamp(self.slots, index);
+            stamp.tag() == Tag::Free && stamp == Stamp::free(stamp.position())
+        })
+    }
+
+    /// Messages put and not taken. Exact while nobody moves; while others run it
+    /// was true at some moment.
+    pub(crate) fn len(&self) -> u64 {
+        let consumed = self.consumed();
+        let end = match self.producers {
+            Side::Multi => self.control.load_tail().position(),
+            Side::Single => self.first_unpublished(),
+        };
+        consumed.until(end).min(self.capacity())
+    }
+
+    /// What `try_get` would say.
+    pub(crate) fn is_empty(&self) -> bool {
+        let next = self.consumed();
+        self.stamp_at(next).is_before(next)
+    }
+
+    /// What `try_put` would say.
+    pub(crate) fn is_full(&self) -> bool {
+        match (self.producers, self.consumers) {
+            (Side::Multi, Side::Multi) => {
+                let next = self.control.load_tail().position();
+                self.stamp_at(next) != Stamp::free(next)
+            }
+            (Side::Multi, Side::Single) => {
+                self.control.load_taken().until(self.control.load_tail().position()) >= self.capacity()
+            }
+            (Side::Single, _) => {
+                let next = self.first_unpublished();
+                self.consumers == Side::Multi && self.stamp_at(next) != Stamp::free(next)
+                    || self.consumed().until(next) >= self.capacity()
+            }
+        }
+    }
+}

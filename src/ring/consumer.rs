@@ -1,0 +1,306 @@
+//! The consumers' half of the algorithm (rules R6 to R8).
+
+#![allow(unsafe_code)]
+
+use super::position::{Position, Stamp};
+use super::{Ring, Side, Sink, state};
+use crate::primitive::{Fences, spin_hint};
+use core::cell::Cell;
+
+/// How an attempt to get ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Get {
+    /// The sink has the message, and it is ours.
+    Item,
+    /// Nothing there.
+    Empty,
+    /// A producer has claimed the position in our way and is not finished.
+    Unfinished,
+    /// The ring's words contradict each other.
+    Damaged,
+}
+
+/// How the hot path ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum FastGet {
+    Item,
+    /// An item, and it is time to look at the pace.
+    ItemAtMark,
+    /// Take the slow path.
+    Miss,
+}
+
+/// What a consumer knows privately. All zeros, as a forked child finds it, means
+/// "not started": every operation then takes the slow path, which sees why.
+#[repr(C)]
+pub(crate) struct GetCursor {
+    /// The capacity where the fast path may be taken, else 0.
+    fast_count: Cell<u64>,
+    /// Single: the next position, which is `taken`.
+    next: Cell<u64>,
+    /// The position of slot 0 in the current lap.
+    lap_base: Cell<u64>,
+    /// The next position at which the fast path reports a mark.
+    mark: Cell<u64>,
+    /// What `head` says.
+    published: Cell<u64>,
+    announced: Cell<u64>,
+    started: Cell<bool>,
+}
+
+// SAFETY: plain cells of integers and bools; all zeros is a valid value.
+unsafe impl bytemuck::Zeroable for GetCursor {}
+
+/// Claims that may fail in a row before an operation says that it is in somebody's way.
+const CLAIM_ATTEMPTS: u32 = 1 << 14;
+
+/// How far ahead a consumer asks for the line it will read, in slots.
+const READ_AHEAD_SLOTS: usize = 32;
+
+impl GetCursor {
+    pub(crate) fn is_started(&self) -> bool {
+        self.started.get()
+    }
+
+    /// From here on only the slow path is taken.
+    pub(crate) fn stop_fast_path(&self) {
+        self.fast_count.set(0);
+    }
+
+    /// Back to "not started".
+    pub(crate) fn stop(&self) {
+        self.stop_fast_path();
+        self.started.set(false);
+    }
+
+    pub(crate) fn next(&self) -> u64 {
+        self.next.get()
+    }
+}
+
+impl Ring<'_> {
+    /// R8. How many messages `head` may lag behind `taken`.
+    fn head_lag(&self) -> u64 {
+        (self.capacity() / 16).max(1)
+    }
+
+    /// Messages between two marks.
+    fn mark_every(&self) -> u64 {
+        (self.capacity() / 64).max(1)
+    }
+
+    /// Makes `cursor` usable. Of a Single side the caller holds the role.
+    pub(crate) fn start_get(&self, cursor: &GetCursor) {
+        if self.consumers == Side::Single {
+            let taken = self.control.load_taken();
+            cursor.next.set(taken.get());
+            self.publish_head(cursor, taken);
+            cursor.mark.set(taken.plus(self.mark_every()).get());
+            if self.fences == Fences::Asymmetric {
+                cursor.fast_count.set(self.capacity());
+            }
+        }
+        cursor.lap_base.set(0);
+        cursor.started.set(true);
+    }
+
+    /// The Single consumer's hot path: one compare, one load of the slot's line,
+    /// the payload, one store to its own line.
+    #[inline(always)]
+    pub(crate) fn get_fast<K: Sink>(&self, cursor: &GetCursor, sink: &mut K) -> FastGet {
+        let next = cursor.next.get();
+        let index = next.wrapping_sub(cursor.lap_base.get());
+        if index >= cursor.fast_count.get() {
+            return FastGet::Miss;
+        }
+        let index = index as usize;
+        self.slots.prefetch_read(index, READ_AHEAD_SLOTS * (self.slots.room() + 8));
+        let position = Position::new(next);
+        if state::load_stamp(self.slots, index) != Stamp::full(position) {
+            return FastGet::Miss;
+        }
+        // SAFETY: `index < fast_count`, which is the capacity.
+        unsafe { sink.read(self.slots, index) };
+        self.control.commit_taken(position.plus(1));
+        cursor.next.set(position.plus(1).get());
+        if next >= cursor.mark.get() { self.pass_mark(cursor) } else { FastGet::Item }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn pass_mark(&self, cursor: &GetCursor) -> FastGet {
+        let next = cursor.next.get();
+        cursor.mark.set(next + self.mark_every());
+        if next.wrapping_sub(cursor.published.get()) >= self.head_lag() {
+            self.publish_head(cursor, Position::new(next));
+        }
+        FastGet::ItemAtMark
+    }
+
+    fn publish_head(&self, cursor: &GetCursor, head: Position) {
+        self.control.publish_head(head);
+        cursor.published.set(head.get());
+    }
+
+    /// R8. Brings `head` up to date: the ring is empty, a producer sleeps, or
+    /// this consumer leaves.
+    pub(crate) fn catch_up_head(&self, cursor: &GetCursor) {
+        if self.consumers == Side::Single && cursor.published.get() != cursor.next.get() {
+            self.publish_head(cursor, Position::new(cursor.next.get()));
+        }
+    }
+
+    #[inline(always)]
+    fn get_index(&self, cursor: &GetCursor, position: Position) -> usize {
+        let index = position.get().wrapping_sub(cursor.lap_base.get());
+        if index < self.capacity() { index as usize } else { self.next_get_lap(cursor, position) }
+    }
+
+    #[cold]
+    fn next_get_lap(&self, cursor: &GetCursor, position: Position) -> usize {
+        let index = self.index_of(position);
+        cursor.lap_base.set(position.get().wrapping_sub(index as u64));
+        index
+    }
+
+    /// One attempt at one message.
+    #[inline]
+    pub(crate) fn try_get<K: Sink>(&self, cursor: &GetCursor, sink: &mut K) -> Get {
+        match self.try_get_run(cursor, 1, sink) {
+            (0, why) => why,
+            _ => Get::Item,
+        }
+    }
+
+    /// Takes what is there, in order, up to `max`. Says how many, and if none, why.
+    #[inline]
+    pub(crate) fn try_get_run<K: Sink>(&self, cursor: &GetCursor, max: u64, sink: &mut K) -> (u64, Get) {
+        match self.consumers {
+            Side::Single => self.try_get_single(cursor, max, sink),
+            Side::Multi => self.try_get_multi(cursor, max, sink),
+        }
+    }
+
+    /// R7. A Single consumer copies, then commits with one store.
+    fn try_get_single<K: Sink>(&self, cursor: &GetCursor, max: u64, sink: &mut K) -> (u64, Get) {
+        let start = Position::new(cursor.next.get());
+        let (mut next, mut taken) = (start, 0);
+        let mut why = Get::Empty;
+        // Tombstones count too, so that the loop is bounded by one lap.
+        for _ in 0..self.capacity() {
+            if taken == max {
+                break;
+            }
+            let index = self.get_index(cursor, next);
+            self.slots.prefetch_read(index, READ_AHEAD_SLOTS * (self.slots.room() + 8));
+            let stamp = state::load_stamp(self.slots, index);
+            if stamp.is_full(next) {
+                // SAFETY: `get_index` bounds the index.
+                unsafe { sink.read(self.slots, index) };
+                taken += 1;
+            } else if stamp != Stamp::tomb(next) {
+                why = if stamp.is_before(next) { self.why_not(next) } else { Get::Damaged };
+                break;
+            }
+            next = next.plus(1);
+        }
+        if next != start {
+            self.control.commit_taken(next);
+            cursor.next.set(next.get());
+            if taken < max || next.get().wrapping_sub(cursor.published.get()) >= self.head_lag() {
+                self.publish_head(cursor, next);
+            }
+        } else {
+            self.catch_up_head(cursor);
+        }
+        (taken, why)
+    }
+
+    /// Nothing is published at `position`: is somebody at it? (The stamp was read
+    /// before the tail.)
+    fn why_not(&self, position: Position) -> Get {
+        if self.producers == Side::Multi && self.control.load_tail().position() > position {
+            Get::Unfinished
+        } else {
+            Get::Empty
+        }
+    }
+
+    /// R3, R6, R7. Several consumers claim runs; each commit releases its slot.
+    fn try_get_multi<K: Sink>(&self, cursor: &GetCursor, max: u64, sink: &mut K) -> (u64, Get) {
+        for _ in 0..CLAIM_ATTEMPTS {
+            let head = self.control.load_head();
+            let index = self.get_index(cursor, head);
+            self.slots.prefetch_write(index, READ_AHEAD_SLOTS / 2 * (self.slots.room() + 8));
+            let stamp = state::load_stamp(self.slots, index);
+            let is_tomb = stamp == Stamp::tomb(head);
+            if !stamp.is_full(head) && !is_tomb {
+                if self.control.load_head() != head {
+                    continue;
+                }
+                self.me.withdraw_get(&cursor.announced);
+                let why = if stamp.is_before(head) { self.why_not(head) } else { Get::Damaged };
+                return (0, why);
+            }
+            let run = if is_tomb { 1 } else { self.full_run(cursor, head, max) };
+            self.me.announce_get(head, run, &cursor.announced);
+            if !self.control.claim_head(head, run) {
+                spin_hint();
+                continue;
+            }
+            for offset in 0..run {
+                let position = head.plus(offset);
+                let index = self.get_index(cursor, position);
+                if !is_tomb {
+                    // SAFETY: `get_index` bounds the index.
+                    unsafe { sink.read(self.slots, index) };
+                }
+                state::release_slot(self.slots, index, position.plus(self.capacity()));
+            }
+            if !is_tomb {
+                return (run, Get::Item);
+            }
+        }
+        self.me.withdraw_get(&cursor.announced);
+        (0, Get::Unfinished)
+    }
+
+    /// How many messages are there from `head`, where one is for sure.
+    #[inline(always)]
+    fn full_run(&self, cursor: &GetCursor, head: Position, max: u64) -> u64 {
+        let max = max.min(self.capacity());
+        let mut run = 1;
+        while run < max {
+            let position = head.plus(run);
+            if !state::load_stamp(self.slots, self.get_index(cursor, position)).is_full(position) {
+                break;
+            }
+            run += 1;
+        }
+        run
+    }
+
+    /// Before a sleep, or to spin on: is a message (or damage) in our way? Reads
+    /// the slot only, never the producers' line.
+    #[inline]
+    pub(crate) fn may_get(&self, cursor: &GetCursor) -> bool {
+        let position = match self.consumers {
+            Side::Single => Position::new(cursor.next.get()),
+            Side::Multi => self.control.load_head(),
+        };
+        !state::load_stamp(self.slots, self.get_index(cursor, position)).is_before(position)
+    }
+
+    /// Whether the message `ahead` positions behind the next one is published.
+    pub(super) fn published_ahead(&self, cursor: &GetCursor, ahead: u64) -> bool {
+        let position = Position::new(cursor.next.get()).plus(ahead);
+        !self.stamp_at(position).is_before(position)
+    }
+
+    /// Nothing of this participant's is announced while it sleeps. (R5)
+    pub(crate) fn rest_get(&self, cursor: &GetCursor) {
+        self.me.withdraw_get(&cursor.announced);
+    }
+}

@@ -1,0 +1,101 @@
+//! Where the ring's words lie. Layout only: no algorithm.
+//!
+//! ```text
+//! Control (4096 bytes)                 Participant (256 bytes each)
+//! +0    tail    claimed by producers   +0    put intent: start, length
+//! +128  head    claimed by consumers   +16   get intent: start, length
+//! +256  taken   Single consumer's      +128  who: pid, roles, attached, sleeps
+//!               exact cursor
+//! +384  holders of the Single sides
+//! ```
+//!
+//! `head` and `tail` are the claim words of `Multi` sides; of a `Single`
+//! consumer `head` is the lagging copy of `taken`, and `tail` of a `Single`
+//! producer is a hint. Each word that one side stores on every operation has
+//! two cache lines of its own.
+
+use crate::primitive::{AtomicU64, Line};
+
+/// The shared words of one ring.
+#[repr(C)]
+pub(crate) struct Control {
+    pub(super) tail: Line<AtomicU64>,
+    pub(super) head: Line<AtomicU64>,
+    pub(super) taken: Line<AtomicU64>,
+    /// Participant index + 1 and pid of the holders of Single sides, for
+    /// display only: `[producer, consumer]`.
+    pub(crate) holders: Line<[AtomicU64; 2]>,
+}
+
+/// One participant's own lines; only it stores here while it lives.
+#[repr(C)]
+pub(crate) struct Participant {
+    pub(super) intents: Line<Intents>,
+    pub(crate) who: Line<Who>,
+}
+
+/// What the participant has announced before claiming it. (R3)
+#[repr(C)]
+pub(crate) struct Intents {
+    pub(super) put_start: AtomicU64,
+    pub(super) put_len: AtomicU64,
+    pub(super) get_start: AtomicU64,
+    pub(super) get_len: AtomicU64,
+}
+
+/// For people who look inside; nothing is decided by it.
+#[repr(C)]
+pub(crate) struct Who {
+    pub(crate) pid: AtomicU64,
+    /// Bit 0: puts, bit 1: gets.
+    pub(crate) roles: AtomicU64,
+    /// Seconds since the Unix epoch.
+    pub(crate) attached: AtomicU64,
+    pub(crate) sleeps: AtomicU64,
+    pub(crate) wakes: AtomicU64,
+}
+
+pub(crate) const PARTICIPANT_SIZE: usize = 256;
+
+#[cfg(not(loom))]
+const _: () = {
+    assert!(size_of::<Control>() == 512);
+    assert!(core::mem::offset_of!(Control, head) == 128);
+    assert!(core::mem::offset_of!(Control, taken) == 256);
+    assert!(core::mem::offset_of!(Control, holders) == 384);
+    assert!(size_of::<Participant>() == PARTICIPANT_SIZE);
+    assert!(core::mem::offset_of!(Participant, who) == 128);
+};
+
+impl Control {
+    /// The words of a fresh ring: every position below `capacity` is history.
+    #[cfg(loom)]
+    pub(crate) fn new(capacity: u64) -> Control {
+        let word = |value| Line(AtomicU64::new(value));
+        Control {
+            tail: word(capacity),
+            head: word(capacity),
+            taken: word(capacity),
+            holders: Line([AtomicU64::new(0), AtomicU64::new(0)]),
+        }
+    }
+
+    /// Sets a ring whose memory is zero to its first state; nobody else has it yet.
+    pub(crate) fn initialise(&self, capacity: u64) {
+        use crate::primitive::Ordering::Relaxed;
+        for word in [&self.tail.0, &self.head.0, &self.taken.0] {
+            word.store(capacity, Relaxed);
+        }
+    }
+}
+
+#[cfg(loom)]
+impl Participant {
+    pub(crate) fn new() -> Participant {
+        let zero = || AtomicU64::new(0);
+        Participant {
+            intents: Line(Intents { put_start: zero(), put_len: zero(), get_start: zero(), get_len: zero() }),
+            who: Line(Who { pid: zero(), roles: zero(), attached: zero(), sleeps: zero(), wakes: zero() }),
+        }
+    }
+}

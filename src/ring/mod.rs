@@ -1,0 +1,94 @@
+//! The algorithm: a bounded ring of stamped slots, `Single` or `Multi` on each
+//! side.
+//!
+//! [`PROTOCOL.md`](PROTOCOL.md) has the rules (R1, R2, ...) and why they hold.
+//! This folder borrows memory and never sleeps. It must not know where its
+//! memory lives, what a message means, who waits, or how a death is proven.
+
+mod close;
+mod consumer;
+mod data;
+mod layout;
+mod pace;
+mod position;
+mod producer;
+mod state;
+
+pub(crate) use consumer::{FastGet, Get, GetCursor};
+pub(crate) use data::{Sink, Source};
+pub(crate) use layout::{Control, PARTICIPANT_SIZE, Participant};
+pub(crate) use pace::Pace;
+pub(crate) use position::{Position, Stamp};
+pub(crate) use producer::{Put, PutCursor};
+
+use crate::primitive::{AtomicU32, Fences, SlotMemory};
+
+/// How many handles may act on a side at once.
+///
+/// Fixed when the queue is created, for each side. `Single` is the faster one;
+/// a second holder of a `Single` side is refused with `SideTaken`.
+///
+/// ```
+/// use ringway::{Options, PodQueue, Side};
+///
+/// let queue = PodQueue::<u64>::with_options(Options::new(64).producers(Side::Single).consumers(Side::Single))?;
+/// let (producer, consumer) = queue.split()?;
+/// producer.put(7)?;
+/// assert_eq!(consumer.get()?, 7);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// One handle at a time.
+    Single,
+    /// Any number of handles, in any processes. The default.
+    Multi,
+}
+
+/// A view of one ring: shared words, slots and what this handle knows for sure.
+///
+/// Everything here was validated when the segment was opened and is private to
+/// this process; nothing is read from the header again.
+#[derive(Clone, Copy)]
+pub(crate) struct Ring<'m> {
+    pub(crate) control: &'m Control,
+    /// This participant's line.
+    pub(crate) me: &'m Participant,
+    /// The closed flag that a `Single` producer reads.
+    pub(crate) closed: &'m AtomicU32,
+    pub(crate) slots: SlotMemory,
+    pub(crate) producers: Side,
+    pub(crate) consumers: Side,
+    pub(crate) fences: Fences,
+}
+
+/// The words of this ring contradict the protocol: a peer has scribbled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Damaged;
+
+impl Ring<'_> {
+    #[inline(always)]
+    pub(crate) fn capacity(&self) -> u64 {
+        self.slots.count() as u64
+    }
+
+    /// Sets the slots of fresh memory to their first state: everything below the
+    /// capacity is history, slot 0 waits for position `capacity`.
+    #[cfg(not(loom))]
+    pub(crate) fn initialise_slots(slots: SlotMemory) {
+        let count = slots.count();
+        for index in 0..count {
+            state::initialise(slots, index, Position::new((count + index) as u64));
+        }
+    }
+
+    /// The slot of a position, for cold paths: a division.
+    pub(super) fn index_of(&self, position: Position) -> usize {
+        (position.get() % self.capacity()) as usize
+    }
+
+    /// The stamp at a position, for cold paths (pairs FULL and FREE).
+    pub(super) fn stamp_at(&self, position: Position) -> Stamp {
+        state::load_stamp(self.slots, self.index_of(position))
+    }
+}

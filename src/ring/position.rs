@@ -1,0 +1,156 @@
+//! Positions and stamps: the two numbers of the protocol.
+
+/// A message's place in the queue's history. Starts at the capacity (0 is no
+/// position), only grows, and has 58 bits: at 10^9 messages a second it lasts
+/// nine years.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(transparent)]
+pub(crate) struct Position(u64);
+
+impl Position {
+    pub(crate) const BITS: u32 = 58;
+
+    /// Keeps the bits a position has, whatever was read.
+    #[inline(always)]
+    pub(crate) const fn new(value: u64) -> Position {
+        Position(value & ((1 << Position::BITS) - 1))
+    }
+
+    #[inline(always)]
+    pub(crate) const fn get(self) -> u64 {
+        self.0
+    }
+
+    #[inline(always)]
+    pub(crate) const fn plus(self, count: u64) -> Position {
+        Position(self.0.wrapping_add(count))
+    }
+
+    /// How far this is behind `later`; 0 if it is not.
+    pub(crate) const fn until(self, later: Position) -> u64 {
+        later.0.saturating_sub(self.0)
+    }
+}
+
+/// What a slot says: `position << 6 | tag << 4 | attempt`.
+///
+/// Ordered as numbers: for one position FREE < CLAIM < FULL < TOMB < BACK, and
+/// everything of a position is below everything of the next lap.
+///
+/// | stamp | meaning | who writes it |
+/// |---|---|---|
+/// | `FREE(p)` | nothing yet at p | the commit of p - capacity (`Multi` consumers), creation |
+/// | `CLAIM(p)` = `FREE(p) + 1` | the `Single` producer is writing p | it |
+/// | `FULL(p)` (+ attempt) | message p | its producer; a consumer that takes a redelivery |
+/// | `TOMB(p)` | p was claimed and has no message | the producer that found the queue closed; recovery |
+/// | `BACK(p)` (+ attempt) | message p, its reader died | recovery |
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(transparent)]
+pub(crate) struct Stamp(u64);
+
+/// The part of a stamp that says what state its position is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tag {
+    Free,
+    Full,
+    Tomb,
+    Back,
+}
+
+impl Stamp {
+    const POSITION_SHIFT: u32 = 6;
+    const TAG_SHIFT: u32 = 4;
+
+    const fn make(position: Position, tag: u64) -> Stamp {
+        Stamp(position.0 << Stamp::POSITION_SHIFT | tag << Stamp::TAG_SHIFT)
+    }
+
+    #[inline(always)]
+    pub(crate) const fn free(position: Position) -> Stamp {
+        Stamp::make(position, 0)
+    }
+
+    #[inline(always)]
+    pub(crate) const fn claim(position: Position) -> Stamp {
+        Stamp(Stamp::free(position).0 | 1)
+    }
+
+    #[inline(always)]
+    pub(crate) const fn full(position: Position) -> Stamp {
+        Stamp::make(position, 1)
+    }
+
+    #[inline(always)]
+    pub(crate) const fn tomb(position: Position) -> Stamp {
+        Stamp::make(position, 2)
+    }
+
+    #[inline(always)]
+    pub(crate) const fn from_raw(raw: u64) -> Stamp {
+        Stamp(raw)
+    }
+
+    #[inline(always)]
+    pub(crate) const fn raw(self) -> u64 {
+        self.0
+    }
+
+    pub(crate) const fn position(self) -> Position {
+        Position(self.0 >> Stamp::POSITION_SHIFT)
+    }
+
+    pub(crate) const fn tag(self) -> Tag {
+        match (self.0 >> Stamp::TAG_SHIFT) & 3 {
+            0 => Tag::Free,
+            1 => Tag::Full,
+            2 => Tag::Tomb,
+            _ => Tag::Back,
+        }
+    }
+
+    /// FULL of `position`, in whatever attempt: the message can be claimed.
+    #[inline(always)]
+    pub(crate) const fn is_full(self, position: Position) -> bool {
+        self.0 & !0xf == Stamp::full(position).0
+    }
+
+    /// Nothing of `position` was published yet.
+    #[inline(always)]
+    pub(crate) const fn is_before(self, position: Position) -> bool {
+        self.0 < Stamp::full(position).0
+    }
+
+    /// This slot has moved past `position`: a newer lap.
+    #[inline(always)]
+    pub(crate) const fn is_past(self, position: Position) -> bool {
+        self.0 > Stamp::make(position, 3).0 | 0xf
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stamps_of_a_position_are_ordered_by_state() {
+        let p = Position::new(12);
+        let next_lap = Stamp::free(p.plus(1));
+        let states = [Stamp::free(p), Stamp::claim(p), Stamp::full(p), Stamp::tomb(p), next_lap];
+        assert!(states.is_sorted());
+        assert!(states.windows(2).all(|w| w[0] != w[1]));
+        for stamp in &states[..4] {
+            assert_eq!(stamp.position(), p);
+            assert!(!stamp.is_past(p));
+        }
+        assert!(next_lap.is_past(p));
+        assert!(Stamp::from_raw(Stamp::full(p).raw() | 0xf).is_full(p));
+        assert!(!Stamp::tomb(p).is_full(p));
+        assert!(Stamp::claim(p).is_before(p) && !Stamp::full(p).is_before(p));
+    }
+
+    #[test]
+    fn a_scribbled_position_keeps_its_bits_only() {
+        assert_eq!(Position::new(u64::MAX).get(), (1 << 58) - 1);
+        assert_eq!(Stamp::free(Position::new(u64::MAX)).raw() & 0x3f, 0);
+    }
+}

@@ -1,0 +1,343 @@
+//! The producers' half of the algorithm (rules R1 to R5).
+
+#![allow(unsafe_code)]
+
+use super::position::{Position, Stamp};
+use super::{Damaged, Ring, Side, Source, state};
+use crate::primitive::{Ordering, light_barrier, spin_hint};
+use core::cell::Cell;
+
+/// How an attempt to put ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Put {
+    /// Published.
+    Done,
+    /// No free position, or another operation is in the way.
+    Full,
+    /// Closed before the claim; nothing was put.
+    Closed,
+    /// The ring's words contradict each other.
+    Damaged,
+}
+
+/// What a producer knows privately. All zeros, as a forked child finds it, means
+/// "not started": every operation then takes the slow path, which sees why.
+#[repr(C)]
+pub(crate) struct PutCursor {
+    /// Positions below it are known to be free, and the fast path may be taken.
+    gate: Cell<u64>,
+    /// Single: the next position.
+    next: Cell<u64>,
+    /// The position of slot 0 in the current lap.
+    lap_base: Cell<u64>,
+    /// `gate`, also where the fast path may not be taken.
+    limit: Cell<u64>,
+    polls: Cell<u64>,
+    announced: Cell<u64>,
+    started: Cell<bool>,
+    fast: Cell<bool>,
+}
+
+// SAFETY: plain cells of integers and bools; all zeros is a valid value.
+unsafe impl bytemuck::Zeroable for PutCursor {}
+
+/// Claims that may fail in a row before an operation says that it is in somebody's way.
+const CLAIM_ATTEMPTS: u32 = 1 << 14;
+
+/// Failed polls of a full ring between two looks at the exact cursor.
+const EXACT_EVERY: u64 = 64;
+
+/// How far ahead a producer asks for the line it will write.
+const WRITE_AHEAD_SLOTS: usize = 8;
+
+impl PutCursor {
+    pub(crate) fn is_started(&self) -> bool {
+        self.started.get()
+    }
+
+    /// From here on only the slow path is taken.
+    pub(crate) fn stop_fast_path(&self) {
+        self.fast.set(false);
+        self.gate.set(0);
+    }
+
+    fn set_limit(&self, limit: u64) {
+        self.limit.set(limit);
+        if self.fast.get() {
+            self.gate.set(limit);
+        }
+    }
+}
+
+impl Ring<'_> {
+    /// Makes `cursor` usable. Of a Single side the caller holds the role.
+    pub(crate) fn start_put(&self, cursor: &PutCursor) {
+        if self.producers == Side::Single {
+            let start = self.successor_start();
+            cursor.next.set(start.get());
+            cursor.fast.set(self.consumers == Side::Single && self.fences == crate::primitive::Fences::Asymmetric);
+        }
+        cursor.lap_base.set(0);
+        cursor.set_limit(0);
+        cursor.started.set(true);
+    }
+
+    /// R2. Where a Single producer goes on: the first position that nobody
+    /// published. A claim that its dead predecessor left there is finished
+    /// first, so that `CLAIM(p)` never comes back.
+    fn successor_start(&self) -> Position {
+        let start = self.first_unpublished();
+        if self.stamp_at(start) == Stamp::claim(start) {
+            state::bury_claim(self.slots, self.index_of(start), start);
+            return start.plus(1);
+        }
+        start
+    }
+
+    /// With a Single producer: the first position without FULL or TOMB, at or
+    /// after the consumers'. Published positions are a prefix (consumed ones
+    /// have moved on to a newer lap), so this is a binary search.
+    pub(super) fn first_unpublished(&self) -> Position {
+        let from = self.consumed();
+        let (mut low, mut high) = (0, self.capacity());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let position = from.plus(middle);
+            if self.stamp_at(position).is_before(position) {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        from.plus(low)
+    }
+
+    /// Everything below it has been taken by the consumers.
+    pub(super) fn consumed(&self) -> Position {
+        match self.consumers {
+            Side::Single => self.control.load_taken(),
+            Side::Multi => self.control.load_head(),
+        }
+    }
+
+    /// The Single/Single hot path: one compare, four stores, all of them to the
+    /// slot's own line or private. False: take [`Ring::try_put`].
+    #[inline(always)]
+    pub(crate) fn put_fast<S: Source>(&self, cursor: &PutCursor, source: &S) -> bool {
+        let next = cursor.next.get();
+        if next >= cursor.gate.get() {
+            return false;
+        }
+        self.put_single(cursor, Position::new(next), source) == Put::Done
+    }
+
+    #[inline(always)]
+    fn put_index(&self, cursor: &PutCursor, position: Position) -> usize {
+        let index = position.get().wrapping_sub(cursor.lap_base.get());
+        if index < self.capacity() { index as usize } else { self.next_put_lap(cursor, position) }
+    }
+
+    #[cold]
+    fn next_put_lap(&self, cursor: &PutCursor, position: Position) -> usize {
+        let index = self.index_of(position);
+        cursor.lap_base.set(position.get().wrapping_sub(index as u64));
+        index
+    }
+
+    /// R1. Claim in the slot's own line, ask for `closed`, payload, publish.
+    #[inline(always)]
+    fn put_single<S: Source>(&self, cursor: &PutCursor, position: Position, source: &S) -> Put {
+        let index = self.put_index(cursor, position);
+        state::claim_slot(self.slots, index, position);
+        light_barrier(self.fences);
+        if self.closed.load(Ordering::Relaxed) != 0 {
+            state::bury(self.slots, index, position);
+            cursor.next.set(position.plus(1).get());
+            cursor.stop_fast_path();
+            return Put::Closed;
+        }
+        self.slots.prefetch_write(index, WRITE_AHEAD_SLOTS * (self.slots.room() + 8));
+        // SAFETY: `put_index` bounds the index; the source was checked against `room`.
+        unsafe { source.write(self.slots, index) };
+        state::publish(self.slots, index, position);
+        cursor.next.set(position.plus(1).get());
+        Put::Done
+    }
+
+    /// One attempt at one message. `exact`: a refusal must be true of the exact
+    /// cursor, not only of its lagging copy.
+    #[inline]
+    pub(crate) fn try_put<S: Source>(&self, cursor: &PutCursor, source: &S, exact: bool) -> Put {
+        match self.producers {
+            Side::Single => self.try_put_single(cursor, source, exact),
+            Side::Multi => self.try_put_multi(cursor, exact, 1, |_| source).1,
+        }
+    }
+
+    fn try_put_single<S: Source>(&self, cursor: &PutCursor, source: &S, exact: bool) -> Put {
+        if self.closed.load(Ordering::Relaxed) != 0 {
+            return Put::Closed;
+        }
+        let position = Position::new(cursor.next.get());
+        match self.is_free_single(cursor, position, exact) {
+            Ok(true) => self.put_single(cursor, position, source),
+            Ok(false) => Put::Full,
+            Err(Damaged) => Put::Damaged,
+        }
+    }
+
+    /// Whether a Single producer may write `position`.
+    fn is_free_single(&self, cursor: &PutCursor, position: Position, exact: bool) -> Result<bool, Damaged> {
+        if self.consumers == Side::Multi {
+            let stamp = self.stamp_at_lap(cursor, position);
+            if stamp > Stamp::free(position) {
+                return Err(Damaged);
+            }
+            return Ok(stamp == Stamp::free(position));
+        }
+        if position.get() < cursor.limit.get() || self.refresh_limit(cursor, exact) > position.get() {
+            // A limit beyond this would say that the consumer is ahead of us.
+            if cursor.limit.get() > position.plus(self.capacity()).get() {
+                return Err(Damaged);
+            }
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    #[inline(always)]
+    fn stamp_at_lap(&self, cursor: &PutCursor, position: Position) -> Stamp {
+        state::load_stamp(self.slots, self.put_index(cursor, position))
+    }
+
+    /// With a Single consumer: reads how far it is. Its lagging copy is polled;
+    /// the exact cursor, which is its hot line, only now and then.
+    fn refresh_limit(&self, cursor: &PutCursor, exact: bool) -> u64 {
+        let mut limit = self.control.load_head().plus(self.capacity()).get();
+        let polls = cursor.polls.get().wrapping_add(1);
+        cursor.polls.set(polls);
+        if limit <= cursor.limit.get() && (exact || polls.is_multiple_of(EXACT_EVERY)) {
+            limit = self.control.load_taken().plus(self.capacity()).get();
+        }
+        if limit > cursor.limit.get() {
+            cursor.set_limit(limit);
+        }
+        cursor.limit.get()
+    }
+
+    /// R3, R4. Claims up to `count` positions at once and fills them in order.
+    /// Says how many were put.
+    #[inline]
+    fn try_put_multi<S: Source>(
+        &self,
+        cursor: &PutCursor,
+        exact: bool,
+        count: u64,
+        source: impl Fn(u64) -> S,
+    ) -> (u64, Put) {
+        for _ in 0..CLAIM_ATTEMPTS {
+            let tail = self.control.load_tail();
+            if tail.is_closed() {
+                self.me.withdraw_put(&cursor.announced);
+                return (0, Put::Closed);
+            }
+            let start = tail.position();
+            let free = match self.free_run(cursor, start, count, exact) {
+                Ok(free) => free,
+                Err(Damaged) if self.control.load_tail() == tail => return (0, Put::Damaged),
+                Err(Damaged) => continue,
+            };
+            if free == 0 {
+                if self.control.load_tail() != tail {
+                    continue;
+                }
+                self.me.withdraw_put(&cursor.announced);
+                return (0, Put::Full);
+            }
+            self.me.announce_put(start, free, &cursor.announced);
+            if !self.control.claim_tail(tail, free) {
+                spin_hint();
+                continue;
+            }
+            for offset in 0..free {
+                let position = start.plus(offset);
+                let index = self.put_index(cursor, position);
+                self.slots.prefetch_write(index, WRITE_AHEAD_SLOTS * (self.slots.room() + 8));
+                // SAFETY: `put_index` bounds the index; the source was checked against `room`.
+                unsafe { source(offset).write(self.slots, index) };
+                state::publish(self.slots, index, position);
+            }
+            return (free, Put::Done);
+        }
+        self.me.withdraw_put(&cursor.announced);
+        (0, Put::Full)
+    }
+
+    /// How many of `start..start + count` are free, from the front.
+    #[inline(always)]
+    fn free_run(&self, cursor: &PutCursor, start: Position, count: u64, exact: bool) -> Result<u64, Damaged> {
+        let count = count.min(self.capacity());
+        if self.consumers == Side::Single {
+            let wanted = start.plus(count).get();
+            if cursor.limit.get() < wanted {
+                self.refresh_limit(cursor, exact);
+            }
+            return Ok(cursor.limit.get().saturating_sub(start.get()).min(count));
+        }
+        for offset in 0..count {
+            let position = start.plus(offset);
+            let stamp = self.stamp_at_lap(cursor, position);
+            if stamp != Stamp::free(position) {
+                return if offset == 0 && stamp > Stamp::free(position) { Err(Damaged) } else { Ok(offset) };
+            }
+        }
+        Ok(count)
+    }
+
+    /// Puts as many of `count` messages as there is room for, in order. Says how
+    /// many, and why no more. `source` is asked for offsets below `count` only,
+    /// and must not do anything but point at the message.
+    pub(crate) fn try_put_run<S: Source>(
+        &self,
+        cursor: &PutCursor,
+        count: u64,
+        exact: bool,
+        source: impl Fn(u64) -> S,
+    ) -> (u64, Put) {
+        let mut done = 0;
+        while done < count {
+            let (put, how) = match self.producers {
+                Side::Multi => self.try_put_multi(cursor, exact, count - done, |offset| source(done + offset)),
+                Side::Single => match self.try_put_single(cursor, &source(done), exact) {
+                    Put::Done => (1, Put::Done),
+                    refused => (0, refused),
+                },
+            };
+            done += put;
+            if how != Put::Done {
+                return (done, how);
+            }
+        }
+        (done, Put::Done)
+    }
+
+    /// Before a sleep (R5): might a put succeed, or must it learn of the close?
+    pub(crate) fn may_put(&self, cursor: &PutCursor) -> bool {
+        match self.producers {
+            Side::Single => {
+                let position = Position::new(cursor.next.get());
+                self.closed.load(Ordering::Acquire) != 0 || self.is_free_single(cursor, position, true) != Ok(false)
+            }
+            Side::Multi => {
+                let tail = self.control.load_tail();
+                tail.is_closed() || self.free_run(cursor, tail.position(), 1, true) != Ok(0)
+            }
+        }
+    }
+
+    /// Nothing of this participant's is announced while it sleeps. (R5)
+    pub(crate) fn rest_put(&self, cursor: &PutCursor) {
+        self.me.withdraw_put(&cursor.announced);
+    }
+}

@@ -1,0 +1,204 @@
+//! Every transition of a shared word of the ring, and the memory orderings.
+//!
+//! No other file of the crate compares and exchanges a ring word. The named
+//! pairs, one line each; grep for the name to find both ends:
+//!
+//! | pair | release | acquire | carries |
+//! |---|---|---|---|
+//! | FULL | `publish` | `load_stamp` | the payload, to its reader |
+//! | FREE | `release_slot` | `load_stamp` | "payload was copied out", to the next lap's writer |
+//! | TAIL | `claim_tail` | `load_tail` | the put intent of the claimer, to recovery |
+//! | HEAD | `claim_head`, `publish_head` | `load_head` | the get intent; for a Single consumer the copies it made |
+//! | TAKEN | `commit_taken` | `load_taken` | the copies a Single consumer made |
+//! | INTENT | `announce_*` | recovery | "this claim is mine", before the claim |
+
+#![allow(unsafe_code)]
+
+use super::layout::{Control, Participant};
+use super::position::{Position, Stamp};
+use crate::primitive::{AtomicU64, Ordering, SlotMemory};
+
+const CLOSED: u64 = 1 << 63;
+
+/// What `tail` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tail {
+    raw: u64,
+}
+
+impl Tail {
+    #[inline(always)]
+    pub(super) fn position(self) -> Position {
+        Position::new(self.raw)
+    }
+
+    #[inline(always)]
+    pub(super) fn is_closed(self) -> bool {
+        self.raw & CLOSED != 0
+    }
+}
+
+impl Control {
+    #[inline(always)]
+    pub(super) fn load_tail(&self) -> Tail {
+        // Pair TAIL.
+        Tail { raw: self.tail.load(Ordering::Acquire) }
+    }
+
+    /// R4. Takes `tail.position()..+count` for this producer, unless somebody
+    /// moved the tail or closed the queue.
+    #[inline(always)]
+    #[must_use]
+    pub(super) fn claim_tail(&self, tail: Tail, count: u64) -> bool {
+        // Pair TAIL: release publishes the intent stored before.
+        self.tail.compare_exchange(tail.raw, tail.raw.wrapping_add(count), Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// Closes the tail for `Multi` producers: no later claim succeeds.
+    pub(super) fn close_tail(&self) {
+        self.tail.fetch_or(CLOSED, Ordering::AcqRel);
+    }
+
+    #[inline(always)]
+    pub(super) fn load_head(&self) -> Position {
+        // Pair HEAD.
+        Position::new(self.head.load(Ordering::Acquire))
+    }
+
+    /// R6. Takes `head..+count` for this consumer, unless somebody else did.
+    #[inline(always)]
+    #[must_use]
+    pub(super) fn claim_head(&self, head: Position, count: u64) -> bool {
+        // Pair HEAD: release publishes the intent stored before.
+        self.head
+            .compare_exchange(head.get(), head.get().wrapping_add(count), Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    /// R8. The Single consumer's lagging copy of `taken`.
+    #[inline(always)]
+    pub(super) fn publish_head(&self, head: Position) {
+        // Pair HEAD: the payloads before it were copied out.
+        self.head.store(head.get(), Ordering::Release);
+    }
+
+    #[inline(always)]
+    pub(super) fn load_taken(&self) -> Position {
+        // Pair TAKEN.
+        Position::new(self.taken.load(Ordering::Acquire))
+    }
+
+    /// R7. The commit of a Single consumer: everything below `next` is its.
+    #[inline(always)]
+    pub(super) fn commit_taken(&self, next: Position) {
+        // Pair TAKEN: the payloads before it were copied out.
+        self.taken.store(next.get(), Ordering::Release);
+    }
+}
+
+/// Private copy of the length last announced, so that it is stored only when it
+/// changes.
+pub(super) type AnnouncedLen = core::cell::Cell<u64>;
+
+impl Participant {
+    /// R3. Says, before the claim, what will be claimed by a put.
+    #[inline(always)]
+    pub(super) fn announce_put(&self, start: Position, len: u64, last: &AnnouncedLen) {
+        announce(&self.intents.put_start, &self.intents.put_len, start, len, last);
+    }
+
+    /// R3 for a get.
+    #[inline(always)]
+    pub(super) fn announce_get(&self, start: Position, len: u64, last: &AnnouncedLen) {
+        announce(&self.intents.get_start, &self.intents.get_len, start, len, last);
+    }
+
+    /// R5. Withdraws the put intent: before sleeping, or returning empty-handed.
+    pub(super) fn withdraw_put(&self, last: &AnnouncedLen) {
+        if last.replace(0) != 0 {
+            self.intents.put_len.store(0, Ordering::Release);
+        }
+    }
+
+    /// R5 for a get.
+    pub(super) fn withdraw_get(&self, last: &AnnouncedLen) {
+        if last.replace(0) != 0 {
+            self.intents.get_len.store(0, Ordering::Release);
+        }
+    }
+
+    /// The intents of a dead predecessor at this index are nobody's.
+    pub(crate) fn clear_intents(&self) {
+        self.intents.put_len.store(0, Ordering::Release);
+        self.intents.get_len.store(0, Ordering::Release);
+    }
+}
+
+#[inline(always)]
+fn announce(start_word: &AtomicU64, len_word: &AtomicU64, start: Position, len: u64, last: &AnnouncedLen) {
+    // Pair INTENT.
+    if last.get() != len {
+        len_word.store(len, Ordering::Release);
+        last.set(len);
+    }
+    start_word.store(start.get(), Ordering::Release);
+}
+
+/// The stamp of slot `index`, which the caller has bounded.
+#[inline(always)]
+pub(super) fn load_stamp(slots: SlotMemory, index: usize) -> Stamp {
+    debug_assert!(index < slots.count());
+    // SAFETY: `index` comes from a bounds compare or from `% count`.
+    // Pairs FULL and FREE.
+    Stamp::from_raw(unsafe { slots.stamp(index) }.load(Ordering::Acquire))
+}
+
+/// The first stamp of a slot that nobody else has yet.
+#[cfg(not(loom))]
+pub(super) fn initialise(slots: SlotMemory, index: usize, position: Position) {
+    // SAFETY: as in `load_stamp`.
+    unsafe { slots.stamp(index) }.store(Stamp::free(position).raw(), Ordering::Relaxed);
+}
+
+/// The Single producer says that it is about to write `position`. (R1)
+#[inline(always)]
+pub(super) fn claim_slot(slots: SlotMemory, index: usize, position: Position) {
+    // SAFETY: as in `load_stamp`. Relaxed: the light barrier that follows, and
+    // the heavy one of whoever asks, order it before the read of `closed`.
+    unsafe { slots.stamp(index) }.store(Stamp::claim(position).raw(), Ordering::Relaxed);
+}
+
+/// The message at `position` is there.
+#[inline(always)]
+pub(super) fn publish(slots: SlotMemory, index: usize, position: Position) {
+    // SAFETY: as in `load_stamp`.
+    // Pair FULL.
+    unsafe { slots.stamp(index) }.store(Stamp::full(position).raw(), Ordering::Release);
+}
+
+/// `position` was claimed and will never have a message.
+pub(super) fn bury(slots: SlotMemory, index: usize, position: Position) {
+    // SAFETY: as in `load_stamp`.
+    // Pair FULL: a tombstone is published like a message.
+    unsafe { slots.stamp(index) }.store(Stamp::tomb(position).raw(), Ordering::Release);
+}
+
+/// The commit of a `Multi` consumer: the slot belongs to the next lap. (R7)
+#[inline(always)]
+pub(super) fn release_slot(slots: SlotMemory, index: usize, next: Position) {
+    // SAFETY: as in `load_stamp`.
+    // Pair FREE: the payload was copied out.
+    unsafe { slots.stamp(index) }.store(Stamp::free(next).raw(), Ordering::Release);
+}
+
+/// Finishes the claim that a dead Single producer left, so that this stamp never
+/// comes back. Whether this call or somebody else's did it does not matter.
+pub(super) fn bury_claim(slots: SlotMemory, index: usize, position: Position) {
+    // SAFETY: as in `load_stamp`.
+    let _ = unsafe { slots.stamp(index) }.compare_exchange(
+        Stamp::claim(position).raw(),
+        Stamp::tomb(position).raw(),
+        Ordering::AcqRel,
+        Ordering::Relaxed,
+    );
+}

@@ -1,0 +1,15 @@
+//! A named piece of shared memory and its life: the file, its name, its header,
+//! who is attached and how that is proven.
+//!
+//! It must not know what its regions are used for.
+
+mod directory;
+mod header;
+mod lifecycle;
+mod members;
+
+pub(crate) use directory::{Directory, SegmentName};
+pub use header::Lifetime;
+pub(crate) use header::{Identity, MessageKind, Plan, RegionKind, max_tag};
+pub(crate) use lifecycle::{Place, Segment};
+pub(crate) use members::{Member, Role};

@@ -1,0 +1,9 @@
+//! The Linux backend. Knows files, locks and words; nothing of queues.
+
+pub(crate) mod clock;
+pub(crate) mod cpu;
+pub(crate) mod futex;
+pub(crate) mod lock;
+pub(crate) mod mem;
+pub(crate) mod membarrier;
+pub(crate) mod shm;

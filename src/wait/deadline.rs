@@ -1,0 +1,70 @@
+//! Until when an operation may wait.
+
+use crate::sys::clock;
+use std::time::{Duration, Instant};
+
+/// Until when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Deadline {
+    /// For ever.
+    Never,
+    /// Nanoseconds of CLOCK_MONOTONIC.
+    At(u64),
+}
+
+impl Deadline {
+    /// `timeout` from now; one too long for the clock means for ever.
+    pub(crate) fn after(timeout: Duration) -> Deadline {
+        u64::try_from(timeout.as_nanos())
+            .ok()
+            .and_then(|ns| clock::now_ns().checked_add(ns))
+            .map_or(Deadline::Never, Deadline::At)
+    }
+
+    /// The instant `at`; one in the past has passed.
+    pub(crate) fn at(at: Instant) -> Deadline {
+        Deadline::after(at.saturating_duration_since(Instant::now()))
+    }
+
+    pub(crate) fn passed(self) -> bool {
+        match self {
+            Deadline::Never => false,
+            Deadline::At(ns) => clock::now_ns() >= ns,
+        }
+    }
+
+    /// The end of a sleep that must not be longer than `slice_ns`.
+    pub(crate) fn slice(self, slice_ns: u64) -> u64 {
+        let slice = clock::now_ns().saturating_add(slice_ns);
+        match self {
+            Deadline::Never => slice,
+            Deadline::At(ns) => ns.min(slice),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_too_long_for_the_clock_is_for_ever() {
+        assert_eq!(Deadline::after(Duration::MAX), Deadline::Never);
+    }
+
+    #[test]
+    fn a_deadline_in_the_past_has_passed() {
+        let past = Instant::now() - Duration::from_millis(5);
+        assert!(Deadline::at(past).passed());
+        assert!(Deadline::after(Duration::ZERO).passed());
+        assert!(!Deadline::after(Duration::from_secs(60)).passed());
+    }
+
+    #[test]
+    fn a_slice_never_ends_after_the_deadline() {
+        let soon = Deadline::after(Duration::from_millis(1));
+        let Deadline::At(end) = soon else { panic!("a millisecond fits the clock") };
+        assert_eq!(soon.slice(1_000_000_000), end);
+        assert!(Deadline::Never.slice(1000) <= clock::now_ns() + 1000);
+    }
+}

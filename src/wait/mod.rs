@@ -1,0 +1,16 @@
+//! Sleep and wake: how one side of the queue waits for the other.
+//!
+//! [`PROTOCOL.md`](PROTOCOL.md) has the argument that no wake-up is lost. This
+//! folder knows words and deadlines. It must not know what is waited for (the
+//! caller passes the question as a closure), nor who may be dead.
+
+mod attention;
+mod deadline;
+mod park;
+mod policy;
+
+pub(crate) use attention::Attention;
+pub(crate) use deadline::Deadline;
+pub(crate) use park::{Parked, park};
+pub(crate) use policy::Spinner;
+pub use policy::WaitPolicy;
