@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+use super::options::stride;
 use crate::primitive::SlotMemory;
 use crate::ring::{Sink, Source};
 use crate::segment::{Identity, MessageKind};
@@ -71,11 +72,24 @@ pub unsafe trait Message: Sealed + 'static {
     /// The same for a slice of messages.
     #[doc(hidden)]
     fn touch_all(inputs: &[Self::In<'_>]);
+    /// The slots, with the stride made a constant where the kind fixes it.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn slots(slots: SlotMemory) -> SlotMemory {
+        slots
+    }
     /// # Safety
     ///
-    /// `index < slots.count()` and `len(input) <= payload`.
+    /// `index < slots.count()` and `len(input) <= payload`; `skip` is 0, or 8 if
+    /// there is a first word.
     #[doc(hidden)]
-    unsafe fn write(input: &Self::In<'_>, slots: SlotMemory, index: usize);
+    unsafe fn write(input: &Self::In<'_>, slots: SlotMemory, index: usize, skip: usize);
+    /// As [`Source::first_word`].
+    #[doc(hidden)]
+    #[inline(always)]
+    fn first_word(_input: &Self::In<'_>) -> Option<u64> {
+        None
+    }
     #[doc(hidden)]
     fn room(payload: usize) -> Self::Room;
     /// # Safety
@@ -177,7 +191,7 @@ unsafe impl Message for Bytes {
     }
 
     #[inline(always)]
-    unsafe fn write(input: &&[u8], slots: SlotMemory, index: usize) {
+    unsafe fn write(input: &&[u8], slots: SlotMemory, index: usize, _skip: usize) {
         let len = (input.len() as u32).to_ne_bytes();
         // SAFETY: the contract of this function; the length word and the bytes
         // fit the payload, which is `LENGTH_SIZE` longer than the longest message.
@@ -277,10 +291,22 @@ unsafe impl<T: Plain> Message for Pod<T> {
     }
 
     #[inline(always)]
-    unsafe fn write(input: &T, slots: SlotMemory, index: usize) {
+    fn slots(slots: SlotMemory) -> SlotMemory {
+        slots.with_stride(const { stride(size_of::<T>() as u64) as usize })
+    }
+
+    #[inline(always)]
+    fn first_word(input: &T) -> Option<u64> {
+        // SAFETY: `T` is that large, and has no padding (`NoUninit`).
+        (size_of::<T>() >= 8).then(|| unsafe { (input as *const T).cast::<u64>().read_unaligned() })
+    }
+
+    #[inline(always)]
+    unsafe fn write(input: &T, slots: SlotMemory, index: usize, skip: usize) {
+        let rest = (input as *const T).cast::<u8>().wrapping_add(skip);
         // SAFETY: the contract of this function; `T` has no padding (`NoUninit`),
-        // so every byte that is copied is initialised.
-        unsafe { slots.write(index, 0, (input as *const T).cast(), size_of::<T>()) }
+        // so every byte that is copied is initialised; `skip <= size_of::<T>()`.
+        unsafe { slots.write(index, skip, rest, size_of::<T>() - skip) }
     }
 
     #[inline(always)]
@@ -386,9 +412,19 @@ pub(crate) struct Encoded<'x, 'y, M: Message>(pub(crate) &'x M::In<'y>);
 
 impl<M: Message> Source for Encoded<'_, '_, M> {
     #[inline(always)]
-    unsafe fn write(&self, slots: SlotMemory, index: usize) {
+    fn slots(slots: SlotMemory) -> SlotMemory {
+        M::slots(slots)
+    }
+
+    #[inline(always)]
+    fn first_word(&self) -> Option<u64> {
+        M::first_word(self.0)
+    }
+
+    #[inline(always)]
+    unsafe fn write(&self, slots: SlotMemory, index: usize, skip: usize) {
         // SAFETY: the ring bounds the index; the caller has checked the length.
-        unsafe { M::write(self.0, slots, index) }
+        unsafe { M::write(self.0, slots, index, skip) }
     }
 }
 
@@ -396,6 +432,11 @@ impl<M: Message> Source for Encoded<'_, '_, M> {
 pub(crate) struct RoomFor<M: Message>(pub(crate) M::Room);
 
 impl<M: Message> Sink for RoomFor<M> {
+    #[inline(always)]
+    fn slots(slots: SlotMemory) -> SlotMemory {
+        M::slots(slots)
+    }
+
     #[inline(always)]
     unsafe fn read(&mut self, slots: SlotMemory, index: usize) {
         // SAFETY: the ring bounds the index; the room was made for this queue.
@@ -407,6 +448,11 @@ impl<M: Message> Sink for RoomFor<M> {
 pub(crate) struct BatchFor<M: Message>(pub(crate) M::Batch);
 
 impl<M: Message> Sink for BatchFor<M> {
+    #[inline(always)]
+    fn slots(slots: SlotMemory) -> SlotMemory {
+        M::slots(slots)
+    }
+
     #[inline(always)]
     unsafe fn read(&mut self, slots: SlotMemory, index: usize) {
         // SAFETY: as in `RoomFor`.

@@ -228,7 +228,7 @@ fn stated_debug<T: std::fmt::Debug>(what: &'static str, stated: Option<T>, found
 }
 
 /// Bytes from slot to slot: a slot that fits a cache line never crosses one.
-pub(super) fn stride(payload: u64) -> u64 {
+pub(super) const fn stride(payload: u64) -> u64 {
     let size = payload + STAMP_SIZE as u64;
     if size <= CACHE_LINE { size.next_power_of_two() } else { size.next_multiple_of(CACHE_LINE) }
 }

@@ -109,6 +109,7 @@ impl Port {
         me.who.pid.store(u64::from(std::process::id()), Ordering::Relaxed);
         let side = |single| if single { Side::Single } else { Side::Multi };
         let fences = if plan.symmetric_fences { Fences::Symmetric } else { Fences::of_this_process() };
+        let (read_ahead, write_ahead) = Ring::prefetch_distances(view.slots);
         let cursors =
             Wiped::<Cursors>::zeroed().map_err(|e| SetupError::system("mapping a handle's private page", e))?;
         cursors.alive.set(1);
@@ -121,6 +122,8 @@ impl Port {
                 producers: side(plan.single_producer),
                 consumers: side(plan.single_consumer),
                 fences,
+                read_ahead,
+                write_ahead,
             },
             for_producers: view.for_producers,
             for_consumers: view.for_consumers,
@@ -502,11 +505,15 @@ impl Port {
         wait: Wait,
         mut attempt: impl FnMut() -> Result<Option<R>, GetError>,
     ) -> Result<R, GetError> {
-        if let Some(found) = attempt()? {
-            return Ok(found);
+        let policy = self.policy.get();
+        // A blocking get looks at the slot before it makes a full attempt: an
+        // attempt that finds nothing asks the producers' line why.
+        if wait == Wait::No || policy == WaitPolicy::Park || self.ring.may_get(&self.cursors.get) {
+            if let Some(found) = attempt()? {
+                return Ok(found);
+            }
         }
         let Wait::Until(deadline) = wait else { return Err(GetError::Empty) };
-        let policy = self.policy.get();
         let mut spinner = Spinner::new(policy);
         if policy != WaitPolicy::Park && self.ring.consumers == Side::Single {
             self.cursors.pace.ran_dry(&self.ring, &self.cursors.get);

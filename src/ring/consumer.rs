@@ -56,9 +56,6 @@ unsafe impl bytemuck::Zeroable for GetCursor {}
 /// Claims that may fail in a row before an operation says that it is in somebody's way.
 const CLAIM_ATTEMPTS: u32 = 1 << 14;
 
-/// How far ahead a consumer asks for the line it will read, in slots.
-const READ_AHEAD_SLOTS: usize = 32;
-
 impl GetCursor {
     pub(crate) fn is_started(&self) -> bool {
         self.started.get()
@@ -116,13 +113,16 @@ impl Ring<'_> {
             return FastGet::Miss;
         }
         let index = index as usize;
-        self.slots.prefetch_read(index, READ_AHEAD_SLOTS * (self.slots.room() + 8));
-        let position = Position::new(next);
-        if state::load_stamp(self.slots, index) != Stamp::full(position) {
+        let slots = K::slots(self.slots);
+        if self.read_ahead > 0 {
+            slots.prefetch_read(index, self.read_ahead);
+        }
+        let position = Position::private(next);
+        if state::load_stamp(slots, index) != Stamp::full(position) {
             return FastGet::Miss;
         }
         // SAFETY: `index < fast_count`, which is the capacity.
-        unsafe { sink.read(self.slots, index) };
+        unsafe { sink.read(slots, index) };
         self.control.commit_taken(position.plus(1));
         cursor.next.set(position.plus(1).get());
         if next >= cursor.mark.get() { self.pass_mark(cursor) } else { FastGet::Item }
@@ -148,7 +148,7 @@ impl Ring<'_> {
     /// this consumer leaves.
     pub(crate) fn catch_up_head(&self, cursor: &GetCursor) {
         if self.consumers == Side::Single && cursor.published.get() != cursor.next.get() {
-            self.publish_head(cursor, Position::new(cursor.next.get()));
+            self.publish_head(cursor, Position::private(cursor.next.get()));
         }
     }
 
@@ -185,20 +185,23 @@ impl Ring<'_> {
 
     /// R7. A Single consumer copies, then commits with one store.
     fn try_get_single<K: Sink>(&self, cursor: &GetCursor, max: u64, sink: &mut K) -> (u64, Get) {
-        let start = Position::new(cursor.next.get());
+        let start = Position::private(cursor.next.get());
         let (mut next, mut taken) = (start, 0);
         let mut why = Get::Empty;
+        let slots = K::slots(self.slots);
         // Tombstones count too, so that the loop is bounded by one lap.
         for _ in 0..self.capacity() {
             if taken == max {
                 break;
             }
             let index = self.get_index(cursor, next);
-            self.slots.prefetch_read(index, READ_AHEAD_SLOTS * (self.slots.room() + 8));
-            let stamp = state::load_stamp(self.slots, index);
+            if self.read_ahead > 0 {
+                slots.prefetch_read(index, self.read_ahead);
+            }
+            let stamp = state::load_stamp(slots, index);
             if stamp.is_full(next) {
                 // SAFETY: `get_index` bounds the index.
-                unsafe { sink.read(self.slots, index) };
+                unsafe { sink.read(slots, index) };
                 taken += 1;
             } else if stamp != Stamp::tomb(next) {
                 why = if stamp.is_before(next) { self.why_not(next) } else { Get::Damaged };
@@ -230,11 +233,14 @@ impl Ring<'_> {
 
     /// R3, R6, R7. Several consumers claim runs; each commit releases its slot.
     fn try_get_multi<K: Sink>(&self, cursor: &GetCursor, max: u64, sink: &mut K) -> (u64, Get) {
+        let slots = K::slots(self.slots);
         for _ in 0..CLAIM_ATTEMPTS {
             let head = self.control.load_head();
             let index = self.get_index(cursor, head);
-            self.slots.prefetch_write(index, READ_AHEAD_SLOTS / 2 * (self.slots.room() + 8));
-            let stamp = state::load_stamp(self.slots, index);
+            if self.read_ahead > 0 {
+                slots.prefetch_write(index, self.read_ahead / 2);
+            }
+            let stamp = state::load_stamp(slots, index);
             let is_tomb = stamp == Stamp::tomb(head);
             if !stamp.is_full(head) && !is_tomb {
                 if self.control.load_head() != head {
@@ -255,9 +261,9 @@ impl Ring<'_> {
                 let index = self.get_index(cursor, position);
                 if !is_tomb {
                     // SAFETY: `get_index` bounds the index.
-                    unsafe { sink.read(self.slots, index) };
+                    unsafe { sink.read(slots, index) };
                 }
-                state::release_slot(self.slots, index, position.plus(self.capacity()));
+                state::release_slot(slots, index, position.plus(self.capacity()));
             }
             if !is_tomb {
                 return (run, Get::Item);
@@ -287,7 +293,7 @@ impl Ring<'_> {
     #[inline]
     pub(crate) fn may_get(&self, cursor: &GetCursor) -> bool {
         let position = match self.consumers {
-            Side::Single => Position::new(cursor.next.get()),
+            Side::Single => Position::private(cursor.next.get()),
             Side::Multi => self.control.load_head(),
         };
         !state::load_stamp(self.slots, self.get_index(cursor, position)).is_before(position)
@@ -295,7 +301,7 @@ impl Ring<'_> {
 
     /// Whether the message `ahead` positions behind the next one is published.
     pub(super) fn published_ahead(&self, cursor: &GetCursor, ahead: u64) -> bool {
-        let position = Position::new(cursor.next.get()).plus(ahead);
+        let position = Position::private(cursor.next.get()).plus(ahead);
         !self.stamp_at(position).is_before(position)
     }
 

@@ -10,24 +10,55 @@ use crate::primitive::SlotMemory;
 
 /// A message ready to be copied into a slot.
 pub(crate) trait Source {
-    /// Writes the message into the payload of slot `index`.
+    /// The slots as this kind of message sees them: where the stride is known at
+    /// compile time, the hot path does not multiply.
+    #[inline(always)]
+    fn slots(slots: SlotMemory) -> SlotMemory {
+        slots
+    }
+
+    /// The first word of the message, if it has one that can be stored along with
+    /// a claim.
+    #[inline(always)]
+    fn first_word(&self) -> Option<u64> {
+        None
+    }
+
+    /// Writes the message into the payload of slot `index`, but for its first
+    /// `skip` bytes: 0, or 8 where `first_word` gave some.
     ///
     /// # Safety
     ///
     /// `index < slots.count()`, and the message fits `slots.room()`.
-    unsafe fn write(&self, slots: SlotMemory, index: usize);
+    unsafe fn write(&self, slots: SlotMemory, index: usize, skip: usize);
 }
 
 impl<S: Source> Source for &S {
     #[inline(always)]
-    unsafe fn write(&self, slots: SlotMemory, index: usize) {
+    fn slots(slots: SlotMemory) -> SlotMemory {
+        S::slots(slots)
+    }
+
+    #[inline(always)]
+    fn first_word(&self) -> Option<u64> {
+        S::first_word(self)
+    }
+
+    #[inline(always)]
+    unsafe fn write(&self, slots: SlotMemory, index: usize, skip: usize) {
         // SAFETY: the same contract.
-        unsafe { S::write(self, slots, index) }
+        unsafe { S::write(self, slots, index, skip) }
     }
 }
 
 /// Private memory ready to take a message out of a slot.
 pub(crate) trait Sink {
+    /// As [`Source::slots`].
+    #[inline(always)]
+    fn slots(slots: SlotMemory) -> SlotMemory {
+        slots
+    }
+
     /// Copies the payload of slot `index` into `self`.
     ///
     /// # Safety

@@ -18,7 +18,8 @@ pub(crate) use consumer::{FastGet, Get, GetCursor};
 pub(crate) use data::{Sink, Source};
 pub(crate) use layout::{Control, PARTICIPANT_SIZE, Participant};
 pub(crate) use pace::Pace;
-pub(crate) use position::{Position, Stamp};
+pub(crate) use position::Position;
+use position::Stamp;
 pub(crate) use producer::{Put, PutCursor};
 
 use crate::primitive::{AtomicU32, Fences, SlotMemory};
@@ -60,13 +61,31 @@ pub(crate) struct Ring<'m> {
     pub(crate) producers: Side,
     pub(crate) consumers: Side,
     pub(crate) fences: Fences,
+    /// How many bytes ahead a consumer asks for the line it will read; 0: not.
+    pub(crate) read_ahead: usize,
+    /// How many bytes ahead a producer asks for the line it will write; 0: not.
+    pub(crate) write_ahead: usize,
 }
+
+/// How far ahead prefetching pays, where it pays.
+const READ_AHEAD_SLOTS: usize = 32;
+const WRITE_AHEAD_SLOTS: usize = 8;
 
 /// The words of this ring contradict the protocol: a peer has scribbled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Damaged;
 
 impl Ring<'_> {
+    /// The distances to prefetch over, in bytes: `(read, write)`.
+    #[cfg(not(loom))]
+    pub(crate) fn prefetch_distances(slots: SlotMemory) -> (usize, usize) {
+        if !crate::sys::cpu::prefetching_pays() {
+            return (0, 0);
+        }
+        let stride = slots.room() + crate::primitive::STAMP_SIZE;
+        (READ_AHEAD_SLOTS * stride, WRITE_AHEAD_SLOTS * stride)
+    }
+
     #[inline(always)]
     pub(crate) fn capacity(&self) -> u64 {
         self.slots.count() as u64

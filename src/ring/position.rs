@@ -16,6 +16,12 @@ impl Position {
         Position(value & ((1 << Position::BITS) - 1))
     }
 
+    /// A number that only this process has touched: no bits to clear.
+    #[inline(always)]
+    pub(crate) const fn private(value: u64) -> Position {
+        Position(value)
+    }
+
     #[inline(always)]
     pub(crate) const fn get(self) -> u64 {
         self.0

@@ -4,7 +4,7 @@
 
 use super::position::{Position, Stamp};
 use super::{Damaged, Ring, Side, Source, state};
-use crate::primitive::{Ordering, light_barrier, spin_hint};
+use crate::primitive::{Fences, Ordering, light_barrier, spin_hint};
 use core::cell::Cell;
 
 /// How an attempt to put ended.
@@ -48,9 +48,6 @@ const CLAIM_ATTEMPTS: u32 = 1 << 14;
 /// Failed polls of a full ring between two looks at the exact cursor.
 const EXACT_EVERY: u64 = 64;
 
-/// How far ahead a producer asks for the line it will write.
-const WRITE_AHEAD_SLOTS: usize = 8;
-
 impl PutCursor {
     pub(crate) fn is_started(&self) -> bool {
         self.started.get()
@@ -76,7 +73,7 @@ impl Ring<'_> {
         if self.producers == Side::Single {
             let start = self.successor_start();
             cursor.next.set(start.get());
-            cursor.fast.set(self.consumers == Side::Single && self.fences == crate::primitive::Fences::Asymmetric);
+            cursor.fast.set(self.consumers == Side::Single && self.fences == Fences::Asymmetric);
         }
         cursor.lap_base.set(0);
         cursor.set_limit(0);
@@ -129,7 +126,7 @@ impl Ring<'_> {
         if next >= cursor.gate.get() {
             return false;
         }
-        self.put_single(cursor, Position::new(next), source) == Put::Done
+        self.put_single(cursor, Position::private(next), source, Fences::Asymmetric) == Put::Done
     }
 
     #[inline(always)]
@@ -147,22 +144,32 @@ impl Ring<'_> {
 
     /// R1. Claim in the slot's own line, ask for `closed`, payload, publish.
     #[inline(always)]
-    fn put_single<S: Source>(&self, cursor: &PutCursor, position: Position, source: &S) -> Put {
+    fn put_single<S: Source>(&self, cursor: &PutCursor, position: Position, source: &S, fences: Fences) -> Put {
         let index = self.put_index(cursor, position);
-        state::claim_slot(self.slots, index, position);
-        light_barrier(self.fences);
+        let slots = S::slots(self.slots);
+        let written = state::claim_slot(slots, index, position, source.first_word());
+        light_barrier(fences);
         if self.closed.load(Ordering::Relaxed) != 0 {
-            state::bury(self.slots, index, position);
-            cursor.next.set(position.plus(1).get());
-            cursor.stop_fast_path();
-            return Put::Closed;
+            return self.refuse_claimed(cursor, position);
         }
-        self.slots.prefetch_write(index, WRITE_AHEAD_SLOTS * (self.slots.room() + 8));
+        if self.write_ahead > 0 {
+            slots.prefetch_write(index, self.write_ahead);
+        }
         // SAFETY: `put_index` bounds the index; the source was checked against `room`.
-        unsafe { source.write(self.slots, index) };
-        state::publish(self.slots, index, position);
+        unsafe { source.write(slots, index, written) };
+        state::publish(slots, index, position);
         cursor.next.set(position.plus(1).get());
         Put::Done
+    }
+
+    /// R1. Closed after the claim: the position stays empty for good.
+    #[cold]
+    #[inline(never)]
+    fn refuse_claimed(&self, cursor: &PutCursor, position: Position) -> Put {
+        state::bury(self.slots, self.index_of(position), position);
+        cursor.next.set(position.plus(1).get());
+        cursor.stop_fast_path();
+        Put::Closed
     }
 
     /// One attempt at one message. `exact`: a refusal must be true of the exact
@@ -179,9 +186,9 @@ impl Ring<'_> {
         if self.closed.load(Ordering::Relaxed) != 0 {
             return Put::Closed;
         }
-        let position = Position::new(cursor.next.get());
+        let position = Position::private(cursor.next.get());
         match self.is_free_single(cursor, position, exact) {
-            Ok(true) => self.put_single(cursor, position, source),
+            Ok(true) => self.put_single(cursor, position, source, self.fences),
             Ok(false) => Put::Full,
             Err(Damaged) => Put::Damaged,
         }
@@ -260,13 +267,16 @@ impl Ring<'_> {
                 spin_hint();
                 continue;
             }
+            let slots = S::slots(self.slots);
             for offset in 0..free {
                 let position = start.plus(offset);
                 let index = self.put_index(cursor, position);
-                self.slots.prefetch_write(index, WRITE_AHEAD_SLOTS * (self.slots.room() + 8));
+                if self.write_ahead > 0 {
+                    slots.prefetch_write(index, self.write_ahead);
+                }
                 // SAFETY: `put_index` bounds the index; the source was checked against `room`.
-                unsafe { source(offset).write(self.slots, index) };
-                state::publish(self.slots, index, position);
+                unsafe { source(offset).write(slots, index, 0) };
+                state::publish(slots, index, position);
             }
             return (free, Put::Done);
         }
@@ -326,7 +336,7 @@ impl Ring<'_> {
     pub(crate) fn may_put(&self, cursor: &PutCursor) -> bool {
         match self.producers {
             Side::Single => {
-                let position = Position::new(cursor.next.get());
+                let position = Position::private(cursor.next.get());
                 self.closed.load(Ordering::Acquire) != 0 || self.is_free_single(cursor, position, true) != Ok(false)
             }
             Side::Multi => {

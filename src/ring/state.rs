@@ -160,12 +160,26 @@ pub(super) fn initialise(slots: SlotMemory, index: usize, position: Position) {
     unsafe { slots.stamp(index) }.store(Stamp::free(position).raw(), Ordering::Relaxed);
 }
 
-/// The Single producer says that it is about to write `position`. (R1)
+/// The Single producer says that it is about to write `position`, and writes the
+/// message's first word along with it. Says how many bytes that were. (R1)
 #[inline(always)]
-pub(super) fn claim_slot(slots: SlotMemory, index: usize, position: Position) {
-    // SAFETY: as in `load_stamp`. Relaxed: the light barrier that follows, and
-    // the heavy one of whoever asks, order it before the read of `closed`.
-    unsafe { slots.stamp(index) }.store(Stamp::claim(position).raw(), Ordering::Relaxed);
+pub(super) fn claim_slot(slots: SlotMemory, index: usize, position: Position, first_word: Option<u64>) -> usize {
+    let claim = Stamp::claim(position).raw();
+    // SAFETY: as in `load_stamp`; who has a first word has a payload of at least
+    // that size. Relaxed: the light barrier that follows, and the heavy one of
+    // whoever asks, order it before the read of `closed`.
+    unsafe {
+        match first_word {
+            Some(word) => {
+                slots.write_claim(index, claim, word);
+                size_of::<u64>()
+            }
+            None => {
+                slots.stamp(index).store(claim, Ordering::Relaxed);
+                0
+            }
+        }
+    }
 }
 
 /// The message at `position` is there.

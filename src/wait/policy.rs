@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WaitPolicy {
-    /// Never sleep: the lowest latency, a whole core. On a machine where this
-    /// process may use one processor only, it sleeps all the same.
+    /// Never sleep: the lowest latency, a whole core. On a
+    /// machine with one processor it sleeps all the same.
     Spin,
     /// Look for at most `budget`, first spinning, then giving way to other
     /// threads between looks, then sleep. The default; see
@@ -42,9 +42,9 @@ impl WaitPolicy {
 
 impl Default for WaitPolicy {
     /// `SpinThenPark` with a budget of 50 µs, about the cost of one cross-core
-    /// wake-up; `Park` where this process may use one processor only.
+    /// wake-up; `Park` on a machine with one processor.
     fn default() -> Self {
-        if cpu::usable() > 1 {
+        if cpu::online() > 1 {
             WaitPolicy::SpinThenPark { budget: WaitPolicy::DEFAULT_BUDGET }
         } else {
             WaitPolicy::Park
@@ -68,7 +68,7 @@ pub(crate) struct Spinner {
 
 impl Spinner {
     pub(crate) fn new(policy: WaitPolicy) -> Self {
-        let policy = if cpu::usable() > 1 { policy } else { WaitPolicy::Park };
+        let policy = if cpu::online() > 1 { policy } else { WaitPolicy::Park };
         Spinner { policy, turns: 0, since: None }
     }
 
