@@ -8,10 +8,10 @@ use super::message::{BatchFor, Encoded, Message, RoomFor};
 use super::options::{Options, regions, stride};
 use crate::error::{SetupError, SetupErrorKind};
 use crate::primitive::{Fences, Line, Ordering, SlotMemory, heavy_barrier};
-use crate::ring::{Control, FastGet, Get, GetCursor, PARTICIPANT_SIZE, Pace, Participant, Put, PutCursor, Ring, Side};
+use crate::ring::{Control, Get, GetCursor, PARTICIPANT_SIZE, Pace, Participant, Put, PutCursor, Ring, Side};
 use crate::segment::{Member, Place, Plan, RegionKind, Role, Segment};
 use crate::sys::mem::Wiped;
-use crate::wait::{Attention, Deadline, Parked, Spinner, WaitPolicy, park};
+use crate::wait::{Attention, Deadline, Parked, Patience, Spinner, WaitPolicy, park};
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
@@ -58,6 +58,7 @@ pub(super) struct Port {
     payload: usize,
     max_message: usize,
     policy: Cell<WaitPolicy>,
+    patience: Patience,
     poisoned: Cell<bool>,
     /// The queue was seen closed, and the heavy barrier made since.
     close_seen: Cell<bool>,
@@ -131,6 +132,7 @@ impl Port {
             payload: plan.inline_size as usize,
             max_message: plan.max_message as usize,
             policy: Cell::new(policy),
+            patience: Patience::new(),
             poisoned: Cell::new(false),
             close_seen: Cell::new(false),
             undecodable: Cell::new(0),
@@ -302,10 +304,11 @@ impl Port {
         deadline: Deadline,
         mut attempt: impl FnMut() -> Result<bool, PutError<()>>,
     ) -> Result<(), PutError<()>> {
-        let mut spinner = Spinner::new(self.policy.get());
+        let mut spinner = Spinner::new(self.policy.get(), &self.patience);
         let mut slept = false;
         loop {
             if attempt()? {
+                spinner.succeeded();
                 // Others may sleep on the same word, and only one was woken.
                 if slept && self.ring.may_put(&self.cursors.put) && self.for_consumers.wanted(self.ring.fences) {
                     self.for_consumers.wake(1);
@@ -313,7 +316,7 @@ impl Port {
                 return Ok(());
             }
             if spinner.turn() {
-                if spinner.clock_was_read() && deadline.passed() {
+                if spinner.deadline_due() && deadline.passed() {
                     return Err(PutError::TimedOut(()));
                 }
                 continue;
@@ -390,22 +393,17 @@ impl Port {
 
     #[inline(always)]
     pub(super) fn get_into_room<M: Message>(&self, room: &mut RoomFor<M>, wait: Wait) -> Result<(), GetError> {
-        match self.ring.get_fast(&self.cursors.get, room) {
-            FastGet::Item => {}
-            FastGet::ItemAtMark => self.at_mark(wait),
-            FastGet::Miss => return self.get_slow(room, wait),
+        if !self.ring.get_fast(&self.cursors.get, room) {
+            return self.get_slow(room, wait);
         }
+        self.cursors.pace.took(1);
         if self.for_consumers.wanted(Fences::Asymmetric) {
             self.wake_producers(1);
         }
-        Ok(())
-    }
-
-    #[cold]
-    fn at_mark(&self, wait: Wait) {
-        if wait != Wait::No && self.policy.get() != WaitPolicy::Park {
-            self.cursors.pace.at_mark(&self.ring, &self.cursors.get);
+        if self.ring.consumers == Side::Multi && self.for_consumers.closed.load(Ordering::Relaxed) != 0 {
+            self.for_producers.wake_all();
         }
+        Ok(())
     }
 
     /// R8: a producer that sleeps reads `head` first, so bring it up to date.
@@ -417,6 +415,7 @@ impl Port {
 
     #[inline(always)]
     fn after_get(&self, count: u32) {
+        self.cursors.pace.took(u64::from(count));
         if self.for_consumers.wanted(self.ring.fences) {
             self.wake_producers(count);
         }
@@ -514,9 +513,9 @@ impl Port {
             }
         }
         let Wait::Until(deadline) = wait else { return Err(GetError::Empty) };
-        let mut spinner = Spinner::new(policy);
-        if policy != WaitPolicy::Park && self.ring.consumers == Side::Single {
-            self.cursors.pace.ran_dry(&self.ring, &self.cursors.get);
+        let mut spinner = Spinner::new(policy, &self.patience);
+        if policy != WaitPolicy::Park {
+            self.cursors.pace.ran_dry(self.ring.capacity());
         }
         let mut slept = false;
         loop {
@@ -529,7 +528,7 @@ impl Port {
                 if !spinner.turn() {
                     break true;
                 }
-                if spinner.clock_was_read() {
+                if spinner.deadline_due() {
                     if deadline.passed() {
                         return attempt()?.ok_or(GetError::TimedOut);
                     }
@@ -539,6 +538,7 @@ impl Port {
                 }
             };
             if let Some(found) = attempt()? {
+                spinner.succeeded();
                 if slept && self.ring.may_get(&self.cursors.get) && self.for_producers.wanted(self.ring.fences) {
                     self.for_producers.wake(1);
                 }

@@ -21,29 +21,20 @@ pub(crate) enum Get {
     Damaged,
 }
 
-/// How the hot path ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub(crate) enum FastGet {
-    Item,
-    /// An item, and it is time to look at the pace.
-    ItemAtMark,
-    /// Take the slow path.
-    Miss,
-}
-
 /// What a consumer knows privately. All zeros, as a forked child finds it, means
 /// "not started": every operation then takes the slow path, which sees why.
 #[repr(C)]
 pub(crate) struct GetCursor {
-    /// The capacity where the fast path may be taken, else 0.
+    /// The capacity where the Single fast path may be taken, else 0.
     fast_count: Cell<u64>,
+    /// The same for the Multi fast path.
+    multi_count: Cell<u64>,
     /// Single: the next position, which is `taken`.
     next: Cell<u64>,
     /// The position of slot 0 in the current lap.
     lap_base: Cell<u64>,
-    /// The next position at which the fast path reports a mark.
-    mark: Cell<u64>,
+    /// The position at which `head` is due next.
+    head_due: Cell<u64>,
     /// What `head` says.
     published: Cell<u64>,
     announced: Cell<u64>,
@@ -64,6 +55,7 @@ impl GetCursor {
     /// From here on only the slow path is taken.
     pub(crate) fn stop_fast_path(&self) {
         self.fast_count.set(0);
+        self.multi_count.set(0);
     }
 
     /// Back to "not started".
@@ -83,21 +75,17 @@ impl Ring<'_> {
         (self.capacity() / 16).max(1)
     }
 
-    /// Messages between two marks.
-    fn mark_every(&self) -> u64 {
-        (self.capacity() / 64).max(1)
-    }
-
     /// Makes `cursor` usable. Of a Single side the caller holds the role.
     pub(crate) fn start_get(&self, cursor: &GetCursor) {
         if self.consumers == Side::Single {
             let taken = self.control.load_taken();
             cursor.next.set(taken.get());
             self.publish_head(cursor, taken);
-            cursor.mark.set(taken.plus(self.mark_every()).get());
             if self.fences == Fences::Asymmetric {
                 cursor.fast_count.set(self.capacity());
             }
+        } else if self.fences == Fences::Asymmetric {
+            cursor.multi_count.set(self.capacity());
         }
         cursor.lap_base.set(0);
         cursor.started.set(true);
@@ -106,11 +94,11 @@ impl Ring<'_> {
     /// The Single consumer's hot path: one compare, one load of the slot's line,
     /// the payload, one store to its own line.
     #[inline(always)]
-    pub(crate) fn get_fast<K: Sink>(&self, cursor: &GetCursor, sink: &mut K) -> FastGet {
+    pub(crate) fn get_fast<K: Sink>(&self, cursor: &GetCursor, sink: &mut K) -> bool {
         let next = cursor.next.get();
         let index = next.wrapping_sub(cursor.lap_base.get());
         if index >= cursor.fast_count.get() {
-            return FastGet::Miss;
+            return self.get_fast_multi(cursor, sink);
         }
         let index = index as usize;
         let slots = K::slots(self.slots);
@@ -119,29 +107,48 @@ impl Ring<'_> {
         }
         let position = Position::private(next);
         if state::load_stamp(slots, index) != Stamp::full(position) {
-            return FastGet::Miss;
+            return false;
         }
         // SAFETY: `index < fast_count`, which is the capacity.
         unsafe { sink.read(slots, index) };
         self.control.commit_taken(position.plus(1));
         cursor.next.set(position.plus(1).get());
-        if next >= cursor.mark.get() { self.pass_mark(cursor) } else { FastGet::Item }
+        if next >= cursor.head_due.get() {
+            self.publish_head(cursor, position.plus(1));
+        }
+        true
+    }
+
+    /// The same for Multi consumers: one exchange, and the commit in the slot's
+    /// line. Anything but a message that is simply there is the slow path's.
+    #[inline(always)]
+    fn get_fast_multi<K: Sink>(&self, cursor: &GetCursor, sink: &mut K) -> bool {
+        let head = self.control.load_head();
+        let index = head.get().wrapping_sub(cursor.lap_base.get());
+        if index >= cursor.multi_count.get() {
+            return false;
+        }
+        let index = index as usize;
+        let slots = K::slots(self.slots);
+        if !state::load_stamp(slots, index).is_full(head) {
+            return false;
+        }
+        self.me.announce_get(head, 1, &cursor.announced);
+        if !self.control.claim_head(head, 1) {
+            return false;
+        }
+        // SAFETY: `index < multi_count`, which is the capacity.
+        unsafe { sink.read(slots, index) };
+        state::release_slot(slots, index, head.plus(self.capacity()));
+        true
     }
 
     #[cold]
     #[inline(never)]
-    fn pass_mark(&self, cursor: &GetCursor) -> FastGet {
-        let next = cursor.next.get();
-        cursor.mark.set(next + self.mark_every());
-        if next.wrapping_sub(cursor.published.get()) >= self.head_lag() {
-            self.publish_head(cursor, Position::new(next));
-        }
-        FastGet::ItemAtMark
-    }
-
     fn publish_head(&self, cursor: &GetCursor, head: Position) {
         self.control.publish_head(head);
         cursor.published.set(head.get());
+        cursor.head_due.set(head.plus(self.head_lag() - 1).get());
     }
 
     /// R8. Brings `head` up to date: the ring is empty, a producer sleeps, or
@@ -297,12 +304,6 @@ impl Ring<'_> {
             Side::Multi => self.control.load_head(),
         };
         !state::load_stamp(self.slots, self.get_index(cursor, position)).is_before(position)
-    }
-
-    /// Whether the message `ahead` positions behind the next one is published.
-    pub(super) fn published_ahead(&self, cursor: &GetCursor, ahead: u64) -> bool {
-        let position = Position::private(cursor.next.get()).plus(ahead);
-        !self.stamp_at(position).is_before(position)
     }
 
     /// Nothing of this participant's is announced while it sleeps. (R5)

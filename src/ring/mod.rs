@@ -14,7 +14,7 @@ mod position;
 mod producer;
 mod state;
 
-pub(crate) use consumer::{FastGet, Get, GetCursor};
+pub(crate) use consumer::{Get, GetCursor};
 pub(crate) use data::{Sink, Source};
 pub(crate) use layout::{Control, PARTICIPANT_SIZE, Participant};
 pub(crate) use pace::Pace;

@@ -35,6 +35,8 @@ pub(crate) struct PutCursor {
     limit: Cell<u64>,
     polls: Cell<u64>,
     announced: Cell<u64>,
+    /// The capacity where the Multi fast path may be taken, else 0.
+    multi_count: Cell<u64>,
     started: Cell<bool>,
     fast: Cell<bool>,
 }
@@ -57,6 +59,7 @@ impl PutCursor {
     pub(crate) fn stop_fast_path(&self) {
         self.fast.set(false);
         self.gate.set(0);
+        self.multi_count.set(0);
     }
 
     fn set_limit(&self, limit: u64) {
@@ -74,6 +77,8 @@ impl Ring<'_> {
             let start = self.successor_start();
             cursor.next.set(start.get());
             cursor.fast.set(self.consumers == Side::Single && self.fences == Fences::Asymmetric);
+        } else if self.consumers == Side::Multi && self.fences == Fences::Asymmetric {
+            cursor.multi_count.set(self.capacity());
         }
         cursor.lap_base.set(0);
         cursor.set_limit(0);
@@ -124,9 +129,35 @@ impl Ring<'_> {
     pub(crate) fn put_fast<S: Source>(&self, cursor: &PutCursor, source: &S) -> bool {
         let next = cursor.next.get();
         if next >= cursor.gate.get() {
-            return false;
+            return self.put_fast_multi(cursor, source);
         }
         self.put_single(cursor, Position::private(next), source, Fences::Asymmetric) == Put::Done
+    }
+
+    /// The Multi/Multi hot path: one exchange. Anything but a free position that
+    /// nobody else wants is the slow path's.
+    #[inline(always)]
+    fn put_fast_multi<S: Source>(&self, cursor: &PutCursor, source: &S) -> bool {
+        let tail = self.control.load_tail();
+        let position = tail.position();
+        let index = position.get().wrapping_sub(cursor.lap_base.get());
+        if index >= cursor.multi_count.get() || tail.is_closed() {
+            return false;
+        }
+        let index = index as usize;
+        let slots = S::slots(self.slots);
+        if state::load_stamp(slots, index) != Stamp::free(position) {
+            return false;
+        }
+        self.me.announce_put(position, 1, &cursor.announced);
+        if !self.control.claim_tail(tail, 1) {
+            return false;
+        }
+        // SAFETY: `index < multi_count`, which is the capacity; the source was
+        // checked against `room`.
+        unsafe { source.write(slots, index, 0) };
+        state::publish(slots, index, position);
+        true
     }
 
     #[inline(always)]
@@ -319,10 +350,7 @@ impl Ring<'_> {
         while done < count {
             let (put, how) = match self.producers {
                 Side::Multi => self.try_put_multi(cursor, exact, count - done, |offset| source(done + offset)),
-                Side::Single => match self.try_put_single(cursor, &source(done), exact) {
-                    Put::Done => (1, Put::Done),
-                    refused => (0, refused),
-                },
+                Side::Single => self.try_put_run_single(cursor, count - done, exact, |offset| source(done + offset)),
             };
             done += put;
             if how != Put::Done {
@@ -330,6 +358,35 @@ impl Ring<'_> {
             }
         }
         (done, Put::Done)
+    }
+
+    /// A Single producer's run: what its limit says is free goes in without
+    /// another look at the consumers.
+    fn try_put_run_single<S: Source>(
+        &self,
+        cursor: &PutCursor,
+        count: u64,
+        exact: bool,
+        source: impl Fn(u64) -> S,
+    ) -> (u64, Put) {
+        let mut done = 0;
+        if cursor.fast.get() {
+            let free = cursor.gate.get().saturating_sub(cursor.next.get()).min(count);
+            while done < free {
+                let position = Position::private(cursor.next.get());
+                match self.put_single(cursor, position, &source(done), Fences::Asymmetric) {
+                    Put::Done => done += 1,
+                    refused => return (done, refused),
+                }
+            }
+            if done > 0 {
+                return (done, Put::Done);
+            }
+        }
+        match self.try_put_single(cursor, &source(0), exact) {
+            Put::Done => (1, Put::Done),
+            refused => (0, refused),
+        }
     }
 
     /// Before a sleep (R5): might a put succeed, or must it learn of the close?

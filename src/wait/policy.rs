@@ -2,6 +2,7 @@
 
 use crate::primitive::spin_hint;
 use crate::sys::cpu;
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 /// What a blocked operation does until its turn comes.
@@ -52,60 +53,99 @@ impl Default for WaitPolicy {
     }
 }
 
-/// Spin hints between two looks at the clock.
-const HINTS_PER_TURN: u32 = 16;
+/// The longest phase of pure spinning, in spin hints: about three microseconds,
+/// longer than any hand-over between two running processes.
+const LONGEST_SPIN: u32 = 128;
+const SHORTEST_SPIN: u32 = 4;
 
-/// Pure spinning before giving way: longer than any hand-over between two
-/// running processes, shorter than a time slice that a preempted peer needs.
-const PURE_SPIN: Duration = Duration::from_micros(3);
+/// What a handle has learnt about how long its peers take, in spin hints.
+///
+/// Spinning is right while the peer runs on another processor, and wrong when it
+/// waits for ours: then giving way at once is right. The one is told from the
+/// other by whether spinning has succeeded lately.
+pub(crate) struct Patience(Cell<u32>);
+
+impl Patience {
+    pub(crate) const fn new() -> Patience {
+        Patience(Cell::new(LONGEST_SPIN))
+    }
+
+    fn spin_paid(&self, turns: u32) {
+        let wanted = (turns * 2).clamp(SHORTEST_SPIN, LONGEST_SPIN);
+        self.0.set(self.0.get().max(wanted));
+    }
+
+    fn spin_failed(&self) {
+        self.0.set((self.0.get() / 2).max(SHORTEST_SPIN));
+    }
+}
 
 /// One wait's spinning.
-pub(crate) struct Spinner {
+pub(crate) struct Spinner<'h> {
     policy: WaitPolicy,
+    patience: &'h Patience,
     turns: u32,
     since: Option<Instant>,
 }
 
-impl Spinner {
-    pub(crate) fn new(policy: WaitPolicy) -> Self {
+impl<'h> Spinner<'h> {
+    pub(crate) fn new(policy: WaitPolicy, patience: &'h Patience) -> Self {
         let policy = if cpu::online() > 1 { policy } else { WaitPolicy::Park };
-        Spinner { policy, turns: 0, since: None }
+        Spinner { policy, patience, turns: 0, since: None }
     }
 
     /// Spends one turn. False: the budget is used up, sleep.
     #[inline]
     pub(crate) fn turn(&mut self) -> bool {
         match self.policy {
-            WaitPolicy::Park => return false,
+            WaitPolicy::Park => false,
             WaitPolicy::Spin => {
                 self.turns = self.turns.wrapping_add(1);
                 spin_hint();
+                true
             }
             WaitPolicy::SpinThenPark { budget } => {
-                self.turns = self.turns.wrapping_add(1);
-                if self.turns % HINTS_PER_TURN != 0 {
+                self.turns += 1;
+                if self.turns <= self.patience.0.get() {
                     spin_hint();
                     return true;
                 }
-                let waited = self.since.get_or_insert_with(Instant::now).elapsed();
-                if waited >= budget {
-                    return false;
-                }
-                if waited >= PURE_SPIN {
-                    cpu::yield_now();
-                }
+                self.give_way(budget)
             }
         }
+    }
+
+    #[cold]
+    fn give_way(&mut self, budget: Duration) -> bool {
+        let since = *self.since.get_or_insert_with(|| {
+            self.patience.spin_failed();
+            Instant::now()
+        });
+        if since.elapsed() >= budget {
+            return false;
+        }
+        cpu::yield_now();
         true
     }
 
-    /// Whether the last turn looked at the clock: time to look at the deadline.
+    /// Whether it is time to look at the deadline: not on every turn.
     #[inline]
-    pub(crate) fn clock_was_read(&self) -> bool {
-        self.turns.is_multiple_of(HINTS_PER_TURN)
+    pub(crate) fn deadline_due(&self) -> bool {
+        self.since.is_some() || self.turns.is_multiple_of(LONGEST_SPIN)
     }
 
-    /// Starts over, after progress.
+    /// What was waited for has come.
+    #[inline]
+    pub(crate) fn succeeded(&self) {
+        match self.since {
+            None => self.patience.spin_paid(self.turns),
+            // A few looks more would have done: the peer does run elsewhere.
+            Some(since) if since.elapsed() < Duration::from_micros(2) => self.patience.spin_paid(LONGEST_SPIN / 2),
+            Some(_) => {}
+        }
+    }
+
+    /// Starts over, after a sleep.
     pub(crate) fn reset(&mut self) {
         self.turns = 0;
         self.since = None;

@@ -1,0 +1,275 @@
+//! The explicit-state models of the ring protocol: every configuration must hold, every seeded bug must be caught.
+//!
+//! - `cargo test --test models -- --nocapture` prints states and times.
+//! - `RINGWAY_MODEL_LONG=1` adds the larger configurations (minutes, several GB).
+//! - `RINGWAY_MODEL_TRACE=1` prints how each seeded bug shows.
+//!
+//! In the names: `2P` two producers, `1C` one consumer, `3D` up to three deaths, `2R` two rescuers (one of which may be
+//! killed too), `1N` one newcomer on a dead index.
+
+#[path = "models/mod.rs"]
+mod models;
+
+mod cells {
+    use crate::models::cells::*;
+    use crate::models::{
+        Caught, STATE_LIMIT, STATE_LIMIT_LONG, assert_caught, assert_holds, long_run,
+    };
+    use Size::{Inline, Large};
+
+    const BASE: Config = Config::SMALL;
+
+    /// Plain get of large messages through one block.
+    const LARGE: Config = Config {
+        rows: 0,
+        blocks: 1,
+        mode: Mode::Get,
+        script: &[Large],
+        ..BASE
+    };
+
+    /// Both kinds of message, both kinds of get, one row and one block.
+    const MIXED: Config = Config {
+        blocks: 1,
+        mode: Mode::Both,
+        script: &[Large, Inline],
+        ..BASE
+    };
+
+    /// A lease comes back without a death, and consumers stop calling.
+    const RETIRE: Config = Config {
+        mode: Mode::Both,
+        script: &[Inline, Inline],
+        give_backs: 1,
+        retire: true,
+        rescuer_deaths: 0,
+        ..BASE
+    };
+
+    fn all_hold(configurations: &[(&str, Config)]) {
+        for (name, config) in configurations {
+            assert_holds(&format!("cells: {name}"), &Cells(*config), STATE_LIMIT);
+        }
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn cells_hold_for_leases() {
+        all_hold(&[
+            ("lease 1P2C 3D 2R 2N", Config { deaths: 3, rescuers: 2, newcomers: 2, ..BASE }),
+            ("lease 1P3C 2D 2R 1N", Config { consumers: 3, deaths: 2, rescuers: 2, newcomers: 1, ..BASE }),
+            ("lease 2P2C 2D 1R 1N", Config { producers: 2, deaths: 2, newcomers: 1, ..BASE }),
+            ("lease 1P2C 2D 2R 1N, rescuers before the first death", Config { deaths: 2, rescuers: 2, newcomers: 1, early: true, ..BASE }),
+            ("lease 1P2C two messages, capacity 2, two rows, 2D 1R", Config { capacity: 2, rows: 2, deaths: 2, script: &[Inline, Inline], ..BASE }),
+        ]);
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn cells_hold_for_large_messages() {
+        all_hold(&[
+            ("large get 1P2C 2D 2R 1N", Config { deaths: 2, rescuers: 2, newcomers: 1, ..LARGE }),
+            ("large get 2P1C 2D 2R 1N", Config { producers: 2, consumers: 1, deaths: 2, rescuers: 2, newcomers: 1, ..LARGE }),
+            ("large get 2P2C 2D 1R", Config { producers: 2, deaths: 2, ..LARGE }),
+            ("large get 1P2C two messages, capacity 2, one block, 2D 1R 1N", Config { capacity: 2, deaths: 2, newcomers: 1, script: &[Large, Large], ..LARGE }),
+            ("large get 1P2C two messages, capacity 2, two blocks, 2D 1R", Config { capacity: 2, blocks: 2, deaths: 2, script: &[Large, Large], ..LARGE }),
+        ]);
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn cells_hold_for_everything_mixed() {
+        all_hold(&[
+            ("mixed 1P2C 2D 1R", Config { deaths: 2, ..MIXED }),
+            ("mixed 1P2C 1D 2R", Config { rescuers: 2, ..MIXED }),
+            ("mixed 1P2C capacity 2, 1D 1R 1N", Config { capacity: 2, newcomers: 1, script: &[Inline, Large], ..MIXED }),
+            ("one large message, get and lease, 1P2C 2D 2R", Config { deaths: 2, rescuers: 2, script: &[Large], ..MIXED }),
+            ("given back and retired, 1P2C 1D 1R", RETIRE),
+        ]);
+    }
+
+    /// The rule of `slices` with cells: nobody looks at the whole window.
+    #[test]
+    #[rustfmt::skip]
+    fn cells_hold_if_only_named_positions_are_looked_at() {
+        all_hold(&[
+            ("named only, lease 1P2C 3D 2R 2N", Config { named_only: true, deaths: 3, rescuers: 2, newcomers: 2, ..BASE }),
+            ("named only, large get 1P2C 2D 2R 1N", Config { named_only: true, deaths: 2, rescuers: 2, newcomers: 1, ..LARGE }),
+            ("named only, mixed 1P2C 2D 1R", Config { named_only: true, deaths: 2, ..MIXED }),
+            ("named only, given back and retired, 1P2C 1D 1R", Config { named_only: true, ..RETIRE }),
+        ]);
+    }
+
+    /// K2 finishes the get intent, which names the husk: K3 need not look at the slot of a HELD cell.
+    #[test]
+    #[rustfmt::skip]
+    fn cells_hold_if_k3_leaves_the_husk_to_k2() {
+        all_hold(&[
+            ("husk left to K2, lease 1P2C 2D 2R 1N", Config { husk_left_to_k2: true, deaths: 2, rescuers: 2, newcomers: 1, ..BASE }),
+            ("husk left to K2, large get 1P2C 2D 2R 1N", Config { husk_left_to_k2: true, deaths: 2, rescuers: 2, newcomers: 1, ..LARGE }),
+        ]);
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn cells_catch_seeded_bugs() {
+        let two_rescuers = Config { rescuers: 2, ..BASE };
+        let newcomer = Config { newcomers: 1, ..BASE };
+        let get = Config { rows: 0, mode: Mode::Get, ..two_rescuers };
+        for (bug, config, expected) in [
+            (Bug::SlotBeforeHeld, BASE, Caught::Fault(LOST)),
+            (Bug::SlotBeforeHeld, LARGE, Caught::Fault(LOST)),
+            (Bug::CellFreedBeforeSlot, LARGE, Caught::Fault(PHANTOM)),
+            (Bug::BlockStaysWriting, LARGE, Caught::Fault(LOST)),
+            (Bug::TakeByStore, Config { consumers: 3, ..BASE }, Caught::Fault(ROBBED)),
+            (Bug::IntentLeftStanding, RETIRE, Caught::Stuck),
+            (Bug::LiveIntentsIgnored, BASE, Caught::Fault(SLOT_NOT_FREE)),
+            (Bug::TailAfterScan, BASE, Caught::Fault(SLOT_NOT_FREE)),
+            (Bug::HuskForgotten, BASE, Caught::Fault(DUPLICATE)),
+            (Bug::HuskForgotten, LARGE, Caught::Fault(DUPLICATE)),
+            (Bug::RecoverByStore, BASE, Caught::Fault(PHANTOM)),
+            (Bug::NoAttemptBits, get, Caught::Fault(SLOT_NOT_OURS)),
+            (Bug::KeepWithoutLock, Config { newcomers: 1, ..two_rescuers }, Caught::Fault(SLOT_NOT_FREE)),
+            (Bug::IntentsNotFinished, LARGE, Caught::Stuck),
+            (Bug::CellsBeforeIntents, LARGE, Caught::Stuck),
+            (Bug::WritingNotFreed, BASE, Caught::Stuck),
+            (Bug::WritingNotFreed, LARGE, Caught::Stuck),
+            (Bug::AtFreedBlindly, LARGE, Caught::Fault(LOST)),
+            (Bug::BackBeforeHusk, BASE, Caught::Fault(DUPLICATE)),
+            (Bug::NoReturnIgnored, LARGE, Caught::Fault(DUPLICATE)),
+            (Bug::EarlyReuse, newcomer, Caught::Fault(DUPLICATE)),
+            (Bug::NoHouseKeeping, BASE, Caught::Stuck),
+            (Bug::NoHouseKeeping, LARGE, Caught::Stuck),
+        ] {
+            let model = Cells(Config { bug: Some(bug), ..config });
+            assert_caught(&format!("cells: {bug:?}"), &model, expected);
+        }
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn cells_hold_in_large_configurations() {
+        if !long_run() {
+            return;
+        }
+        for (name, config) in [
+            ("lease 2P2C 2D 2R 1N", Config { producers: 2, deaths: 2, rescuers: 2, newcomers: 1, ..BASE }),
+            ("lease 1P3C 3D 2R 2N", Config { consumers: 3, deaths: 3, rescuers: 2, newcomers: 2, ..BASE }),
+            ("lease 1P2C two messages, capacity 2, two rows, 2D 1R 1N", Config { capacity: 2, rows: 2, deaths: 2, newcomers: 1, script: &[Inline, Inline], ..BASE }),
+            ("lease 1P2C two messages, capacity 2, two rows, 1D 2R 1N", Config { capacity: 2, rows: 2, rescuers: 2, newcomers: 1, script: &[Inline, Inline], ..BASE }),
+            ("large get 2P2C 2D 1R 1N", Config { producers: 2, deaths: 2, newcomers: 1, ..LARGE }),
+            ("large get 1P2C two messages, 2D 2R 1N", Config { deaths: 2, rescuers: 2, newcomers: 1, script: &[Large, Large], ..LARGE }),
+            ("large get 1P2C two messages, capacity 2, two blocks, 2D 2R 1N", Config { capacity: 2, blocks: 2, deaths: 2, rescuers: 2, newcomers: 1, script: &[Large, Large], ..LARGE }),
+            ("mixed 1P2C 2D 2R 1N", Config { deaths: 2, rescuers: 2, newcomers: 1, ..MIXED }),
+            ("mixed 1P2C capacity 2, two rows, 2D 1R 1N", Config { capacity: 2, rows: 2, deaths: 2, newcomers: 1, script: &[Inline, Large], ..MIXED }),
+            ("one large message, get and lease, 1P2C 2D 2R 1N", Config { deaths: 2, rescuers: 2, newcomers: 1, script: &[Large], ..MIXED }),
+            ("given back and retired, capacity 2, two rows, 1P2C 1D 1R 1N", Config { capacity: 2, rows: 2, newcomers: 1, rescuer_deaths: 1, ..RETIRE }),
+            ("given back and retired, 1P2C 2D 1R 1N", Config { deaths: 2, newcomers: 1, rescuer_deaths: 1, ..RETIRE }),
+            ("given back and retired, 1P2C 2D 2R", Config { deaths: 2, rescuers: 2, rescuer_deaths: 1, ..RETIRE }),
+        ] {
+            assert_holds(&format!("cells: {name}"), &Cells(config), STATE_LIMIT_LONG);
+        }
+    }
+}
+
+mod slices {
+    use crate::models::slices::*;
+    use crate::models::{
+        Caught, STATE_LIMIT, STATE_LIMIT_LONG, assert_caught, assert_holds, long_run,
+    };
+
+    const BASE: Config = Config::SMALL;
+
+    /// Two messages in one batch of two, capacity two.
+    const BATCH: Config = Config {
+        capacity: 2,
+        messages: 2,
+        batch: [2, 2, 1, 1],
+        ..BASE
+    };
+
+    fn all_hold(configurations: &[(&str, Config)]) {
+        for (name, config) in configurations {
+            assert_holds(&format!("slices: {name}"), &Slices(*config), STATE_LIMIT);
+        }
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn slices_hold() {
+        all_hold(&[
+            ("1P2C 3D 2N", Config { deaths: 3, newcomers: 2, ..BASE }),
+            ("1P3C 2D 1N", Config { consumers: 3, deaths: 2, newcomers: 1, ..BASE }),
+            ("1P3C 3D", Config { consumers: 3, deaths: 3, ..BASE }),
+            ("2P2C 2D", Config { producers: 2, deaths: 2, ..BASE }),
+            ("anybody may stop calling, 2P1C 2D 1N", Config { producers: 2, consumers: 1, deaths: 2, newcomers: 1, stop: true, ..BASE }),
+            ("anybody may stop calling, 1P3C 2D", Config { consumers: 3, deaths: 2, stop: true, ..BASE }),
+        ]);
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn slices_hold_for_batches() {
+        all_hold(&[
+            ("1P2C batches 2/2/1, capacity 2, 2D 1N", Config { deaths: 2, newcomers: 1, ..BATCH }),
+            ("1P2C batches 2/2/2, capacity 2, 2D 1N", Config { deaths: 2, newcomers: 1, batch: [2; 4], ..BATCH }),
+            ("1P2C batches 2/2/1, three messages, capacity 2, 2D", Config { messages: 3, deaths: 2, ..BATCH }),
+            ("2P1C batches 2/1/2, capacity 2, 2D", Config { producers: 2, consumers: 1, deaths: 2, batch: [2, 1, 2, 1], ..BATCH }),
+        ]);
+    }
+
+    /// S1 is there for speed: the intents of the dead name every position that is in somebody's way.
+    #[test]
+    #[rustfmt::skip]
+    fn slices_hold_without_the_look_at_the_own_way() {
+        all_hold(&[
+            ("no S1, 1P2C 2D 2N", Config { without_s1: true, deaths: 2, newcomers: 2, ..BASE }),
+            ("no S1, 2P2C 2D", Config { without_s1: true, producers: 2, deaths: 2, ..BASE }),
+            ("no S1, 1P2C batches 2/2/1, capacity 2, 2D 1N", Config { without_s1: true, deaths: 2, newcomers: 1, ..BATCH }),
+        ]);
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn slices_catch_seeded_bugs() {
+        let three = Config { consumers: 3, ..BASE };
+        for (bug, config, expected) in [
+            (Bug::IntentNotCleared, BASE, Caught::Stuck),
+            (Bug::IntentLeftStanding, Config { producers: 2, consumers: 1, stop: true, ..BASE }, Caught::Stuck),
+            (Bug::IntentLeftStanding, Config { consumers: 3, stop: true, ..BASE }, Caught::Stuck),
+            (Bug::NoIntent, BASE, Caught::Fault(SLOT_NOT_FREE)),
+            (Bug::LiveIntentsIgnored, BASE, Caught::Fault(SLOT_NOT_FREE)),
+            (Bug::NoAttemptBits, three, Caught::Fault(SLOT_NOT_OURS)),
+            (Bug::OwnPositionOnly, BASE, Caught::Stuck),
+            (Bug::FirstOfBatchOnly, Config { batch: [2; 4], ..BATCH }, Caught::Stuck),
+            (Bug::BackNotLooked, Config { deaths: 2, ..three }, Caught::Stuck),
+            (Bug::IntentForgotten, Config { newcomers: 1, ..BASE }, Caught::Stuck),
+            (Bug::ClearedBeforeFinished, Config { newcomers: 1, deaths: 2, ..BASE }, Caught::Stuck),
+            (Bug::LifeByteFirst, Config { newcomers: 2, deaths: 2, ..BASE }, Caught::Stuck),
+        ] {
+            let model = Slices(Config { bug: Some(bug), ..config });
+            assert_caught(&format!("slices: {bug:?}"), &model, expected);
+        }
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn slices_hold_in_large_configurations() {
+        if !long_run() {
+            return;
+        }
+        for (name, config) in [
+            ("1P3C 3D 2N", Config { consumers: 3, deaths: 3, newcomers: 2, ..BASE }),
+            ("2P2C 2D 1N", Config { producers: 2, deaths: 2, newcomers: 1, ..BASE }),
+            ("2P1C 3D 2N", Config { producers: 2, consumers: 1, deaths: 3, newcomers: 2, ..BASE }),
+            ("1P2C 3D 3N", Config { deaths: 3, newcomers: 3, ..BASE }),
+            ("anybody may stop calling, 2P2C 2D", Config { producers: 2, deaths: 2, stop: true, ..BASE }),
+            ("1P2C batches 2/2/2, capacity 2, 2D 2N", Config { deaths: 2, newcomers: 2, batch: [2; 4], ..BATCH }),
+            ("1P2C batches 2/2/1, three messages, capacity 2, 2D 1N", Config { messages: 3, deaths: 2, newcomers: 1, ..BATCH }),
+            ("2P1C batches 2/1/2, capacity 2, 2D 1N", Config { producers: 2, consumers: 1, deaths: 2, newcomers: 1, batch: [2, 1, 2, 1], ..BATCH }),
+            ("2P2C batches 2/1/2/1, capacity 2, 1D", Config { producers: 2, batch: [2, 1, 2, 1], ..BATCH }),
+        ] {
+            assert_holds(&format!("slices: {name}"), &Slices(config), STATE_LIMIT_LONG);
+        }
+    }
+}
