@@ -131,6 +131,11 @@ impl SetupError {
         self.kind == SetupErrorKind::NotFound
     }
 
+    /// The queue is not what the caller asked for.
+    pub(crate) fn is_mismatch(&self) -> bool {
+        matches!(self.kind, SetupErrorKind::Mismatch { .. })
+    }
+
     /// The name to create is taken.
     pub fn is_already_exists(&self) -> bool {
         self.kind == SetupErrorKind::AlreadyExists

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(not(loom))]
 /// A rare event, for the `log` facade: never on the hot path.
 macro_rules! event {
     ($($argument:tt)*) => {{
@@ -10,21 +11,35 @@ macro_rules! event {
         let _ = format_args!($($argument)*);
     }};
 }
+#[cfg(not(loom))]
 pub(crate) use event;
 
+// Under loom only the algorithm is compiled: `primitive`, `ring` and `wait`.
+#[cfg(not(loom))]
 mod error;
+#[cfg(all(test, loom))]
+mod loom_models;
+#[cfg_attr(loom, allow(dead_code, unused_imports))]
 mod primitive;
+#[cfg(not(loom))]
 mod queue;
+#[cfg_attr(loom, allow(dead_code, unused_imports))]
 mod ring;
+#[cfg(not(loom))]
 mod segment;
+#[cfg_attr(loom, allow(dead_code, unused_imports))]
 mod sys;
+#[cfg_attr(loom, allow(dead_code, unused_imports))]
 mod wait;
 
+#[cfg(not(loom))]
 pub use error::{SetupError, SetupErrorKind};
+#[cfg(not(loom))]
 pub use queue::{
     ByteQueue, Bytes, Consumer, GetError, Handle, Iter, Message, Options, Plain, Pod, PodQueue, Producer, PutError,
     PutManyError, TryIter, unlink,
 };
 pub use ring::Side;
+#[cfg(not(loom))]
 pub use segment::Lifetime;
 pub use wait::WaitPolicy;

@@ -288,6 +288,7 @@ pub struct SlotMemory {
 }
 
 #[cfg(loom)]
+#[derive(Debug)]
 pub(crate) struct LoomSlot {
     stamp: AtomicU64,
     payload: loom::cell::UnsafeCell<[u8; LOOM_ROOM]>,
@@ -331,7 +332,7 @@ impl SlotMemory {
     pub(crate) unsafe fn write(&self, index: usize, offset: usize, from: *const u8, len: usize) {
         self.slots[index].payload.with_mut(|bytes| {
             // SAFETY: the caller vouches for `from`; loom has checked the access.
-            unsafe { (*bytes)[offset..offset + len].copy_from_slice(std::slice::from_raw_parts(from, len)) }
+            unsafe { (&mut *bytes)[offset..offset + len].copy_from_slice(std::slice::from_raw_parts(from, len)) }
         });
     }
 

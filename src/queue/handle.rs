@@ -127,7 +127,9 @@ impl<M: Message> Handle<M> {
     }
 
     /// Opens a named queue, or creates it. Of several that do so at once, one
-    /// creates and the others open.
+    /// creates and the others open. An ephemeral queue whose participants have all
+    /// died is adopted with its messages if it is what `options` state, and
+    /// replaced if it is not.
     ///
     /// # Errors
     ///
@@ -139,12 +141,17 @@ impl<M: Message> Handle<M> {
         const ATTEMPTS: u32 = 64;
         let place = options.place(name.as_ref())?;
         for _ in 0..ATTEMPTS {
-            if let Some(port) = Port::open::<M>(&place, &options)? {
-                return Ok(Self::from_port(port));
-            }
-            match Port::create::<M>(Some(&place), &options) {
-                Err(error) if error.is_already_exists() => {}
-                other => return other.map(Self::from_port),
+            let unfit = match Port::open::<M>(&place, &options) {
+                Ok(Some(port)) => return Ok(Self::from_port(port)),
+                Ok(None) => None,
+                // Creating replaces it, if it is ephemeral and nobody lives there.
+                Err(error) if error.is_mismatch() => Some(error),
+                Err(error) => return Err(error),
+            };
+            match (Port::create::<M>(Some(&place), &options), unfit) {
+                (Err(error), Some(unfit)) if error.is_already_exists() => return Err(unfit),
+                (Err(error), None) if error.is_already_exists() => {}
+                (other, _) => return other.map(Self::from_port),
             }
         }
         Err(SetupError::new(SetupErrorKind::Busy))

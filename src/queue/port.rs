@@ -14,6 +14,10 @@ use crate::sys::mem::Wiped;
 use crate::wait::{Attention, Deadline, Parked, Patience, Spinner, WaitPolicy, park};
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Once per handle, and only where membarrier is refused.
+const BLIND_PAUSE: Duration = Duration::from_millis(1);
 
 /// Whether an operation may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,8 +87,8 @@ impl Port {
     pub(super) fn open<M: Message>(place: &Place, options: &Options) -> Result<Option<Port>, SetupError> {
         // Registration comes before the first operation.
         let _ = Fences::of_this_process();
-        let Some(member) = Segment::open(place, options.prefault_bytes())? else { return Ok(None) };
-        options.check::<M>(&member.segment().header().plan)?;
+        let opened = Segment::open(place, options.prefault_bytes(), |plan| options.check::<M>(plan))?;
+        let Some(member) = opened else { return Ok(None) };
         let port = Port::attach(member, options.policy())?;
         if port.ring.is_closed() && port.is_finished() {
             return Err(SetupError::new(SetupErrorKind::Closed));
@@ -282,7 +286,11 @@ impl Port {
     fn refused(&self, how: Put) -> Option<PutError<()>> {
         match how {
             Put::Done | Put::Full => None,
-            Put::Closed => Some(PutError::Closed(())),
+            Put::Closed => {
+                // A claim that was refused is a tombstone now: news for a consumer.
+                self.after_put(1);
+                Some(PutError::Closed(()))
+            }
             Put::Damaged => {
                 self.poison();
                 Some(PutError::Corrupt(()))
@@ -489,8 +497,11 @@ impl Port {
     /// shown its claim or will see the flag.
     #[cold]
     fn is_finished(&self) -> bool {
-        if !self.close_seen.replace(true) {
-            heavy_barrier(self.ring.fences);
+        if !self.close_seen.replace(true) && !heavy_barrier(self.ring.fences) {
+            // The producers' processors cannot be reached (membarrier is refused
+            // here, and was not when they attached). What a store buffer holds is
+            // visible long before this.
+            std::thread::sleep(BLIND_PAUSE);
         }
         if !self.cursors.get.is_started() {
             return self.ring.is_empty() && self.ring.len() == 0;

@@ -108,8 +108,13 @@ impl Segment {
         Err(taken())
     }
 
-    /// Opens a named segment. None: there is no such name.
-    pub(crate) fn open(place: &Place, prefault: u64) -> Result<Option<Member>, SetupError> {
+    /// Opens a named segment, if it is what `check` wants. None: there is no such
+    /// name.
+    pub(crate) fn open(
+        place: &Place,
+        prefault: u64,
+        check: impl Fn(&Plan) -> Result<(), SetupError>,
+    ) -> Result<Option<Member>, SetupError> {
         if !shm::proc_mounted() {
             return Err(SetupError::new(SetupErrorKind::NoProc));
         }
@@ -119,6 +124,9 @@ impl Segment {
                 return Ok(None);
             };
             let header = Segment::read_header(&file)?;
+            // Before joining: a participant that leaves at once could be the last
+            // one, and take a dead queue's messages along.
+            check(&header.plan)?;
             // The description that holds the admin byte shared, until we are in.
             let admin = shm::reopen(&file).map_err(|e| SetupError::system("re-opening the segment", e))?;
             lock_admin(&admin, Kind::Shared)?;

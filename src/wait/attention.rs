@@ -79,6 +79,16 @@ impl Attention {
         }
     }
 
+    /// A seeded bug for the models: S1, S2, S4, S5 without S3.
+    #[cfg(all(test, loom))]
+    pub(crate) fn sleep_without_fence(&self, ready: impl Fn() -> bool) {
+        let epoch = self.epoch();
+        self.arm();
+        if !ready() {
+            self.sleep(epoch, u64::MAX);
+        }
+    }
+
     /// S5.
     pub(super) fn sleep(&self, epoch: u32, until_ns: u64) {
         self.epoch.wait(epoch, until_ns);

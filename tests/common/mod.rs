@@ -298,20 +298,23 @@ pub fn thread_id() -> i32 {
     unsafe { libc::gettid() }
 }
 
-/// Waits until a thread of this or another process sleeps in the kernel, in a
-/// futex: in two looks in a row, as a pipe's or a lock's sleep may be passing.
+/// Waits until a thread of this or another process sleeps in a futex.
 pub fn until_asleep(process: u32, thread: i32) {
+    until(|| is_asleep(process, thread));
+}
+
+/// Whether a thread sleeps in a futex: in two looks in a row, as the sleep of a
+/// lock or an allocator may be passing.
+pub fn is_asleep(process: u32, thread: i32) -> bool {
     let in_futex = || {
         let path = format!("/proc/{process}/task/{thread}/syscall");
         let text = std::fs::read_to_string(path).unwrap_or_default();
         text.split(' ').next() == Some(&libc::SYS_futex.to_string())
     };
-    until(|| {
-        in_futex() && {
-            std::thread::sleep(Duration::from_millis(2));
-            in_futex()
-        }
-    });
+    in_futex() && {
+        std::thread::sleep(Duration::from_millis(2));
+        in_futex()
+    }
 }
 
 /// Runs `f` and says how long it took.
@@ -343,4 +346,21 @@ pub fn policy_named(name: &str) -> WaitPolicy {
 /// Whether this user may do everything; several tests can only be set up by root.
 pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
+}
+
+/// What kind of error this is.
+#[track_caller]
+pub fn kind<T: std::fmt::Debug>(result: Result<T, ringway::SetupError>) -> ringway::SetupErrorKind {
+    let error = result.expect_err("this must fail");
+    assert!(error.to_string().len() > 10, "an error says what happened and what to do: {error}");
+    error.kind().clone()
+}
+
+/// Asserts that a value matches a pattern, and shows it if it does not.
+#[macro_export]
+macro_rules! assert_is {
+    ($value:expr, $pattern:pat $(if $guard:expr)?) => {{
+        let value = $value;
+        assert!(matches!(&value, $pattern $(if $guard)?), "{value:?} is no {}", stringify!($pattern));
+    }};
 }

@@ -1,0 +1,159 @@
+//! Nothing hangs, nothing stays: the private directory under `/dev/shm`, the
+//! child processes, Ctrl-C, and the watchdog.
+
+use crate::control::Control;
+use crate::cpus::now;
+use nix::fcntl::{Flock, FlockArg};
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime};
+
+const SHARED_MEMORY: &str = "/dev/shm";
+const PREFIX: &str = "ringway-compare-";
+/// How long one measurement may take before everything is ended.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long an interrupted run may take to write what there is.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+static DEADLINE: AtomicU64 = AtomicU64::new(u64::MAX);
+static CHILDREN: Mutex<Vec<Child>> = Mutex::new(Vec::new());
+static CONTROL: Mutex<Option<Arc<Control>>> = Mutex::new(None);
+static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+
+/// The whole run's guard; dropping it removes what is left.
+pub struct Guard {
+    _lock: Flock<File>,
+}
+
+impl Guard {
+    pub fn new() -> io::Result<Guard> {
+        sweep();
+        let path = Path::new(SHARED_MEMORY).join(format!("{PREFIX}{}", std::process::id()));
+        DirBuilder::new().mode(0o700).create(&path)?;
+        let lock = Flock::lock(File::open(&path)?, FlockArg::LockExclusiveNonblock).map_err(|(_, e)| e)?;
+        let _ = DIRECTORY.set(path);
+        ctrlc::set_handler(interrupt).map_err(io::Error::other)?;
+        std::thread::spawn(watch);
+        Ok(Guard { _lock: lock })
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        clean_up();
+    }
+}
+
+/// Where the queues of this run live.
+pub fn directory() -> &'static Path {
+    DIRECTORY.get().map_or(Path::new(SHARED_MEMORY), PathBuf::as_path)
+}
+
+/// A name directly under `/dev/shm`, for those who cannot use a directory.
+pub fn shared_memory_name(id: &str) -> String {
+    format!("{PREFIX}{}-{id}", std::process::id())
+}
+
+/// Ctrl-C was pressed: finish early.
+pub fn interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
+
+/// Children started by this run, to be ended with it.
+pub fn children() -> MutexGuard<'static, Vec<Child>> {
+    CHILDREN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Kills and reaps all children.
+pub fn end_children() {
+    for mut child in children().drain(..) {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
+
+/// One measurement under watch, with the block that can stop its workers.
+pub struct Watched;
+
+impl Watched {
+    pub fn new(control: &Arc<Control>) -> Watched {
+        *CONTROL.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(control));
+        DEADLINE.store(now() + PATIENCE.as_nanos() as u64, Ordering::Relaxed);
+        Watched
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        DEADLINE.store(u64::MAX, Ordering::Relaxed);
+        *CONTROL.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+fn watch() {
+    loop {
+        std::thread::sleep(Duration::from_millis(250));
+        if now() > DEADLINE.load(Ordering::Relaxed) {
+            eprintln!("compare: a measurement did not end within {} s; giving up", PATIENCE.as_secs());
+            clean_up();
+            std::process::exit(1);
+        }
+    }
+}
+
+/// Runs on a thread of its own.
+fn interrupt() {
+    INTERRUPTED.store(true, Ordering::Relaxed);
+    if let Some(control) = &*CONTROL.lock().unwrap_or_else(PoisonError::into_inner) {
+        control.abort();
+    }
+    for child in children().iter_mut() {
+        let _ = child.kill();
+    }
+    std::thread::sleep(FAREWELL);
+    clean_up();
+    std::process::exit(130);
+}
+
+fn clean_up() {
+    end_children();
+    if let Some(directory) = DIRECTORY.get() {
+        remove(directory);
+    }
+}
+
+/// A run's directory, and the names that stand beside it.
+fn remove(directory: &Path) {
+    let _ = fs::remove_dir_all(directory);
+    let Some(own) = directory.file_name().and_then(|name| name.to_str()) else { return };
+    let prefix = format!("{own}-");
+    for entry in fs::read_dir(SHARED_MEMORY).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(&prefix)) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Removes what earlier runs left that were killed: directories that nobody
+/// locks. A young one may belong to a run that is about to lock it.
+fn sweep() {
+    const YOUNG: Duration = Duration::from_secs(10);
+    for entry in fs::read_dir(SHARED_MEMORY).into_iter().flatten().flatten() {
+        let ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));
+        let Ok(metadata) = entry.metadata() else { continue };
+        let age = metadata.modified().ok().and_then(|time| SystemTime::now().duration_since(time).ok());
+        if !ours || !metadata.is_dir() || age.is_none_or(|age| age < YOUNG) {
+            continue;
+        }
+        let Ok(file) = File::open(entry.path()) else { continue };
+        if Flock::lock(file, FlockArg::LockExclusiveNonblock).is_ok() {
+            remove(&entry.path());
+        }
+    }
+}

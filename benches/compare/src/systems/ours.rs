@@ -1,0 +1,48 @@
+//! ringway, as its users write it: `put` and `get` that wait, every check on.
+
+use super::{Failure, Put, Take};
+use crate::job::Job;
+use crate::payload::Payload;
+use ringway::{Consumer, Options, Pod, PodQueue, Producer, Side, WaitPolicy};
+use std::path::Path;
+
+impl<T: Payload> Put<T> for Producer<Pod<T>> {
+    #[inline(always)]
+    fn put(&mut self, value: T) -> Result<(), Failure> {
+        Producer::put(self, value).map_err(Failure::new)
+    }
+
+    #[inline(always)]
+    fn put_run(&mut self, values: &[T]) -> Result<(), Failure> {
+        self.put_many(values).map_err(Failure::new)
+    }
+}
+
+impl<T: Payload> Take<T> for Consumer<Pod<T>> {
+    #[inline(always)]
+    fn take(&mut self) -> Result<T, Failure> {
+        self.get().map_err(Failure::new)
+    }
+
+    #[inline(always)]
+    fn take_run(&mut self, out: &mut Vec<T>, max: usize) -> Result<(), Failure> {
+        self.get_many(out, max).map(|_| ()).map_err(Failure::new)
+    }
+}
+
+fn policy(job: &Job) -> WaitPolicy {
+    if job.patient { WaitPolicy::default() } else { WaitPolicy::Spin }
+}
+
+/// Makes the named queue that the workers open.
+pub fn create<T: Payload>(job: &Job, directory: &Path, name: &str) -> Result<PodQueue<T>, Failure> {
+    let side = if job.single { Side::Single } else { Side::Multi };
+    let options = Options::new(job.capacity).producers(side).consumers(side).wait_policy(policy(job));
+    PodQueue::create(name, options.directory(directory)).map_err(Failure::new)
+}
+
+/// Opens it, in another process.
+pub fn open<T: Payload>(job: &Job, directory: &Path, name: &str) -> Result<PodQueue<T>, Failure> {
+    let options = Options::default().wait_policy(policy(job)).directory(directory);
+    PodQueue::open_with(name, options).map_err(Failure::new)
+}

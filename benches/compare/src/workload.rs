@@ -1,0 +1,166 @@
+//! The loops that are measured. Every worker runs a short warm-up first, then the
+//! measurement; a stream ends in band, so that no receiver asks the clock.
+//!
+//! Each sender closes its stream with one end message, and each receiver stops at
+//! the first end it gets. There are as many of one as of the other, and the last
+//! message in the queue is an end: all messages are taken.
+
+use crate::control::Control;
+use crate::cpus::now;
+use crate::job::Job;
+use crate::payload::{END, Payload, word};
+use crate::systems::{Failure, Put, Take};
+use crate::verify::{Stream, Tally, all_arrived, take_next};
+use serde::{Deserialize, Serialize};
+use std::hint::black_box;
+
+/// What one worker saw of the measurement.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Report {
+    pub start: u64,
+    pub end: u64,
+    /// A sender's messages.
+    pub sent: Option<u64>,
+    /// A receiver's streams, by sender.
+    pub received: Option<Vec<Stream>>,
+}
+
+/// Warm up together, then measure together.
+fn twice(
+    job: &Job,
+    control: &Control,
+    mut run: impl FnMut(u64) -> Result<Report, Failure>,
+) -> Result<Report, Failure> {
+    let mut report = Report::default();
+    for (meeting, milliseconds) in [job.warm_up_ms, job.measure_ms].into_iter().enumerate() {
+        control.meet(meeting)?;
+        let start = now();
+        report = Report { start, ..run(start + milliseconds * 1_000_000)? };
+    }
+    Ok(report)
+}
+
+/// A sender of one-way messages.
+pub fn send<T: Payload, P: Put<T>>(
+    job: &Job,
+    control: &Control,
+    index: usize,
+    mut queue: P,
+) -> Result<Report, Failure> {
+    twice(job, control, |until| {
+        let mut sent = 0;
+        if job.batch > 1 {
+            let mut run = Vec::with_capacity(job.batch);
+            while now() < until {
+                for _ in 0..job.stride().div_ceil(job.batch as u64) {
+                    run.clear();
+                    run.extend((0..job.batch as u64).map(|k| T::of(black_box(word(index, sent + k)))));
+                    queue.put_run(&run)?;
+                    sent += job.batch as u64;
+                }
+            }
+        } else {
+            while now() < until {
+                for _ in 0..job.stride() {
+                    queue.put(T::of(black_box(word(index, sent))))?;
+                    sent += 1;
+                }
+            }
+        }
+        queue.put(T::of(word(index, sent | END)))?;
+        Ok(Report { end: now(), sent: Some(sent), ..Report::default() })
+    })
+}
+
+/// A receiver of one-way messages.
+pub fn receive<T: Payload, C: Take<T>>(job: &Job, control: &Control, mut queue: C) -> Result<Report, Failure> {
+    twice(job, control, |_| {
+        let streams = match (job.pairs, job.batch) {
+            (1, 1) => {
+                let mut next = 0;
+                while !take_next(next, &queue.take()?)? {
+                    next += 1;
+                }
+                vec![Stream::complete(next)]
+            }
+            (1, batch) => vec![Stream::complete(receive_runs(&mut queue, batch)?)],
+            (senders, _) => {
+                let mut tally = Tally::new(senders);
+                while !tally.take(&queue.take()?)? {}
+                tally.into_streams()
+            }
+        };
+        Ok(Report { end: now(), received: Some(streams), ..Report::default() })
+    })
+}
+
+fn receive_runs<T: Payload, C: Take<T>>(queue: &mut C, batch: usize) -> Result<u64, Failure> {
+    let mut next = 0;
+    let mut run = Vec::with_capacity(batch);
+    loop {
+        run.clear();
+        queue.take_run(&mut run, batch)?;
+        for message in &run {
+            if take_next(next, message)? {
+                return Ok(next);
+            }
+            next += 1;
+        }
+    }
+}
+
+/// Sends one message and waits for its echo, over and over.
+pub fn ping<T: Payload, P: Put<T>, C: Take<T>>(
+    job: &Job,
+    control: &Control,
+    mut there: P,
+    mut back: C,
+) -> Result<Report, Failure> {
+    twice(job, control, |until| {
+        let mut sent = 0;
+        while now() < until {
+            for _ in 0..job.stride() {
+                there.put(T::of(black_box(sent)))?;
+                if take_next(sent, &back.take()?)? {
+                    return Err(Failure::new("an echo that was not sent"));
+                }
+                sent += 1;
+            }
+        }
+        let end = now();
+        there.put(T::of(sent | END))?;
+        Ok(Report { end, sent: Some(sent), ..Report::default() })
+    })
+}
+
+/// The echo: checks each message and writes it anew.
+pub fn pong<T: Payload, P: Put<T>, C: Take<T>>(
+    job: &Job,
+    control: &Control,
+    mut there: C,
+    mut back: P,
+) -> Result<Report, Failure> {
+    twice(job, control, |_| {
+        let mut next = 0;
+        while !take_next(next, &there.take()?)? {
+            back.put(T::of(black_box(next)))?;
+            next += 1;
+        }
+        // The measurement ends with the ping, before the end message.
+        Ok(Report { end: 0, received: Some(vec![Stream::complete(next)]), ..Report::default() })
+    })
+}
+
+/// Messages (or round trips) per second of all workers together, if nothing is
+/// missing.
+pub fn rate(reports: &[Report]) -> Result<f64, Failure> {
+    let sent: Vec<u64> = reports.iter().filter_map(|report| report.sent).collect();
+    let received: Vec<_> = reports.iter().filter_map(|report| report.received.clone()).collect();
+    let total = all_arrived(&sent, &received)?;
+    let start = reports.iter().map(|report| report.start).min().unwrap_or(0);
+    let end = reports.iter().map(|report| report.end).max().unwrap_or(0);
+    if end <= start {
+        return Err(Failure::new("the clock did not move"));
+    }
+    Ok(total as f64 * 1e9 / (end - start) as f64)
+}

@@ -1,0 +1,316 @@
+//! The ring and the sleep protocol under loom: every interleaving and every
+//! weak-memory outcome of two or three threads on a tiny ring.
+//!
+//! Run with `RUSTFLAGS="--cfg loom" cargo test --release --lib loom_models`. The
+//! preemption bound is 2 (`LOOM_MAX_PREEMPTIONS` overrides it). loom always
+//! checks the symmetric form of the fences; the asymmetric one has its own
+//! explicit-state model in `tests/models/`.
+
+#![allow(unsafe_code)]
+
+use crate::primitive::{AtomicU32, Fences, Ordering, SlotMemory};
+use crate::ring::{Control, Get, GetCursor, Participant, Put, PutCursor, Ring, Side, Sink, Source};
+use crate::wait::{Attention, Deadline, park};
+use bytemuck::Zeroable;
+use loom::sync::Arc;
+use loom::thread;
+use std::mem::ManuallyDrop;
+
+/// The shared memory of one queue, on the heap.
+struct Memory {
+    control: Control,
+    participants: [Participant; 3],
+    for_producers: Attention,
+    for_consumers: Attention,
+    slots: ManuallyDrop<SlotMemory>,
+    free_slots: Option<Box<dyn FnOnce()>>,
+    sides: (Side, Side),
+}
+
+// SAFETY: as shared memory: everything in it is atomic or tracked by loom.
+unsafe impl Send for Memory {}
+// SAFETY: as above.
+unsafe impl Sync for Memory {}
+
+impl Memory {
+    fn new(capacity: u64, producers: Side, consumers: Side) -> Arc<Memory> {
+        let first_stamps = (capacity..2 * capacity).map(|position| position << 6);
+        let (slots, raw) = SlotMemory::from_stamps(first_stamps);
+        Arc::new(Memory {
+            control: Control::new(capacity),
+            participants: [Participant::new(), Participant::new(), Participant::new()],
+            for_producers: Attention::new(),
+            for_consumers: Attention::new(),
+            slots: ManuallyDrop::new(slots),
+            // SAFETY: `raw` came from a box, and nobody has the slots any more.
+            free_slots: Some(Box::new(move || drop(unsafe { Box::from_raw(raw) }))),
+            sides: (producers, consumers),
+        })
+    }
+
+    fn ring(&self, participant: usize) -> Ring<'_> {
+        Ring {
+            control: &self.control,
+            me: &self.participants[participant],
+            closed: self.closed(),
+            slots: *self.slots,
+            producers: self.sides.0,
+            consumers: self.sides.1,
+            fences: Fences::Symmetric,
+            read_ahead: 0,
+            write_ahead: 0,
+        }
+    }
+
+    fn closed(&self) -> &AtomicU32 {
+        &self.for_producers.closed
+    }
+
+    fn close(&self) {
+        self.ring(2).close();
+        self.for_consumers.closed.store(1, Ordering::Release);
+        self.for_producers.wake_all();
+        self.for_consumers.wake_all();
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        if let Some(free) = self.free_slots.take() {
+            free();
+        }
+    }
+}
+
+struct Word(u64);
+
+impl Source for Word {
+    fn first_word(&self) -> Option<u64> {
+        Some(self.0)
+    }
+
+    unsafe fn write(&self, slots: SlotMemory, index: usize, skip: usize) {
+        // SAFETY: the ring's index; eight bytes of a local, less those written.
+        unsafe { slots.write(index, skip, (&self.0 as *const u64).cast::<u8>().add(skip), 8 - skip) }
+    }
+}
+
+impl Sink for Word {
+    unsafe fn read(&mut self, slots: SlotMemory, index: usize) {
+        // SAFETY: the ring's index; eight bytes of a local.
+        unsafe { slots.read(index, 0, (&mut self.0 as *mut u64).cast(), 8) }
+    }
+}
+
+/// A producer that tries until each message is in; sleeps while there is no room
+/// if `sleep`. Stops at the first refusal, and says how many went in.
+fn produce(memory: &Memory, participant: usize, messages: &[u64], sleep: bool) -> usize {
+    let ring = memory.ring(participant);
+    let cursor = PutCursor::zeroed();
+    ring.start_put(&cursor);
+    for (done, message) in messages.iter().enumerate() {
+        loop {
+            match ring.try_put(&cursor, &Word(*message), true) {
+                Put::Done => break,
+                Put::Closed => return done,
+                Put::Damaged => panic!("the ring contradicts itself"),
+                Put::Full if sleep => {
+                    ring.rest_put(&cursor);
+                    let _ = park(&memory.for_consumers, Fences::Symmetric, Deadline::Never, || ring.may_put(&cursor));
+                }
+                Put::Full => thread::yield_now(),
+            }
+        }
+        if memory.for_producers.wanted(Fences::Symmetric) {
+            memory.for_producers.wake(1);
+        }
+    }
+    messages.len()
+}
+
+/// A consumer that takes `count` messages, or all until the queue is finished.
+fn consume(memory: &Memory, participant: usize, count: usize, sleep: bool) -> Vec<u64> {
+    let ring = memory.ring(participant);
+    let cursor = GetCursor::zeroed();
+    ring.start_get(&cursor);
+    let mut taken = Vec::new();
+    while taken.len() < count {
+        let mut word = Word(0);
+        match ring.try_get(&cursor, &mut word) {
+            Get::Item => {
+                taken.push(word.0);
+                if memory.for_consumers.wanted(Fences::Symmetric) {
+                    ring.catch_up_head(&cursor);
+                    memory.for_consumers.wake(1);
+                }
+            }
+            Get::Damaged => panic!("the ring contradicts itself"),
+            Get::Empty | Get::Unfinished => {
+                if memory.for_consumers.closed.load(Ordering::Acquire) != 0 {
+                    crate::primitive::heavy_barrier(Fences::Symmetric);
+                    if ring.is_drained(&cursor) {
+                        break;
+                    }
+                    thread::yield_now();
+                } else if sleep {
+                    ring.rest_get(&cursor);
+                    let closed = || memory.for_consumers.closed.load(Ordering::Acquire) != 0;
+                    let ready = || ring.may_get(&cursor) || closed();
+                    let _ = park(&memory.for_producers, Fences::Symmetric, Deadline::Never, ready);
+                } else {
+                    thread::yield_now();
+                }
+            }
+        }
+    }
+    taken
+}
+
+fn model(body: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = builder.preemption_bound.or(Some(2));
+    builder.check(body);
+}
+
+const SIDES: [(Side, Side); 4] = [
+    (Side::Single, Side::Single),
+    (Side::Single, Side::Multi),
+    (Side::Multi, Side::Single),
+    (Side::Multi, Side::Multi),
+];
+
+/// One producer, one consumer, every pair of sides, every lap boundary.
+fn fifo(capacity: u64, producers: Side, consumers: Side, sleep: bool) {
+    model(move || {
+        let memory = Memory::new(capacity, producers, consumers);
+        let other = Arc::clone(&memory);
+        let producer = thread::spawn(move || produce(&other, 0, &[1, 2, 3], sleep));
+        assert_eq!(consume(&memory, 1, 3, sleep), [1, 2, 3]);
+        assert_eq!(producer.join().unwrap(), 3);
+    });
+}
+
+#[test]
+fn fifo_of_capacity_1() {
+    SIDES.iter().for_each(|&(p, c)| fifo(1, p, c, false));
+}
+
+#[test]
+fn fifo_of_capacity_2() {
+    SIDES.iter().for_each(|&(p, c)| fifo(2, p, c, false));
+}
+
+#[test]
+fn nobody_sleeps_through_a_message_or_a_free_slot() {
+    SIDES.iter().for_each(|&(p, c)| fifo(1, p, c, true));
+}
+
+#[test]
+fn two_producers() {
+    for consumers in [Side::Single, Side::Multi] {
+        model(move || {
+            let memory = Memory::new(2, Side::Multi, consumers);
+            let producers: Vec<_> = [0, 2]
+                .map(|participant| {
+                    let memory = Arc::clone(&memory);
+                    thread::spawn(move || produce(&memory, participant, &[participant as u64 + 10], false))
+                })
+                .into();
+            let mut taken = consume(&memory, 1, 2, false);
+            taken.sort_unstable();
+            assert_eq!(taken, [10, 12]);
+            producers.into_iter().for_each(|p| assert_eq!(p.join().unwrap(), 1));
+        });
+    }
+}
+
+#[test]
+fn two_consumers() {
+    for producers in [Side::Single, Side::Multi] {
+        model(move || {
+            let memory = Memory::new(2, producers, Side::Multi);
+            let other = Arc::clone(&memory);
+            let consumer = thread::spawn(move || consume(&other, 1, 1, false));
+            assert_eq!(produce(&memory, 0, &[1, 2], false), 2);
+            let mut taken = consume(&memory, 2, 1, false);
+            taken.extend(consumer.join().unwrap());
+            taken.sort_unstable();
+            assert_eq!(taken, [1, 2]);
+        });
+    }
+}
+
+/// What a put has acknowledged is delivered before `Closed`; what it refused is not.
+#[test]
+fn close_neither_loses_nor_invents() {
+    for (producers, consumers) in SIDES {
+        model(move || {
+            let memory = Memory::new(2, producers, consumers);
+            let (for_put, for_close) = (Arc::clone(&memory), Arc::clone(&memory));
+            let producer = thread::spawn(move || produce(&for_put, 0, &[1], false));
+            let closer = thread::spawn(move || for_close.close());
+            let taken = consume(&memory, 1, usize::MAX, false);
+            closer.join().unwrap();
+            let acknowledged = producer.join().unwrap();
+            assert_eq!(taken.len(), acknowledged, "{producers:?} {consumers:?}");
+        });
+    }
+}
+
+#[test]
+fn close_wakes_a_sleeping_consumer() {
+    for (producers, consumers) in SIDES {
+        model(move || {
+            let memory = Memory::new(1, producers, consumers);
+            let other = Arc::clone(&memory);
+            let closer = thread::spawn(move || other.close());
+            assert_eq!(consume(&memory, 1, usize::MAX, true), []);
+            closer.join().unwrap();
+        });
+    }
+}
+
+/// Negative control: a sleeper that does not fence between arming and asking can
+/// sleep through a message. loom reports the deadlock.
+#[test]
+#[should_panic(expected = "deadlock")]
+fn a_sleeper_without_a_fence_is_caught() {
+    model(|| {
+        let memory = Memory::new(1, Side::Single, Side::Single);
+        let other = Arc::clone(&memory);
+        let producer = thread::spawn(move || produce(&other, 0, &[1], false));
+        let ring = memory.ring(1);
+        let cursor = GetCursor::zeroed();
+        ring.start_get(&cursor);
+        while ring.try_get(&cursor, &mut Word(0)) != Get::Item {
+            memory.for_producers.sleep_without_fence(|| ring.may_get(&cursor));
+        }
+        producer.join().unwrap();
+    });
+}
+
+/// Negative control: a consumer that believes `Closed` without the barrier and
+/// the second look loses an acknowledged message.
+#[test]
+#[should_panic(expected = "lost")]
+fn a_hasty_closed_is_caught() {
+    model(|| {
+        let memory = Memory::new(2, Side::Single, Side::Single);
+        let (for_put, for_close) = (Arc::clone(&memory), Arc::clone(&memory));
+        let producer = thread::spawn(move || produce(&for_put, 0, &[1], false));
+        let closer = thread::spawn(move || for_close.close());
+        let ring = memory.ring(1);
+        let cursor = GetCursor::zeroed();
+        ring.start_get(&cursor);
+        let mut taken = 0;
+        loop {
+            match ring.try_get(&cursor, &mut Word(0)) {
+                Get::Item => taken += 1,
+                _ if memory.for_consumers.closed.load(Ordering::Acquire) != 0 => break,
+                _ => thread::yield_now(),
+            }
+        }
+        closer.join().unwrap();
+        assert_eq!(taken, producer.join().unwrap(), "a message was lost");
+    });
+}
