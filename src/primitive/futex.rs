@@ -2,15 +2,6 @@
 
 use super::Ordering;
 
-/// How a sleep ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Woken {
-    /// Somebody woke us, or the word had another value, or a signal came: look again.
-    LookAgain,
-    /// The time was up.
-    TimedOut,
-}
-
 /// A 32-bit word in shared memory that processes can sleep on.
 #[cfg(not(loom))]
 #[repr(transparent)]
@@ -29,8 +20,8 @@ impl FutexWord {
     }
 
     /// Sleeps while the word reads `expected`, until `until_ns` (CLOCK_MONOTONIC).
-    pub(crate) fn wait(&self, expected: u32, until_ns: u64) -> Woken {
-        crate::sys::futex::wait(&self.0, expected, until_ns)
+    pub(crate) fn wait(&self, expected: u32, until_ns: u64) {
+        crate::sys::futex::wait(&self.0, expected, until_ns);
     }
 
     /// Wakes at most `count` sleepers; says how many there were.
@@ -66,13 +57,12 @@ impl FutexWord {
         self.value.fetch_add(1, order);
     }
 
-    pub(crate) fn wait(&self, expected: u32, _until_ns: u64) -> Woken {
+    pub(crate) fn wait(&self, expected: u32, _until_ns: u64) {
         let mut sleepers = self.sleepers.lock().unwrap();
         if self.value.load(Ordering::Acquire) == expected {
             *sleepers += 1;
             drop(self.wakeup.wait(sleepers).unwrap());
         }
-        Woken::LookAgain
     }
 
     pub(crate) fn wake(&self, count: u32) -> u32 {

@@ -12,7 +12,11 @@ mod futex;
 pub use cell::SlotMemory;
 pub(crate) use cell::{Line, STAMP_SIZE};
 pub(crate) use fence::{Fences, heavy_barrier, light_barrier};
-pub(crate) use futex::{FutexWord, Woken};
+pub(crate) use futex::FutexWord;
+
+// Time and the processor, for the layers above.
+pub(crate) use crate::sys::clock::now_ns;
+pub(crate) use crate::sys::cpu::{online as processors_online, prefetching_pays, yield_now};
 
 #[cfg(not(loom))]
 pub(crate) use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};

@@ -7,12 +7,15 @@
 
 mod consumer;
 mod error;
+mod get;
 mod handle;
 mod message;
 mod methods;
 mod options;
 mod port;
 mod producer;
+mod put;
+mod view;
 
 pub use consumer::{Consumer, Iter, TryIter};
 pub use error::{GetError, PutError, PutManyError};

@@ -13,6 +13,8 @@ mod pace;
 mod position;
 mod producer;
 mod state;
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 pub(crate) use consumer::{Get, GetCursor};
 pub(crate) use data::{Sink, Source};
@@ -79,7 +81,7 @@ impl Ring<'_> {
     /// The distances to prefetch over, in bytes: `(read, write)`.
     #[cfg(not(loom))]
     pub(crate) fn prefetch_distances(slots: SlotMemory) -> (usize, usize) {
-        if !crate::sys::cpu::prefetching_pays() {
+        if !crate::primitive::prefetching_pays() {
             return (0, 0);
         }
         let stride = slots.room() + crate::primitive::STAMP_SIZE;

@@ -13,3 +13,6 @@ pub use header::Lifetime;
 pub(crate) use header::{Identity, MessageKind, Plan, RegionKind, max_tag};
 pub(crate) use lifecycle::{Place, Segment};
 pub(crate) use members::{Member, Role};
+
+// Private memory that a forked child finds wiped: how a handle learns of it.
+pub(crate) use crate::sys::mem::Wiped;

@@ -1,6 +1,6 @@
 //! Until when an operation may wait.
 
-use crate::sys::clock;
+use crate::primitive::now_ns;
 use std::time::{Duration, Instant};
 
 /// Until when.
@@ -17,7 +17,7 @@ impl Deadline {
     pub(crate) fn after(timeout: Duration) -> Deadline {
         u64::try_from(timeout.as_nanos())
             .ok()
-            .and_then(|ns| clock::now_ns().checked_add(ns))
+            .and_then(|ns| now_ns().checked_add(ns))
             .map_or(Deadline::Never, Deadline::At)
     }
 
@@ -29,13 +29,13 @@ impl Deadline {
     pub(crate) fn passed(self) -> bool {
         match self {
             Deadline::Never => false,
-            Deadline::At(ns) => clock::now_ns() >= ns,
+            Deadline::At(ns) => now_ns() >= ns,
         }
     }
 
     /// The end of a sleep that must not be longer than `slice_ns`.
     pub(crate) fn slice(self, slice_ns: u64) -> u64 {
-        let slice = clock::now_ns().saturating_add(slice_ns);
+        let slice = now_ns().saturating_add(slice_ns);
         match self {
             Deadline::Never => slice,
             Deadline::At(ns) => ns.min(slice),
@@ -65,6 +65,6 @@ mod tests {
         let soon = Deadline::after(Duration::from_millis(1));
         let Deadline::At(end) = soon else { panic!("a millisecond fits the clock") };
         assert_eq!(soon.slice(1_000_000_000), end);
-        assert!(Deadline::Never.slice(1000) <= clock::now_ns() + 1000);
+        assert!(Deadline::Never.slice(1000) <= now_ns() + 1000);
     }
 }

@@ -12,5 +12,5 @@ mod policy;
 pub(crate) use attention::Attention;
 pub(crate) use deadline::Deadline;
 pub(crate) use park::{Parked, park};
-pub(crate) use policy::{Patience, Spinner};
 pub use policy::WaitPolicy;
+pub(crate) use policy::{Patience, Spinner};

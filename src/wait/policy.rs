@@ -1,7 +1,6 @@
 //! How long to look before sleeping.
 
-use crate::primitive::spin_hint;
-use crate::sys::cpu;
+use crate::primitive::{processors_online, spin_hint, yield_now};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
@@ -45,7 +44,7 @@ impl Default for WaitPolicy {
     /// `SpinThenPark` with a budget of 50 µs, about the cost of one cross-core
     /// wake-up; `Park` on a machine with one processor.
     fn default() -> Self {
-        if cpu::online() > 1 {
+        if processors_online() > 1 {
             WaitPolicy::SpinThenPark { budget: WaitPolicy::DEFAULT_BUDGET }
         } else {
             WaitPolicy::Park
@@ -90,7 +89,7 @@ pub(crate) struct Spinner<'h> {
 
 impl<'h> Spinner<'h> {
     pub(crate) fn new(policy: WaitPolicy, patience: &'h Patience) -> Self {
-        let policy = if cpu::online() > 1 { policy } else { WaitPolicy::Park };
+        let policy = if processors_online() > 1 { policy } else { WaitPolicy::Park };
         Spinner { policy, patience, turns: 0, since: None }
     }
 
@@ -124,7 +123,7 @@ impl<'h> Spinner<'h> {
         if since.elapsed() >= budget {
             return false;
         }
-        cpu::yield_now();
+        yield_now();
         true
     }
 

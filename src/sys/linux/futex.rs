@@ -2,18 +2,18 @@
 
 #![allow(unsafe_code)]
 
-use crate::primitive::Woken;
 use std::sync::atomic::AtomicU32;
 
 /// Sleeps while `*word == expected`, until `until_ns` on CLOCK_MONOTONIC.
 ///
-/// FUTEX_WAIT_BITSET takes an absolute time, so a signal costs nothing but
-/// another look.
-pub(crate) fn wait(word: &AtomicU32, expected: u32, until_ns: u64) -> Woken {
+/// Why it ended is not said: woken, another value, a signal, the time; the caller
+/// looks for itself. FUTEX_WAIT_BITSET takes an absolute time, so a signal costs
+/// nothing but that look.
+pub(crate) fn wait(word: &AtomicU32, expected: u32, until_ns: u64) {
     let until =
         libc::timespec { tv_sec: (until_ns / 1_000_000_000) as i64, tv_nsec: (until_ns % 1_000_000_000) as i64 };
     // SAFETY: `word` is a live, aligned 32-bit word; `until` outlives the call.
-    let result = unsafe {
+    unsafe {
         libc::syscall(
             libc::SYS_futex,
             word.as_ptr(),
@@ -22,12 +22,7 @@ pub(crate) fn wait(word: &AtomicU32, expected: u32, until_ns: u64) -> Woken {
             &until as *const libc::timespec,
             std::ptr::null::<u32>(),
             libc::FUTEX_BITSET_MATCH_ANY,
-        )
-    };
-    if result == -1 && nix::errno::Errno::last() == nix::errno::Errno::ETIMEDOUT {
-        Woken::TimedOut
-    } else {
-        Woken::LookAgain
+        );
     }
 }
 

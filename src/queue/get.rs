@@ -1,0 +1,199 @@
+//! Getting, for every kind of message: the hot path, waiting, and the end of a
+//! closed queue.
+
+use super::error::GetError;
+use super::message::{BatchFor, Message, RoomFor};
+use super::port::{Port, Refusal, Wait};
+use crate::primitive::{Fences, Ordering, heavy_barrier};
+use crate::ring::{Get, Side};
+use crate::wait::{Parked, Spinner, WaitPolicy, park};
+use std::time::Duration;
+
+/// Once per handle, and only where membarrier is refused.
+const BLIND_PAUSE: Duration = Duration::from_millis(1);
+
+impl Port {
+    #[inline(always)]
+    pub(super) fn get<M: Message>(&self, wait: Wait) -> Result<M::Out, GetError> {
+        let mut room = RoomFor::<M>(M::room(self.payload));
+        self.get_into_room(&mut room, wait)?;
+        M::decode(room.0).ok_or(GetError::Undecodable)
+    }
+
+    #[inline(always)]
+    pub(super) fn get_into_room<M: Message>(&self, room: &mut RoomFor<M>, wait: Wait) -> Result<(), GetError> {
+        if !self.ring.get_fast(&self.cursors.get, room) {
+            return self.get_slow(room, wait);
+        }
+        self.cursors.pace.took(1);
+        if self.for_consumers.wanted(Fences::Asymmetric) {
+            self.wake_producers(1);
+        }
+        if self.ring.consumers == Side::Multi && self.for_consumers.closed.load(Ordering::Relaxed) != 0 {
+            self.for_producers.wake_all();
+        }
+        Ok(())
+    }
+
+    /// R8: a producer that sleeps reads `head` first, so bring it up to date.
+    #[cold]
+    fn wake_producers(&self, count: u32) {
+        self.ring.catch_up_head(&self.cursors.get);
+        self.for_consumers.wake(count);
+    }
+
+    #[inline(always)]
+    fn after_get(&self, count: u32) {
+        self.cursors.pace.took(u64::from(count));
+        if self.for_consumers.wanted(self.ring.fences) {
+            self.wake_producers(count);
+        }
+        // While closed, every commit may be the one that others wait for.
+        if self.ring.consumers == Side::Multi && self.for_consumers.closed.load(Ordering::Relaxed) != 0 {
+            self.for_producers.wake_all();
+        }
+    }
+
+    #[inline(never)]
+    fn get_slow<M: Message>(&self, room: &mut RoomFor<M>, wait: Wait) -> Result<(), GetError> {
+        self.ready_to_get().map_err(Refusal::into_get)?;
+        self.wait_to_get(wait, || match self.ring.try_get(&self.cursors.get, room) {
+            Get::Item => {
+                self.after_get(1);
+                Ok(Some(()))
+            }
+            how => self.nothing(how),
+        })
+    }
+
+    pub(super) fn get_many<M: Message>(
+        &self,
+        out: &mut Vec<M::Out>,
+        max: usize,
+        wait: Wait,
+    ) -> Result<usize, GetError> {
+        self.ready_to_get().map_err(Refusal::into_get)?;
+        if self.undecodable.get() > 0 {
+            self.undecodable.set(self.undecodable.get() - 1);
+            return Err(GetError::Undecodable);
+        }
+        if max == 0 {
+            return Ok(0);
+        }
+        self.wait_to_get(wait, || {
+            // Room is made before the claim, and for what is there only.
+            let count = if M::FIXED_LEN { max } else { max.min(self.ring.len().max(1) as usize) };
+            let count = count.min(self.ring.capacity() as usize);
+            let mut batch = BatchFor::<M>(M::batch(out, count, self.payload));
+            let (taken, how) = self.ring.try_get_run(&self.cursors.get, count as u64, &mut batch);
+            if taken == 0 {
+                return self.nothing(how);
+            }
+            let bad = M::finish_batch(batch.0, out);
+            self.undecodable.set(bad);
+            self.after_get(taken as u32);
+            Ok(Some(taken as usize - bad))
+        })
+        .and_then(|taken| if taken > 0 { Ok(taken) } else { self.report_undecodable() })
+    }
+
+    fn report_undecodable(&self) -> Result<usize, GetError> {
+        self.undecodable.set(self.undecodable.get().saturating_sub(1));
+        Err(GetError::Undecodable)
+    }
+
+    /// What a get that found nothing means: None is "wait".
+    fn nothing<R>(&self, how: Get) -> Result<Option<R>, GetError> {
+        match how {
+            Get::Damaged => {
+                self.poison();
+                Err(GetError::Corrupt)
+            }
+            _ if self.for_consumers.closed.load(Ordering::Acquire) != 0 && self.is_finished() => Err(GetError::Closed),
+            _ => Ok(None),
+        }
+    }
+
+    /// R10. After the flag, the barrier: every put that was under way has either
+    /// shown its claim or will see the flag.
+    #[cold]
+    pub(super) fn is_finished(&self) -> bool {
+        if !self.close_seen.replace(true) && !heavy_barrier(self.ring.fences) {
+            // The producers' processors cannot be reached (membarrier is refused
+            // here, and was not when they attached). What a store buffer holds is
+            // visible long before this.
+            std::thread::sleep(BLIND_PAUSE);
+        }
+        if !self.cursors.get.is_started() {
+            return self.ring.is_empty() && self.ring.len() == 0;
+        }
+        self.ring.is_drained(&self.cursors.get)
+    }
+
+    /// Spins, then sleeps, until `attempt` has something.
+    fn wait_to_get<R>(
+        &self,
+        wait: Wait,
+        mut attempt: impl FnMut() -> Result<Option<R>, GetError>,
+    ) -> Result<R, GetError> {
+        let policy = self.policy.get();
+        // A blocking get looks at the slot before it makes a full attempt: an
+        // attempt that finds nothing asks the producers' line why.
+        if wait == Wait::No || policy == WaitPolicy::Park || self.ring.may_get(&self.cursors.get) {
+            if let Some(found) = attempt()? {
+                return Ok(found);
+            }
+        }
+        let Wait::Until(deadline) = wait else { return Err(GetError::Empty) };
+        let mut spinner = Spinner::new(policy, &self.patience);
+        if policy != WaitPolicy::Park {
+            self.cursors.pace.ran_dry(self.ring.capacity());
+        }
+        let mut slept = false;
+        loop {
+            // Spin on the slot alone; the producers' line is read once the
+            // budget has ended.
+            let spun_out = loop {
+                if self.ring.may_get(&self.cursors.get) {
+                    break false;
+                }
+                if !spinner.turn() {
+                    break true;
+                }
+                if spinner.deadline_due() {
+                    if deadline.passed() {
+                        return attempt()?.ok_or(GetError::TimedOut);
+                    }
+                    if self.for_consumers.closed.load(Ordering::Relaxed) != 0 {
+                        break false;
+                    }
+                }
+            };
+            if let Some(found) = attempt()? {
+                spinner.succeeded();
+                if slept && self.ring.may_get(&self.cursors.get) && self.for_producers.wanted(self.ring.fences) {
+                    self.for_producers.wake(1);
+                }
+                return Ok(found);
+            }
+            if !spun_out && spinner.turn() {
+                continue;
+            }
+            self.ring.rest_get(&self.cursors.get);
+            self.sleeping();
+            let ready = || {
+                self.ring.may_get(&self.cursors.get)
+                    || self.for_consumers.closed.load(Ordering::Acquire) != 0 && !self.close_seen.get()
+            };
+            match park(self.for_producers, self.ring.fences, deadline, ready) {
+                Parked::TryAgain => {}
+                // Whoever closed may have died before it told the consumers.
+                Parked::SliceEnded if self.ring.is_closed() => self.spread_close(),
+                Parked::SliceEnded => {}
+                Parked::TimedOut => return attempt()?.ok_or(GetError::TimedOut),
+            }
+            slept = true;
+            spinner.reset();
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Putting, for every kind of message: the hot path, and waiting for room.
+
+use super::error::{PutError, PutManyError};
+use super::message::{Encoded, Message};
+use super::port::{Port, Refusal, Wait};
+use crate::primitive::{Fences, Ordering};
+use crate::ring::Put;
+use crate::wait::{Deadline, Parked, Spinner, park};
+
+impl Port {
+    #[inline(always)]
+    pub(super) fn put<M: Message>(&self, value: M::In<'_>, wait: Wait) -> Result<(), PutError<M::Back>> {
+        if !M::FIXED_LEN && M::len(&value) > self.max_message {
+            return Err(self.too_large::<M>(value));
+        }
+        M::touch(&value);
+        if self.ring.put_fast(&self.cursors.put, &Encoded::<M>(&value)) {
+            if self.for_producers.wanted(Fences::Asymmetric) {
+                self.for_producers.wake(1);
+            }
+            return Ok(());
+        }
+        self.put_slow::<M>(&value, wait).map_err(|refused| refused.map(|()| M::give_back(value)))
+    }
+
+    #[cold]
+    fn too_large<M: Message>(&self, value: M::In<'_>) -> PutError<M::Back> {
+        let len = M::len(&value);
+        PutError::TooLarge { value: M::give_back(value), len, max: self.max_message }
+    }
+
+    #[inline(never)]
+    fn put_slow<M: Message>(&self, value: &M::In<'_>, wait: Wait) -> Result<(), PutError<()>> {
+        self.ready_to_put().map_err(Refusal::into_put)?;
+        let source = Encoded::<M>(value);
+        match self.ring.try_put(&self.cursors.put, &source, wait == Wait::No) {
+            Put::Done => {
+                self.after_put(1);
+                Ok(())
+            }
+            Put::Full => {
+                let Wait::Until(deadline) = wait else { return Err(PutError::Full(())) };
+                self.wait_to_put(deadline, || match self.ring.try_put(&self.cursors.put, &source, false) {
+                    Put::Done => {
+                        self.after_put(1);
+                        Ok(true)
+                    }
+                    how => self.refused(how).map_or(Ok(false), Err),
+                })
+            }
+            how => self.refused(how).map_or(Ok(()), Err),
+        }
+    }
+
+    /// What a put that was not done means, unless it means waiting.
+    fn refused(&self, how: Put) -> Option<PutError<()>> {
+        match how {
+            Put::Done | Put::Full => None,
+            Put::Closed => {
+                // A claim that was refused is a tombstone now: news for a consumer.
+                self.after_put(1);
+                Some(PutError::Closed(()))
+            }
+            Put::Damaged => {
+                self.poison();
+                Some(PutError::Corrupt(()))
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn after_put(&self, count: u32) {
+        if self.for_producers.wanted(self.ring.fences) {
+            self.for_producers.wake(count);
+        }
+    }
+
+    /// Spins, then sleeps, until `attempt` says that it is done.
+    #[inline(never)]
+    fn wait_to_put(
+        &self,
+        deadline: Deadline,
+        mut attempt: impl FnMut() -> Result<bool, PutError<()>>,
+    ) -> Result<(), PutError<()>> {
+        let mut spinner = Spinner::new(self.policy.get(), &self.patience);
+        let mut slept = false;
+        loop {
+            if attempt()? {
+                spinner.succeeded();
+                // Others may sleep on the same word, and only one was woken.
+                if slept && self.ring.may_put(&self.cursors.put) && self.for_consumers.wanted(self.ring.fences) {
+                    self.for_consumers.wake(1);
+                }
+                return Ok(());
+            }
+            if spinner.turn() {
+                if spinner.deadline_due() && deadline.passed() {
+                    return Err(PutError::TimedOut(()));
+                }
+                continue;
+            }
+            self.ring.rest_put(&self.cursors.put);
+            self.sleeping();
+            match park(self.for_consumers, self.ring.fences, deadline, || self.ring.may_put(&self.cursors.put)) {
+                Parked::TryAgain | Parked::SliceEnded => {}
+                // The last word has the ring, not the clock.
+                Parked::TimedOut => return if attempt()? { Ok(()) } else { Err(PutError::TimedOut(())) },
+            }
+            slept = true;
+            spinner.reset();
+        }
+    }
+
+    /// Counts a sleep, for those who look inside.
+    pub(super) fn sleeping(&self) {
+        let sleeps = &self.ring.me.who.sleeps;
+        sleeps.store(sleeps.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    pub(super) fn put_many<M: Message>(&self, values: &[M::In<'_>], wait: Wait) -> Result<usize, PutManyError> {
+        let fail = |put: u64, cause| PutManyError { put: put as usize, cause };
+        // Nothing that can be known beforehand stops a batch in its middle.
+        if !M::FIXED_LEN {
+            if let Some(long) = values.iter().map(M::len).find(|len| *len > self.max_message) {
+                return Err(fail(0, PutError::TooLarge { value: (), len: long, max: self.max_message }));
+            }
+        }
+        M::touch_all(values);
+        self.ready_to_put().map_err(|refusal| fail(0, refusal.into_put()))?;
+        let total = values.len() as u64;
+        let mut done = 0;
+        let mut attempt = |exact: bool| {
+            let rest = values.get(done as usize..).unwrap_or_default();
+            let (put, how) = self.ring.try_put_run(&self.cursors.put, rest.len() as u64, exact, |offset| {
+                // SAFETY: the ring asks for offsets below the count it was given.
+                #[allow(unsafe_code)]
+                Encoded::<M>(unsafe { rest.get_unchecked(offset as usize) })
+            });
+            done += put;
+            if put > 0 {
+                self.after_put(put.min(u64::from(u32::MAX)) as u32);
+            }
+            (done, how)
+        };
+        let (so_far, how) = attempt(wait == Wait::No);
+        match (self.refused(how), wait) {
+            (Some(cause), _) => return Err(fail(so_far, cause)),
+            (None, Wait::No) => return Ok(so_far as usize),
+            (None, Wait::Until(deadline)) if so_far < total => {
+                let mut reached = so_far;
+                let ended = self.wait_to_put(deadline, || {
+                    let (so_far, how) = attempt(false);
+                    reached = so_far;
+                    self.refused(how).map_or(Ok(so_far == total), Err)
+                });
+                ended.map_err(|cause| fail(reached, cause))?;
+            }
+            _ => {}
+        }
+        Ok(values.len())
+    }
+}

@@ -1,0 +1,79 @@
+//! The regions of a queue's segment, checked and typed.
+
+use super::options::{regions, stride};
+use crate::error::SetupError;
+use crate::primitive::{Line, SlotMemory};
+use crate::ring::{Control, PARTICIPANT_SIZE, Participant, Ring};
+use crate::segment::{Plan, RegionKind, Segment};
+use crate::wait::Attention;
+
+/// The regions of a segment, as references and pointers.
+pub(super) struct View {
+    pub(super) control: &'static Control,
+    pub(super) for_producers: &'static Attention,
+    pub(super) for_consumers: &'static Attention,
+    participants: *const Participant,
+    max_participants: u32,
+    pub(super) slots: SlotMemory,
+    capacity: u64,
+}
+
+impl View {
+    /// The lifetimes are a promise of the caller's: it keeps the segment alive
+    /// for as long as it uses any of this.
+    pub(super) fn of(segment: &Segment) -> Result<View, SetupError> {
+        let header = segment.header();
+        let plan: &Plan = &header.plan;
+        let damaged = || SetupError::not_a_segment("its regions do not fit its geometry");
+        let sane = (1..=1 << 40).contains(&plan.capacity)
+            && (1..=1024).contains(&plan.max_participants)
+            && plan.inline_size <= 1 << 32
+            && plan.max_message <= plan.inline_size;
+        if !sane || plan.capacity.checked_mul(stride(plan.inline_size)).is_none() {
+            return Err(damaged());
+        }
+        let start = |kind: RegionKind, len: u64| {
+            let region = header.region(kind)?;
+            if region.len < len { Err(damaged()) } else { Ok(segment.region_start(region)) }
+        };
+        let [(_, ring), (_, wait), (_, participants), (_, slots)] = regions(plan);
+        let control = start(RegionKind::Ring, ring)?.cast::<Control>();
+        let attention = start(RegionKind::Wait, wait)?.cast::<Line<Attention>>();
+        let participants = start(RegionKind::Participants, participants)?.cast::<Participant>();
+        let base = start(RegionKind::Slots, slots)?;
+        let stride = stride(plan.inline_size) as usize;
+        // SAFETY: `start` has checked that each region lies in the mapping and is
+        // large enough, regions are aligned to 128 (the strictest alignment
+        // here), and all these types are made of atomics, valid for any bytes.
+        // The mapping lives as long as the segment, which `Port` keeps.
+        #[allow(unsafe_code)]
+        unsafe {
+            Ok(View {
+                control: &*control,
+                for_producers: &*attention.cast(),
+                for_consumers: &*attention.add(1).cast(),
+                participants,
+                max_participants: plan.max_participants,
+                slots: SlotMemory::new(base, plan.capacity as usize, stride),
+                capacity: plan.capacity,
+            })
+        }
+    }
+
+    pub(super) fn participant(&self, index: u32) -> &'static Participant {
+        debug_assert!(index < self.max_participants);
+        const { assert!(size_of::<Participant>() == PARTICIPANT_SIZE) };
+        // SAFETY: `Member::join` gives indices below the limit, for which the
+        // region has room; otherwise as in `of`.
+        #[allow(unsafe_code)]
+        unsafe {
+            &*self.participants.add(index as usize)
+        }
+    }
+
+    /// Sets up the regions of a segment that nobody else has yet.
+    pub(super) fn initialise(&self) {
+        self.control.initialise(self.capacity);
+        Ring::initialise_slots(self.slots);
+    }
+}

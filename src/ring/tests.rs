@@ -1,0 +1,295 @@
+//! States laid out byte by byte: what a peer left, and what we make of it.
+
+#![allow(unsafe_code)]
+
+use super::position::{Position, Stamp};
+use super::*;
+use crate::primitive::{AtomicU64, Ordering};
+use bytemuck::Zeroable;
+
+/// One ring on the heap, 16 bytes a slot.
+struct Heap {
+    control: Box<Control>,
+    participant: Box<Participant>,
+    closed: Box<AtomicU32>,
+    words: Vec<u64>,
+    sides: (Side, Side),
+}
+
+const STRIDE: usize = 16;
+
+impl Heap {
+    fn new(capacity: usize, producers: Side, consumers: Side) -> Heap {
+        // SAFETY: atomics are valid as zeros.
+        let (control, participant) = unsafe { (Box::new(std::mem::zeroed()), Box::new(std::mem::zeroed())) };
+        let heap = Heap {
+            control,
+            participant,
+            closed: Box::new(AtomicU32::new(0)),
+            words: vec![0; capacity * STRIDE / 8],
+            sides: (producers, consumers),
+        };
+        heap.control.initialise(capacity as u64);
+        Ring::initialise_slots(heap.slots());
+        heap
+    }
+
+    fn slots(&self) -> SlotMemory {
+        // SAFETY: the words live as long as `self`, and are accessed only here.
+        unsafe { SlotMemory::new(self.words.as_ptr().cast_mut().cast(), self.words.len() * 8 / STRIDE, STRIDE) }
+    }
+
+    fn ring(&self) -> Ring<'_> {
+        Ring {
+            control: &self.control,
+            me: &self.participant,
+            closed: &self.closed,
+            slots: self.slots(),
+            producers: self.sides.0,
+            consumers: self.sides.1,
+            fences: Fences::Asymmetric,
+            read_ahead: 0,
+            write_ahead: 0,
+        }
+    }
+
+    fn stamp(&self, index: usize) -> &AtomicU64 {
+        // SAFETY: tests pass indices below the capacity; the reference does not
+        // outlive `self`.
+        unsafe { AtomicU64::from_ptr(self.words.as_ptr().cast_mut().add(index * STRIDE / 8)) }
+    }
+
+    fn set(&self, index: usize, stamp: Stamp) {
+        self.stamp(index).store(stamp.raw(), Ordering::Relaxed);
+    }
+}
+
+struct Word(u64);
+
+impl Source for Word {
+    unsafe fn write(&self, slots: SlotMemory, index: usize, _skip: usize) {
+        // SAFETY: the ring's index; eight bytes of a local.
+        unsafe { slots.write(index, 0, (&self.0 as *const u64).cast(), 8) }
+    }
+}
+
+impl Sink for Word {
+    unsafe fn read(&mut self, slots: SlotMemory, index: usize) {
+        // SAFETY: the ring's index; eight bytes of a local.
+        unsafe { slots.read(index, 0, (&mut self.0 as *mut u64).cast(), 8) }
+    }
+}
+
+fn put(heap: &Heap, cursor: &PutCursor, value: u64) -> Put {
+    let ring = heap.ring();
+    if ring.put_fast(cursor, &Word(value)) { Put::Done } else { ring.try_put(cursor, &Word(value), true) }
+}
+
+fn get(heap: &Heap, cursor: &GetCursor) -> Result<u64, Get> {
+    let ring = heap.ring();
+    let mut word = Word(0);
+    if ring.get_fast(cursor, &mut word) {
+        return Ok(word.0);
+    }
+    match ring.try_get(cursor, &mut word) {
+        Get::Item => Ok(word.0),
+        why => Err(why),
+    }
+}
+
+const SIDES: [(Side, Side); 4] = [
+    (Side::Single, Side::Single),
+    (Side::Single, Side::Multi),
+    (Side::Multi, Side::Single),
+    (Side::Multi, Side::Multi),
+];
+
+fn cursors(heap: &Heap) -> (PutCursor, GetCursor) {
+    let (put, get) = (PutCursor::zeroed(), GetCursor::zeroed());
+    heap.ring().start_put(&put);
+    heap.ring().start_get(&get);
+    (put, get)
+}
+
+/// Golden bytes after a put, a get and a second lap.
+#[test]
+fn golden_states() {
+    for (producers, consumers) in SIDES {
+        let heap = Heap::new(2, producers, consumers);
+        let (p, g) = cursors(&heap);
+        assert_eq!(heap.words, [2 << 6, 0, 3 << 6, 0]);
+        assert_eq!(put(&heap, &p, 7), Put::Done);
+        assert_eq!(heap.words, [2 << 6 | 1 << 4, 7, 3 << 6, 0]);
+        assert_eq!(get(&heap, &g), Ok(7));
+        let committed = if consumers == Side::Multi { 4 << 6 } else { 2 << 6 | 1 << 4 };
+        assert_eq!(heap.words[0], committed, "{producers:?} {consumers:?}");
+        assert_eq!(heap.ring().len(), 0);
+        for value in [8, 9] {
+            assert_eq!(put(&heap, &p, value), Put::Done);
+        }
+        assert_eq!(heap.words, [4 << 6 | 1 << 4, 9, 3 << 6 | 1 << 4, 8]);
+        assert_eq!(put(&heap, &p, 10), Put::Full);
+        assert_eq!((get(&heap, &g), get(&heap, &g), get(&heap, &g)), (Ok(8), Ok(9), Err(Get::Empty)));
+    }
+}
+
+/// The seed's trap: with stamps p and p + 1 a ring of one slot loses messages.
+#[test]
+fn one_slot_is_a_queue_of_one() {
+    for (producers, consumers) in SIDES {
+        let heap = Heap::new(1, producers, consumers);
+        let (p, g) = cursors(&heap);
+        for value in 0..100 {
+            assert_eq!(put(&heap, &p, value), Put::Done);
+            assert_eq!(put(&heap, &p, value), Put::Full);
+            assert_eq!(get(&heap, &g), Ok(value));
+            assert_eq!(get(&heap, &g), Err(Get::Empty));
+        }
+    }
+}
+
+#[test]
+fn tombstones_are_stepped_over_and_counted_by_nobody() {
+    for (producers, consumers) in SIDES {
+        let heap = Heap::new(4, producers, consumers);
+        let (p, g) = cursors(&heap);
+        (0..3).for_each(|value| assert_eq!(put(&heap, &p, value), Put::Done));
+        heap.set(1, Stamp::tomb(Position::new(5)));
+        assert_eq!((get(&heap, &g), get(&heap, &g), get(&heap, &g)), (Ok(0), Ok(2), Err(Get::Empty)));
+        (3..7).for_each(|value| assert_eq!(put(&heap, &p, value), Put::Done));
+        assert_eq!(put(&heap, &p, 7), Put::Full);
+    }
+}
+
+/// R2: a successor goes on after the last publication, and buries a claim.
+#[test]
+fn a_successor_starts_where_its_predecessor_stopped() {
+    for consumers in [Side::Single, Side::Multi] {
+        let heap = Heap::new(4, Side::Single, consumers);
+        let (first, g) = cursors(&heap);
+        (0..3).for_each(|value| assert_eq!(put(&heap, &first, value), Put::Done));
+        assert_eq!(get(&heap, &g), Ok(0));
+        // Killed in the middle of the put at position 7.
+        heap.set(3, Stamp::claim(Position::new(7)));
+        let second = PutCursor::zeroed();
+        heap.ring().start_put(&second);
+        assert_eq!(heap.stamp(3).load(Ordering::Relaxed), Stamp::tomb(Position::new(7)).raw());
+        assert_eq!(put(&heap, &second, 3), Put::Done);
+        assert_eq!((get(&heap, &g), get(&heap, &g), get(&heap, &g)), (Ok(1), Ok(2), Ok(3)));
+        // Killed before the claim: nothing to bury.
+        let third = PutCursor::zeroed();
+        heap.ring().start_put(&third);
+        assert_eq!(put(&heap, &third, 4), Put::Done);
+        assert_eq!(get(&heap, &g), Ok(4));
+    }
+}
+
+/// A Single consumer's successor starts at the exact cursor, not at its copy.
+#[test]
+fn a_consuming_successor_repeats_nothing() {
+    let heap = Heap::new(64, Side::Multi, Side::Single);
+    let (p, first) = cursors(&heap);
+    (0..10).for_each(|value| assert_eq!(put(&heap, &p, value), Put::Done));
+    (0..3).for_each(|value| assert_eq!(get(&heap, &first), Ok(value)));
+    assert_eq!(heap.control.load_head(), Position::new(64), "the copy lags");
+    let second = GetCursor::zeroed();
+    heap.ring().start_get(&second);
+    assert_eq!(get(&heap, &second), Ok(3));
+}
+
+/// R2a: a consumer that takes one and pauses frees exactly one.
+#[test]
+fn a_full_ring_sees_every_single_get() {
+    let heap = Heap::new(64, Side::Single, Side::Single);
+    let (p, g) = cursors(&heap);
+    (0..64).for_each(|value| assert_eq!(put(&heap, &p, value), Put::Done));
+    for round in 64..300 {
+        assert_eq!(put(&heap, &p, round), Put::Full);
+        assert_eq!(get(&heap, &g), Ok(round - 64));
+        assert_eq!(put(&heap, &p, round), Put::Done);
+    }
+}
+
+#[test]
+fn a_claimed_position_is_not_empty_but_unfinished() {
+    let heap = Heap::new(4, Side::Multi, Side::Multi);
+    let (_, g) = cursors(&heap);
+    heap.control.tail.0.store(5, Ordering::Relaxed);
+    assert_eq!(get(&heap, &g), Err(Get::Unfinished));
+    assert!(heap.ring().is_empty());
+    assert_eq!(heap.ring().len(), 1);
+}
+
+#[test]
+fn closed_waits_for_claims_and_for_other_consumers() {
+    let heap = Heap::new(4, Side::Single, Side::Single);
+    let (p, g) = cursors(&heap);
+    assert_eq!(put(&heap, &p, 1), Put::Done);
+    heap.ring().close();
+    assert_eq!(put(&heap, &p, 2), Put::Closed);
+    assert!(!heap.ring().is_drained(&g));
+    assert_eq!(get(&heap, &g), Ok(1));
+    heap.set(1, Stamp::claim(Position::new(5)));
+    assert!(!heap.ring().is_drained(&g), "a put is under way");
+    heap.set(1, Stamp::tomb(Position::new(5)));
+    assert_eq!(get(&heap, &g), Err(Get::Empty));
+    assert!(heap.ring().is_drained(&g));
+
+    let heap = Heap::new(4, Side::Multi, Side::Multi);
+    let (p, g) = cursors(&heap);
+    assert_eq!(put(&heap, &p, 1), Put::Done);
+    heap.ring().close();
+    assert_eq!(put(&heap, &p, 2), Put::Closed);
+    // Another consumer has claimed and not committed.
+    heap.control.head.0.store(5, Ordering::Relaxed);
+    assert_eq!(get(&heap, &g), Err(Get::Empty));
+    assert!(!heap.ring().is_drained(&g));
+    heap.set(0, Stamp::free(Position::new(8)));
+    assert!(heap.ring().is_drained(&g));
+}
+
+/// Whatever the words say: bounded time, no panic, no access out of bounds.
+#[test]
+fn scribbled_words_end_in_an_answer() {
+    let values = [0, 1, 63, 64, 1 << 6 | 1 << 4, (1 << 58) - 1, 1 << 63, u64::MAX, 0x8000_0000_0000_0101];
+    for (producers, consumers) in SIDES {
+        for &a in &values {
+            for &b in &values {
+                let heap = Heap::new(3, producers, consumers);
+                let (p, g) = cursors(&heap);
+                assert_eq!(put(&heap, &p, 1), Put::Done);
+                heap.control.tail.0.store(a, Ordering::Relaxed);
+                heap.control.head.0.store(b, Ordering::Relaxed);
+                heap.control.taken.0.store(b, Ordering::Relaxed);
+                heap.stamp(0).store(a, Ordering::Relaxed);
+                heap.stamp(1).store(b, Ordering::Relaxed);
+                for _ in 0..5 {
+                    let _ = put(&heap, &p, 2);
+                    let _ = get(&heap, &g);
+                }
+                let ring = heap.ring();
+                let _ = (ring.len() <= 3, ring.is_empty(), ring.is_full(), ring.is_drained(&g), ring.is_closed());
+                let late = cursors(&heap);
+                let _ = (put(&heap, &late.0, 3), get(&heap, &late.1));
+            }
+        }
+    }
+}
+
+/// Positions near every boundary of their 58 bits behave like any others.
+#[test]
+fn laps_far_along_work_the_same() {
+    for start in [1 << 20, (1 << 32) - 6, (1 << 44) - 3, (1 << 57) - 9] {
+        for (producers, consumers) in SIDES {
+            let heap = Heap::new(3, producers, consumers);
+            let start = start - start % 3;
+            heap.control.initialise(start);
+            (0..3).for_each(|index| heap.set(index, Stamp::free(Position::new(start + index as u64))));
+            let (p, g) = cursors(&heap);
+            for value in 0..20 {
+                assert_eq!(put(&heap, &p, value), Put::Done);
+                assert_eq!(get(&heap, &g), Ok(value));
+            }
+        }
+    }
+}
