@@ -82,7 +82,7 @@ impl Port {
         }
         self.wait_to_get(wait, || {
             // Room is made before the claim, and for what is there only.
-            let count = if M::FIXED_LEN { max } else { max.min(self.ring.len().max(1) as usize) };
+            let count = if M::FIXED_LEN { max } else { max.min(self.ring.depth().max(1) as usize) };
             let count = count.min(self.ring.capacity() as usize);
             let mut batch = BatchFor::<M>(M::batch(out, count, self.payload));
             let (taken, how) = self.ring.try_get_run(&self.cursors.get, count as u64, &mut batch);
@@ -125,7 +125,7 @@ impl Port {
             std::thread::sleep(BLIND_PAUSE);
         }
         if !self.cursors.get.is_started() {
-            return self.ring.is_empty() && self.ring.len() == 0;
+            return self.ring.is_empty() && self.ring.depth() == 0;
         }
         self.ring.is_drained(&self.cursors.get)
     }
@@ -139,10 +139,10 @@ impl Port {
         let policy = self.policy.get();
         // A blocking get looks at the slot before it makes a full attempt: an
         // attempt that finds nothing asks the producers' line why.
-        if wait == Wait::No || policy == WaitPolicy::Park || self.ring.may_get(&self.cursors.get) {
-            if let Some(found) = attempt()? {
-                return Ok(found);
-            }
+        if (wait == Wait::No || policy == WaitPolicy::Park || self.ring.may_get(&self.cursors.get))
+            && let Some(found) = attempt()?
+        {
+            return Ok(found);
         }
         let Wait::Until(deadline) = wait else { return Err(GetError::Empty) };
         let mut spinner = Spinner::new(policy, &self.patience);

@@ -251,7 +251,7 @@ impl Port {
     }
 
     pub(super) fn len(&self) -> usize {
-        if self.usable().is_ok() { self.ring.len() as usize } else { 0 }
+        if self.usable().is_ok() { self.ring.depth() as usize } else { 0 }
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -120,10 +120,10 @@ impl Port {
     pub(super) fn put_many<M: Message>(&self, values: &[M::In<'_>], wait: Wait) -> Result<usize, PutManyError> {
         let fail = |put: u64, cause| PutManyError { put: put as usize, cause };
         // Nothing that can be known beforehand stops a batch in its middle.
-        if !M::FIXED_LEN {
-            if let Some(long) = values.iter().map(M::len).find(|len| *len > self.max_message) {
-                return Err(fail(0, PutError::TooLarge { value: (), len: long, max: self.max_message }));
-            }
+        if !M::FIXED_LEN
+            && let Some(long) = values.iter().map(M::len).find(|len| *len > self.max_message)
+        {
+            return Err(fail(0, PutError::TooLarge { value: (), len: long, max: self.max_message }));
         }
         M::touch_all(values);
         self.ready_to_put().map_err(|refusal| fail(0, refusal.into_put()))?;

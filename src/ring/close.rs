@@ -51,7 +51,7 @@ impl Ring<'_> {
 
     /// Messages put and not taken. Exact while nobody moves; while others run it
     /// was true at some moment.
-    pub(crate) fn len(&self) -> u64 {
+    pub(crate) fn depth(&self) -> u64 {
         let consumed = self.consumed();
         let end = match self.producers {
             Side::Multi => self.control.load_tail().position(),

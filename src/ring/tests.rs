@@ -123,7 +123,7 @@ fn golden_states() {
         assert_eq!(get(&heap, &g), Ok(7));
         let committed = if consumers == Side::Multi { 4 << 6 } else { 2 << 6 | 1 << 4 };
         assert_eq!(heap.words[0], committed, "{producers:?} {consumers:?}");
-        assert_eq!(heap.ring().len(), 0);
+        assert_eq!(heap.ring().depth(), 0);
         for value in [8, 9] {
             assert_eq!(put(&heap, &p, value), Put::Done);
         }
@@ -217,7 +217,7 @@ fn a_claimed_position_is_not_empty_but_unfinished() {
     heap.control.tail.0.store(5, Ordering::Relaxed);
     assert_eq!(get(&heap, &g), Err(Get::Unfinished));
     assert!(heap.ring().is_empty());
-    assert_eq!(heap.ring().len(), 1);
+    assert_eq!(heap.ring().depth(), 1);
 }
 
 #[test]
@@ -268,7 +268,7 @@ fn scribbled_words_end_in_an_answer() {
                     let _ = get(&heap, &g);
                 }
                 let ring = heap.ring();
-                let _ = (ring.len() <= 3, ring.is_empty(), ring.is_full(), ring.is_drained(&g), ring.is_closed());
+                let _ = (ring.depth() <= 3, ring.is_empty(), ring.is_full(), ring.is_drained(&g), ring.is_closed());
                 let late = cursors(&heap);
                 let _ = (put(&heap, &late.0, 3), get(&heap, &late.1));
             }

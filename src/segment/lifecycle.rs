@@ -276,10 +276,10 @@ fn reserve(file: &File, size: u64, named: bool) -> Result<(), SetupError> {
     limits.push((available, "the machine's memory"));
     limits.push((cgroup, "the control group's memory limit"));
     let tightest = limits.into_iter().filter_map(|(free, by)| Some((free?, by))).min_by_key(|(free, _)| *free);
-    if let Some((free, limited_by)) = tightest {
-        if size > free {
-            return Err(SetupError::new(SetupErrorKind::NoSpace { needed: size, free, limited_by }));
-        }
+    if let Some((free, limited_by)) = tightest
+        && size > free
+    {
+        return Err(SetupError::new(SetupErrorKind::NoSpace { needed: size, free, limited_by }));
     }
     shm::allocate(file, size).map_err(|e| {
         if e.kind() == std::io::ErrorKind::StorageFull || e.raw_os_error() == Some(libc::ENOMEM) {
@@ -330,10 +330,10 @@ fn check_file(stat: &Stat) -> Result<(), SetupError> {
 
 /// Explains why a name could not be opened.
 fn what_it_is_instead(place: &Place, error: std::io::Error) -> SetupError {
-    if let Ok(Some(stat)) = shm::stat_named(&place.directory.file, place.name.as_str()) {
-        if let Err(explained) = check_file(&stat) {
-            return explained;
-        }
+    if let Ok(Some(stat)) = shm::stat_named(&place.directory.file, place.name.as_str())
+        && let Err(explained) = check_file(&stat)
+    {
+        return explained;
     }
     SetupError::system("opening the segment", error)
 }

@@ -47,7 +47,7 @@ impl From<FileStat> for Stat {
         Stat {
             device: s.st_dev,
             inode: s.st_ino,
-            links: s.st_nlink as u64,
+            links: s.st_nlink,
             size: u64::try_from(s.st_size).unwrap_or(0),
             owner: s.st_uid,
             mode: s.st_mode & 0o7777,
