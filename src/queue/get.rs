@@ -12,6 +12,9 @@ use std::time::Duration;
 /// Once per handle, and only where membarrier is refused.
 const BLIND_PAUSE: Duration = Duration::from_millis(1);
 
+/// Room for this many plain messages is reserved without asking how many there are.
+const CHEAP_BATCH: usize = 1024;
+
 impl Port {
     #[inline(always)]
     pub(super) fn get<M: Message>(&self, wait: Wait) -> Result<M::Out, GetError> {
@@ -81,8 +84,10 @@ impl Port {
             return Ok(0);
         }
         self.wait_to_get(wait, || {
-            // Room is made before the claim, and for what is there only.
-            let count = if M::FIXED_LEN { max } else { max.min(self.ring.depth().max(1) as usize) };
+            // Room is made before the claim. Where it costs, only for what is there;
+            // asking how much that is reads the producers' line.
+            let cheap = M::FIXED_LEN && max <= CHEAP_BATCH;
+            let count = if cheap { max } else { max.min(self.ring.depth().max(1) as usize) };
             let count = count.min(self.ring.capacity() as usize);
             let mut batch = BatchFor::<M>(M::batch(out, count, self.payload));
             let (taken, how) = self.ring.try_get_run(&self.cursors.get, count as u64, &mut batch);
@@ -167,6 +172,10 @@ impl Port {
                     if self.for_consumers.closed.load(Ordering::Relaxed) != 0 {
                         break false;
                     }
+                }
+                // Who never sleeps has slices all the same.
+                if spinner.slice_due() && self.ring.is_closed() {
+                    self.spread_close();
                 }
             };
             if let Some(found) = attempt()? {

@@ -36,7 +36,7 @@ use std::sync::Arc;
 /// # let options = options.directory(dir.path());
 /// let queue = PodQueue::<u64>::create("jobs", options)?;
 /// assert_eq!(queue.capacity(), 1000);
-/// # Ok::<(), ringway::SetupError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -201,6 +201,8 @@ impl Options {
         same("element type", &shape.element.tag, &found.element.tag)?;
         same("element size", shape.element.size, found.element.size)?;
         same("element alignment", shape.element.align, found.element.align)?;
+        let payload = shape.fixed_payload.unwrap_or(found.max_message.saturating_add(LENGTH_SIZE as u64));
+        same("payload of a slot", payload, found.inline_size)?;
         let side = |single| if single { Side::Single } else { Side::Multi };
         stated("capacity", self.capacity, found.capacity)?;
         stated("longest message", self.max_message.map(|n| n as u64), found.max_message)?;
@@ -257,7 +259,7 @@ pub(super) fn regions(plan: &Plan) -> [(RegionKind, u64); 4] {
 /// ByteQueue::create("kept", Options::new(4).lifetime(Lifetime::Persistent))?;
 /// ringway::unlink("kept")?;
 /// assert!(ByteQueue::open("kept").unwrap_err().is_not_found());
-/// # Ok::<(), ringway::SetupError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn unlink(name: impl AsRef<OsStr>) -> Result<(), SetupError> {
     Segment::unlink(&Options::default().place(name.as_ref())?)

@@ -40,7 +40,7 @@ impl Port {
             }
             Put::Full => {
                 let Wait::Until(deadline) = wait else { return Err(PutError::Full(())) };
-                self.wait_to_put(deadline, || match self.ring.try_put(&self.cursors.put, &source, false) {
+                self.wait_to_put(deadline, |exact| match self.ring.try_put(&self.cursors.put, &source, exact) {
                     Put::Done => {
                         self.after_put(1);
                         Ok(true)
@@ -75,17 +75,18 @@ impl Port {
         }
     }
 
-    /// Spins, then sleeps, until `attempt` says that it is done.
+    /// Spins, then sleeps, until `attempt` says that it is done. The last attempt
+    /// before giving up is an exact one: the ring has the last word, not the clock.
     #[inline(never)]
     fn wait_to_put(
         &self,
         deadline: Deadline,
-        mut attempt: impl FnMut() -> Result<bool, PutError<()>>,
+        mut attempt: impl FnMut(bool) -> Result<bool, PutError<()>>,
     ) -> Result<(), PutError<()>> {
         let mut spinner = Spinner::new(self.policy.get(), &self.patience);
         let mut slept = false;
         loop {
-            if attempt()? {
+            if attempt(false)? {
                 spinner.succeeded();
                 // Others may sleep on the same word, and only one was woken.
                 if slept && self.ring.may_put(&self.cursors.put) && self.for_consumers.wanted(self.ring.fences) {
@@ -95,7 +96,7 @@ impl Port {
             }
             if spinner.turn() {
                 if spinner.deadline_due() && deadline.passed() {
-                    return Err(PutError::TimedOut(()));
+                    return if attempt(true)? { Ok(()) } else { Err(PutError::TimedOut(())) };
                 }
                 continue;
             }
@@ -103,8 +104,7 @@ impl Port {
             self.sleeping();
             match park(self.for_consumers, self.ring.fences, deadline, || self.ring.may_put(&self.cursors.put)) {
                 Parked::TryAgain | Parked::SliceEnded => {}
-                // The last word has the ring, not the clock.
-                Parked::TimedOut => return if attempt()? { Ok(()) } else { Err(PutError::TimedOut(())) },
+                Parked::TimedOut => return if attempt(true)? { Ok(()) } else { Err(PutError::TimedOut(())) },
             }
             slept = true;
             spinner.reset();
@@ -148,8 +148,8 @@ impl Port {
             (None, Wait::No) => return Ok(so_far as usize),
             (None, Wait::Until(deadline)) if so_far < total => {
                 let mut reached = so_far;
-                let ended = self.wait_to_put(deadline, || {
-                    let (so_far, how) = attempt(false);
+                let ended = self.wait_to_put(deadline, |exact| {
+                    let (so_far, how) = attempt(exact);
                     reached = so_far;
                     self.refused(how).map_or(Ok(so_far == total), Err)
                 });

@@ -57,6 +57,10 @@ impl Default for WaitPolicy {
 const LONGEST_SPIN: u32 = 128;
 const SHORTEST_SPIN: u32 = 4;
 
+/// Turns of a wait that never sleeps, between two looks for the dead: some
+/// milliseconds.
+const SPIN_SLICE: u32 = 1 << 18;
+
 /// What a handle has learnt about how long its peers take, in spin hints.
 ///
 /// Spinning is right while the peer runs on another processor, and wrong when it
@@ -131,6 +135,12 @@ impl<'h> Spinner<'h> {
     #[inline]
     pub(crate) fn deadline_due(&self) -> bool {
         self.since.is_some() || self.turns.is_multiple_of(LONGEST_SPIN)
+    }
+
+    /// Whether a wait that only spins is to look for what the dead left undone.
+    #[inline]
+    pub(crate) fn slice_due(&self) -> bool {
+        self.turns != 0 && self.turns.is_multiple_of(SPIN_SLICE)
     }
 
     /// What was waited for has come.
