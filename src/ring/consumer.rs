@@ -123,9 +123,14 @@ impl Ring<'_> {
     /// line. Anything but a message that is simply there is the slow path's.
     #[inline(always)]
     fn get_fast_multi<K: Sink>(&self, cursor: &GetCursor, sink: &mut K) -> bool {
+        // The cursor first: in a forked child it reads zero, and there is no segment.
+        let count = cursor.multi_count.get();
+        if count == 0 {
+            return false;
+        }
         let head = self.control.load_head();
         let index = head.get().wrapping_sub(cursor.lap_base.get());
-        if index >= cursor.multi_count.get() {
+        if index >= count {
             return false;
         }
         let index = index as usize;

@@ -138,10 +138,15 @@ impl Ring<'_> {
     /// nobody else wants is the slow path's.
     #[inline(always)]
     fn put_fast_multi<S: Source>(&self, cursor: &PutCursor, source: &S) -> bool {
+        // The cursor first: in a forked child it reads zero, and there is no segment.
+        let count = cursor.multi_count.get();
+        if count == 0 {
+            return false;
+        }
         let tail = self.control.load_tail();
         let position = tail.position();
         let index = position.get().wrapping_sub(cursor.lap_base.get());
-        if index >= cursor.multi_count.get() || tail.is_closed() {
+        if index >= count || tail.is_closed() {
             return false;
         }
         let index = index as usize;
