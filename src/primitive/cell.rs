@@ -107,7 +107,7 @@ impl SlotMemory {
         unsafe { store_pair(self.slot(index), [claim, first_word]) }
     }
 
-    /// Copies `len` bytes into the payload at `offset`, a multiple of 4.
+    /// Copies `len` bytes into the payload at `offset`, a multiple of 8.
     ///
     /// # Safety
     ///
@@ -118,10 +118,17 @@ impl SlotMemory {
         let to = self.slot(index).wrapping_add(STAMP_SIZE + offset);
         // SAFETY: both ranges are valid by the contract; `to` lies in the
         // mapping, which no reference covers. Slots are aligned to 8.
-        unsafe { if offset.is_multiple_of(8) { copy_in(to, from, len) } else { copy_words_in::<u32>(to, from, len) } }
+        unsafe {
+            // The first word on its own: the rest of the slot is then aligned to 16,
+            // and put and get cut a message into the same pieces, so that a message
+            // that was just received can be forwarded to a put from the store queue.
+            let first = if offset == 0 && len >= 8 { 8 } else { 0 };
+            copy_words_in::<u64>(to, from, first);
+            copy_in(to.add(first), from.add(first), len - first);
+        }
     }
 
-    /// Copies `len` bytes of the payload at `offset`, a multiple of 4, out.
+    /// Copies `len` bytes of the payload at `offset`, a multiple of 8, out.
     ///
     /// # Safety
     ///
@@ -131,7 +138,11 @@ impl SlotMemory {
         debug_assert!(offset + len <= self.room());
         let from = self.slot(index).wrapping_add(STAMP_SIZE + offset);
         // SAFETY: as in `write`.
-        unsafe { if offset.is_multiple_of(8) { copy_out(to, from, len) } else { copy_words_out::<u32>(to, from, len) } }
+        unsafe {
+            let first = if offset == 0 && len >= 8 { 8 } else { 0 };
+            copy_words_out::<u64>(to, from, first);
+            copy_out(to.add(first), from.add(first), len - first);
+        }
     }
 
     /// Asks for the line `bytes` behind the start of slot `index`, to read it.

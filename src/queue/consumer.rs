@@ -1,8 +1,8 @@
 //! The getting end, and its iterators.
 
 use super::error::GetError;
-use super::message::{Bytes, BytesRoom, Message, RoomFor};
-use super::methods::{common_methods, get_bytes_methods, get_methods};
+use super::message::{Bytes, BytesRoom, Message, Plain, Pod, RoomFor};
+use super::methods::{common_methods, get_bytes_methods, get_methods, get_plain_methods};
 use super::port::{Port, Wait};
 use crate::error::SetupError;
 use crate::wait::Deadline;
@@ -41,6 +41,10 @@ impl<M: Message> Consumer<M> {
 
 impl Consumer<Bytes> {
     get_bytes_methods!();
+}
+
+impl<T: Plain> Consumer<Pod<T>> {
+    get_plain_methods!();
 }
 
 impl<M: Message> std::fmt::Debug for Consumer<M> {

@@ -2,10 +2,10 @@
 //! closed queue.
 
 use super::error::GetError;
-use super::message::{BatchFor, Message, RoomFor};
+use super::message::{BatchFor, InPlace, Message, Plain, Pod, RoomFor};
 use super::port::{Port, Refusal, Wait};
 use crate::primitive::{Fences, Ordering, heavy_barrier};
-use crate::ring::{Get, Side};
+use crate::ring::{Get, Side, Sink};
 use crate::wait::{Parked, Spinner, WaitPolicy, park};
 use std::time::Duration;
 
@@ -23,8 +23,18 @@ impl Port {
         M::decode(room.0).ok_or(GetError::Undecodable)
     }
 
+    /// Straight into the caller's value, where every bit pattern is one.
     #[inline(always)]
-    pub(super) fn get_into_room<M: Message>(&self, room: &mut RoomFor<M>, wait: Wait) -> Result<(), GetError> {
+    pub(super) fn get_into<T: Plain>(&self, out: &mut T, wait: Wait) -> Result<(), GetError> {
+        if let Some(mut in_place) = InPlace::new(out) {
+            return self.get_into_room(&mut in_place, wait);
+        }
+        *out = self.get::<Pod<T>>(wait)?;
+        Ok(())
+    }
+
+    #[inline(always)]
+    pub(super) fn get_into_room<K: Sink>(&self, room: &mut K, wait: Wait) -> Result<(), GetError> {
         if !self.ring.get_fast(&self.cursors.get, room) {
             return self.get_slow(room, wait);
         }
@@ -58,14 +68,18 @@ impl Port {
     }
 
     #[inline(never)]
-    fn get_slow<M: Message>(&self, room: &mut RoomFor<M>, wait: Wait) -> Result<(), GetError> {
+    fn get_slow<K: Sink>(&self, room: &mut K, wait: Wait) -> Result<(), GetError> {
         self.ready_to_get().map_err(Refusal::into_get)?;
-        self.wait_to_get(wait, || match self.ring.try_get(&self.cursors.get, room) {
-            Get::Item => {
-                self.after_get(1);
-                Ok(Some(()))
+        self.wait_to_get(wait, || {
+            // While spinning, the message that comes is nearly always simply there.
+            if !self.ring.get_fast(&self.cursors.get, room) {
+                match self.ring.try_get(&self.cursors.get, room) {
+                    Get::Item => {}
+                    how => return self.nothing(how),
+                }
             }
-            how => self.nothing(how),
+            self.after_get(1);
+            Ok(Some(()))
         })
     }
 
@@ -108,6 +122,7 @@ impl Port {
     }
 
     /// What a get that found nothing means: None is "wait".
+    #[inline(never)]
     fn nothing<R>(&self, how: Get) -> Result<Option<R>, GetError> {
         match how {
             Get::Damaged => {
@@ -136,6 +151,7 @@ impl Port {
     }
 
     /// Spins, then sleeps, until `attempt` has something.
+    #[inline(always)]
     fn wait_to_get<R>(
         &self,
         wait: Wait,

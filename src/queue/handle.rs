@@ -2,8 +2,8 @@
 
 use super::consumer::{Consumer, Iter, TryIter};
 use super::error::{GetError, PutError, PutManyError};
-use super::message::{Bytes, Message, Pod};
-use super::methods::{common_methods, get_bytes_methods, get_methods, put_methods};
+use super::message::{Bytes, Message, Plain, Pod};
+use super::methods::{common_methods, get_bytes_methods, get_methods, get_plain_methods, put_methods};
 use super::options::Options;
 use super::port::{Port, Wait};
 use super::producer::Producer;
@@ -223,6 +223,10 @@ impl<M: Message> Handle<M> {
 
 impl Handle<Bytes> {
     get_bytes_methods!();
+}
+
+impl<T: Plain> Handle<Pod<T>> {
+    get_plain_methods!();
 }
 
 impl<M: Message> std::fmt::Debug for Handle<M> {

@@ -6,6 +6,7 @@ use super::options::stride;
 use crate::primitive::SlotMemory;
 use crate::ring::{Sink, Source};
 use crate::segment::{Identity, MessageKind};
+use core::any::TypeId;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 
@@ -139,6 +140,9 @@ impl Sealed for Bytes {}
 /// Bytes of a byte slot's payload that hold the message's length.
 pub(crate) const LENGTH_SIZE: usize = 4;
 
+/// Bytes of a message that share the first word with its length.
+const HEAD_BYTES: usize = 4;
+
 /// A byte message on its way out: its length as the slot had it, and its bytes.
 #[doc(hidden)]
 #[derive(Debug)]
@@ -192,12 +196,18 @@ unsafe impl Message for Bytes {
 
     #[inline(always)]
     unsafe fn write(input: &&[u8], slots: SlotMemory, index: usize, _skip: usize) {
-        let len = (input.len() as u32).to_ne_bytes();
-        // SAFETY: the contract of this function; the length word and the bytes
-        // fit the payload, which is `LENGTH_SIZE` longer than the longest message.
+        let (start, rest) = input.split_at(input.len().min(HEAD_BYTES));
+        let mut head = [0; LENGTH_SIZE + HEAD_BYTES];
+        head[..LENGTH_SIZE].copy_from_slice(&(input.len() as u32).to_ne_bytes());
+        head[LENGTH_SIZE..LENGTH_SIZE + start.len()].copy_from_slice(start);
+        // SAFETY: the contract of this function; the length word and the bytes fit
+        // the payload, which is `LENGTH_SIZE` longer than the longest message. Of
+        // the head only as many bytes are written as the payload has.
         unsafe {
-            slots.write(index, 0, len.as_ptr(), LENGTH_SIZE);
-            slots.write(index, LENGTH_SIZE, input.as_ptr(), input.len());
+            slots.write(index, 0, head.as_ptr(), head.len().min(slots.room()));
+            if !rest.is_empty() {
+                slots.write(index, head.len(), rest.as_ptr(), rest.len());
+            }
         }
     }
 
@@ -207,19 +217,23 @@ unsafe impl Message for Bytes {
 
     #[inline(always)]
     unsafe fn read(room: &mut BytesRoom, slots: SlotMemory, index: usize) {
-        let mut len = [0; LENGTH_SIZE];
-        // SAFETY: the contract of this function.
-        unsafe { slots.read(index, 0, len.as_mut_ptr(), LENGTH_SIZE) };
+        let mut head = [0; LENGTH_SIZE + HEAD_BYTES];
+        // SAFETY: the contract of this function; not more than the slot has.
+        unsafe { slots.read(index, 0, head.as_mut_ptr(), head.len().min(slots.room())) };
+        let (len, start) = head.split_at(LENGTH_SIZE);
         // Read once, then clamped: a peer may have written anything.
-        let claimed = u32::from_ne_bytes(len) as usize;
+        let claimed = len.try_into().map_or(u32::MAX, u32::from_ne_bytes) as usize;
         let longest = slots.room().saturating_sub(LENGTH_SIZE).min(room.bytes.capacity());
         room.valid = claimed <= longest;
         let len = if room.valid { claimed } else { 0 };
-        // SAFETY: `len` fits both the slot behind the length word and the spare
-        // capacity of the buffer, whose first `len` bytes are then initialised.
-        unsafe {
-            slots.read(index, LENGTH_SIZE, room.bytes.as_mut_ptr(), len);
-            room.bytes.set_len(len);
+        room.bytes.extend_from_slice(&start[..len.min(HEAD_BYTES)]);
+        if len > HEAD_BYTES {
+            // SAFETY: `len` fits both the slot behind the length word and the
+            // capacity of the buffer, whose first `len` bytes are then initialised.
+            unsafe {
+                slots.read(index, head.len(), room.bytes.as_mut_ptr().add(HEAD_BYTES), len - HEAD_BYTES);
+                room.bytes.set_len(len);
+            }
         }
     }
 
@@ -441,6 +455,33 @@ impl<M: Message> Sink for RoomFor<M> {
     unsafe fn read(&mut self, slots: SlotMemory, index: usize) {
         // SAFETY: the ring bounds the index; the room was made for this queue.
         unsafe { M::read(&mut self.0, slots, index) }
+    }
+}
+
+/// A caller's value as room for a message, for types that every bit pattern fits:
+/// those whose `Bits` are the type itself.
+pub(crate) struct InPlace<'o, T>(&'o mut T);
+
+impl<'o, T: Plain> InPlace<'o, T> {
+    /// None: some bit patterns are no `T`, so the message must be checked before
+    /// it becomes one.
+    #[inline(always)]
+    pub(crate) fn new(out: &'o mut T) -> Option<Self> {
+        (TypeId::of::<T::Bits>() == TypeId::of::<T>()).then_some(InPlace(out))
+    }
+}
+
+impl<T: Plain> Sink for InPlace<'_, T> {
+    #[inline(always)]
+    fn slots(slots: SlotMemory) -> SlotMemory {
+        <Pod<T> as Message>::slots(slots)
+    }
+
+    #[inline(always)]
+    unsafe fn read(&mut self, slots: SlotMemory, index: usize) {
+        // SAFETY: the ring bounds the index; `T` may be overwritten by any bytes,
+        // as `new` has made sure (`T` is its own `Bits`, which are `AnyBitPattern`).
+        unsafe { slots.read(index, 0, (self.0 as *mut T).cast(), size_of::<T>()) }
     }
 }
 

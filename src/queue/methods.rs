@@ -384,4 +384,49 @@ macro_rules! get_bytes_methods {
     };
 }
 
-pub(super) use {common_methods, get_bytes_methods, get_methods, put_methods};
+/// Getting plain data.
+macro_rules! get_plain_methods {
+    () => {
+        /// As [`get`](Self::get), straight into `out`: one copy, where returning a
+        /// value may cost several. Worth it from a cache line on.
+        ///
+        /// # Errors
+        ///
+        /// As [`get`](Self::get); `out` is then as it was.
+        ///
+        /// ```
+        /// let queue = ringway::PodQueue::<[u64; 7]>::bounded(4)?;
+        /// queue.put([1; 7])?;
+        /// let mut message = [0; 7];
+        /// queue.get_into(&mut message)?;
+        /// assert_eq!(message, [1; 7]);
+        /// # Ok::<(), Box<dyn std::error::Error>>(())
+        /// ```
+        #[inline(always)]
+        pub fn get_into(&self, out: &mut T) -> Result<(), GetError> {
+            self.port.get_into(out, Wait::Until(Deadline::Never))
+        }
+
+        /// As [`get_into`](Self::get_into), without waiting.
+        ///
+        /// # Errors
+        ///
+        /// As [`get_into`](Self::get_into), and `Empty`.
+        #[inline(always)]
+        pub fn try_get_into(&self, out: &mut T) -> Result<(), GetError> {
+            self.port.get_into(out, Wait::No)
+        }
+
+        /// As [`get_into`](Self::get_into), waiting at most `timeout`.
+        ///
+        /// # Errors
+        ///
+        /// As [`get_into`](Self::get_into), and `TimedOut`.
+        #[inline]
+        pub fn get_into_timeout(&self, out: &mut T, timeout: Duration) -> Result<(), GetError> {
+            self.port.get_into(out, Wait::Until(Deadline::after(timeout)))
+        }
+    };
+}
+
+pub(super) use {common_methods, get_bytes_methods, get_methods, get_plain_methods, put_methods};

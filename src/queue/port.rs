@@ -283,7 +283,7 @@ impl Port {
     }
 
     pub(super) fn participants(&self) -> usize {
-        self.member.borrow().segment().count_alive() as usize
+        self.member.borrow().segment().count_alive()
     }
 
     pub(super) fn wait_policy(&self) -> WaitPolicy {

@@ -302,7 +302,7 @@ impl Ring<'_> {
 
     /// Before a sleep, or to spin on: is a message (or damage) in our way? Reads
     /// the slot only, never the producers' line.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn may_get(&self, cursor: &GetCursor) -> bool {
         let position = match self.consumers {
             Side::Single => Position::private(cursor.next.get()),

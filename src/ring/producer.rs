@@ -239,7 +239,7 @@ impl Ring<'_> {
             }
             return Ok(stamp == Stamp::free(position));
         }
-        if position.get() < cursor.limit.get() || self.refresh_limit(cursor, exact) > position.get() {
+        if position.get() < cursor.limit.get() || self.refresh_limit(cursor, position, exact) > position.get() {
             // A limit beyond this would say that the consumer is ahead of us.
             if cursor.limit.get() > position.plus(self.capacity()).get() {
                 return Err(Damaged);
@@ -256,11 +256,11 @@ impl Ring<'_> {
 
     /// With a Single consumer: reads how far it is. Its lagging copy is polled;
     /// the exact cursor, which is its hot line, only now and then.
-    fn refresh_limit(&self, cursor: &PutCursor, exact: bool) -> u64 {
+    fn refresh_limit(&self, cursor: &PutCursor, position: Position, exact: bool) -> u64 {
         let mut limit = self.control.load_head().plus(self.capacity()).get();
         let polls = cursor.polls.get().wrapping_add(1);
         cursor.polls.set(polls);
-        if limit <= cursor.limit.get() && (exact || polls.is_multiple_of(EXACT_EVERY)) {
+        if limit <= cursor.limit.get().max(position.get()) && (exact || polls.is_multiple_of(EXACT_EVERY)) {
             limit = self.control.load_taken().plus(self.capacity()).get();
         }
         if limit > cursor.limit.get() {
@@ -327,7 +327,7 @@ impl Ring<'_> {
         if self.consumers == Side::Single {
             let wanted = start.plus(count).get();
             if cursor.limit.get() < wanted {
-                self.refresh_limit(cursor, exact);
+                self.refresh_limit(cursor, start, exact);
             }
             return Ok(cursor.limit.get().saturating_sub(start.get()).min(count));
         }

@@ -7,8 +7,11 @@
 //! +16    layout hash                +104  participants, creator, created
 //! +24    identity (128 bits)        +128  element tag (128 bytes)
 //! +40    total size, page size      +256  region directory (16 x 24 bytes)
-//! +52    message kind, flags
+//! +52    message kind, flags        +1024 attachment marks (1024 bytes)
 //! ```
+//!
+//! The marks are the one part that changes: byte i is 1 from when participant i
+//! has attached until it leaves. They are a hint for the living, never a proof.
 
 #![allow(unsafe_code)]
 
@@ -26,6 +29,11 @@ pub(crate) const HEADER_SIZE: usize = 4096;
 
 const MAX_REGIONS: usize = 16;
 const MAX_TAG: usize = 128;
+
+/// Where the attachment marks begin: one byte for each possible participant.
+pub(crate) const MARKS_OFFSET: u64 = 1024;
+pub(crate) const MARKS_LEN: usize = 1024;
+const _: () = assert!(RAW_SIZE as u64 <= MARKS_OFFSET && MARKS_OFFSET as usize + MARKS_LEN <= HEADER_SIZE);
 
 /// Regions begin at multiples of this.
 pub(crate) const REGION_ALIGN: u64 = 128;

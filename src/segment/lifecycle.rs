@@ -13,7 +13,7 @@
 
 use super::directory::{Directory, SegmentName};
 use super::header::{HEADER_SIZE, Header, Lifetime, Plan, Region, RegionKind};
-use super::members::{ADMIN_BYTE, Member};
+use super::members::{ADMIN_BYTE, Member, Population};
 use crate::error::{SetupError, SetupErrorKind};
 use crate::sys::lock::{self, Kind};
 use crate::sys::mem::{self, generation};
@@ -31,6 +31,11 @@ const NAME_ATTEMPTS: u32 = 64;
 /// Attempts at the admin byte while somebody unlinks.
 const ADMIN_ATTEMPTS: u32 = 2000;
 const ADMIN_PAUSE: Duration = Duration::from_micros(100);
+
+/// How long the last one to leave waits for processes that were just started to
+/// let go of what they inherited: 10 ms at most.
+const GHOST_ATTEMPTS: u32 = 50;
+const GHOST_PAUSE: Duration = Duration::from_micros(200);
 
 /// Where a named segment is.
 #[derive(Clone, Debug)]
@@ -129,12 +134,14 @@ impl Segment {
             check(&header.plan)?;
             // The description that holds the admin byte shared, until we are in.
             let admin = shm::reopen(&file).map_err(|e| SetupError::system("re-opening the segment", e))?;
-            lock_admin(&admin, Kind::Shared)?;
+            let admin = AdminLock::take(admin, Kind::Shared)?;
             if !names_this(place, &file)? {
                 continue;
             }
             let segment = Arc::new(Segment::map(file, header, Some(place.clone()), prefault)?);
-            return Member::join(segment).map(Some);
+            let member = Member::join(segment)?;
+            drop(admin);
+            return Ok(Some(member));
         }
         Err(SetupError::new(SetupErrorKind::Busy))
     }
@@ -157,7 +164,7 @@ impl Segment {
             };
             Segment::read_header(&file)?;
             let admin = shm::reopen(&file).map_err(|e| SetupError::system("re-opening the segment", e))?;
-            lock_admin(&admin, Kind::Exclusive)?;
+            let _admin = AdminLock::take(admin, Kind::Exclusive)?;
             if names_this(place, &file)? {
                 return shm::unlink_named(&place.directory.file, place.name.as_str())
                     .map_err(|e| SetupError::system("removing the name", e));
@@ -226,19 +233,29 @@ impl Segment {
 
     /// Unlinks the name if nobody lives. Whoever finds the admin byte busy leaves
     /// the work to its holder, who looks again after letting go of it: somebody
-    /// may have left meanwhile.
+    /// may have left meanwhile. Ghosts are given a moment to go.
     fn unlink_if_deserted(file: &File, place: &Place, max_participants: u32) -> bool {
-        for _ in 0..2 {
+        let mut looks = 2;
+        let mut patience = GHOST_ATTEMPTS;
+        while looks > 0 {
             let Ok(own) = shm::reopen(file) else { return false };
-            if Segment::anybody_alive(&own, max_participants)
-                || !matches!(lock::try_lock(&own, ADMIN_BYTE, Kind::Exclusive), Ok(true))
-            {
+            match Segment::population(&own, max_participants) {
+                Population::Nobody => looks -= 1,
+                Population::Ghosts if patience > 0 => {
+                    patience -= 1;
+                    std::thread::sleep(GHOST_PAUSE);
+                    continue;
+                }
+                Population::Ghosts | Population::Alive => return false,
+            }
+            if !matches!(lock::try_lock(&own, ADMIN_BYTE, Kind::Exclusive), Ok(true)) {
                 return false;
             }
-            if !Segment::anybody_alive(&own, max_participants)
+            let gone = Segment::population(&own, max_participants) == Population::Nobody
                 && names_this(place, file).unwrap_or(false)
-                && shm::unlink_named(&place.directory.file, place.name.as_str()).is_ok()
-            {
+                && shm::unlink_named(&place.directory.file, place.name.as_str()).is_ok();
+            lock::unlock(&own, ADMIN_BYTE);
+            if gone {
                 return true;
             }
         }
@@ -292,14 +309,26 @@ fn reserve(file: &File, size: u64, named: bool) -> Result<(), SetupError> {
     })
 }
 
-fn lock_admin(own: &File, kind: Kind) -> Result<(), SetupError> {
-    for _ in 0..ADMIN_ATTEMPTS {
-        if lock::try_lock(own, ADMIN_BYTE, kind).map_err(|e| SetupError::system("locking", e))? {
-            return Ok(());
+/// The admin byte, let go of explicitly: a forked child may have a copy of the
+/// descriptor, and would keep the lock.
+struct AdminLock(File);
+
+impl AdminLock {
+    fn take(own: File, kind: Kind) -> Result<AdminLock, SetupError> {
+        for _ in 0..ADMIN_ATTEMPTS {
+            if lock::try_lock(&own, ADMIN_BYTE, kind).map_err(|e| SetupError::system("locking", e))? {
+                return Ok(AdminLock(own));
+            }
+            std::thread::sleep(ADMIN_PAUSE);
         }
-        std::thread::sleep(ADMIN_PAUSE);
+        Err(SetupError::new(SetupErrorKind::Busy))
     }
-    Err(SetupError::new(SetupErrorKind::Busy))
+}
+
+impl Drop for AdminLock {
+    fn drop(&mut self) {
+        lock::unlock(&self.0, ADMIN_BYTE);
+    }
 }
 
 /// Whether the name still means this very file.

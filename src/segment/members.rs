@@ -6,12 +6,21 @@
 //! killed it, and nothing else does. Nobody but its owner ever locks a life
 //! byte; others test it. The holder of a Single side has that side's *role
 //! byte* locked in the same way.
+//!
+//! One window is left: while a description has a descriptor (from opening it until
+//! its anchor is mapped), a `fork` in another thread copies that descriptor, and
+//! the lock then outlives us until the child executes or ends. Such a *ghost* is
+//! told from a living participant by the attachment marks: it has left.
 
+use super::header::{MARKS_LEN, MARKS_OFFSET};
 use super::lifecycle::Segment;
 use crate::error::{SetupError, SetupErrorKind};
 use crate::sys::lock::{self, Kind};
 use crate::sys::mem::Anchor;
 use crate::sys::shm;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 /// Held shared while attaching, exclusively while unlinking.
@@ -53,6 +62,7 @@ impl Member {
             let byte = LIFE_BYTE + u64::from(index);
             if lock::try_lock(&description, byte, Kind::Exclusive).map_err(|e| SetupError::system("locking", e))? {
                 let life = Anchor::new(&description).map_err(|e| SetupError::system("anchoring a life lock", e))?;
+                segment.mark(index, true)?;
                 return Ok(Member { segment, index, life: Some(life), roles: [None, None] });
             }
         }
@@ -99,39 +109,69 @@ impl Drop for Member {
             anchors.flatten().for_each(Anchor::forget);
             return;
         }
+        let _ = self.segment.mark(self.index, false);
         // Roles first: who finds the life byte free finds the role free too.
         anchors.for_each(drop);
         self.segment.retire_if_deserted();
     }
 }
 
+/// What can be said of all participants together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Population {
+    /// No lock is held: everybody has left or died.
+    Nobody,
+    /// Somebody lives, or that cannot be excluded.
+    Alive,
+    /// Locks are held, but none by a participant that is attached: a process that
+    /// was just started has copies of descriptors that it will not keep.
+    Ghosts,
+}
+
+/// The marks of a segment's participants.
+fn marks(file: &File) -> io::Result<[u8; MARKS_LEN]> {
+    let mut marks = [0; MARKS_LEN];
+    file.read_exact_at(&mut marks, MARKS_OFFSET)?;
+    Ok(marks)
+}
+
+fn life_byte(index: usize) -> u64 {
+    LIFE_BYTE + index as u64
+}
+
 impl Segment {
-    /// How many life bytes are held: the live participants.
-    pub(crate) fn count_alive(&self) -> u32 {
-        let end = LIFE_BYTE + u64::from(self.header().plan.max_participants);
-        let (mut byte, mut alive) = (LIFE_BYTE, 0);
-        while byte < end {
-            match lock::first_held(self.test_file(), byte, end - byte) {
-                Ok(Some(held)) => {
-                    alive += 1;
-                    byte = held + 1;
-                }
-                _ => break,
-            }
-        }
-        alive
+    fn mark(&self, index: u32, attached: bool) -> Result<(), SetupError> {
+        self.test_file()
+            .write_all_at(&[u8::from(attached)], MARKS_OFFSET + u64::from(index))
+            .map_err(|e| SetupError::system("marking a participant", e))
     }
 
-    /// Whether any life or role byte is held, seen through `file`, whose own
-    /// description holds none of them.
-    pub(super) fn anybody_alive(file: &std::fs::File, max_participants: u32) -> bool {
-        let len = LIFE_BYTE + u64::from(max_participants) - ROLE_BYTE;
-        // An error proves nothing: assume life.
-        !matches!(lock::first_held(file, ROLE_BYTE, len), Ok(None))
+    /// The live participants: those that are attached and hold their life byte.
+    pub(crate) fn count_alive(&self) -> usize {
+        let file = self.test_file();
+        let attached = marks(file).unwrap_or([0; MARKS_LEN]);
+        let alive = |index: &usize| matches!(lock::any_held(file, life_byte(*index), 1), Ok(Some(_)));
+        (0..self.header().plan.max_participants as usize).filter(|i| attached.get(*i) == Some(&1)).filter(alive).count()
+    }
+
+    /// Who is there, seen through `file`, whose own description holds no life or
+    /// role byte.
+    pub(super) fn population(file: &File, max_participants: u32) -> Population {
+        let max = (max_participants as usize).min(MARKS_LEN);
+        match lock::any_held(file, ROLE_BYTE, LIFE_BYTE + max as u64 - ROLE_BYTE) {
+            Ok(None) => return Population::Nobody,
+            Ok(Some(_)) => {}
+            // An error proves nothing: assume life.
+            Err(_) => return Population::Alive,
+        }
+        let Ok(marks) = marks(file) else { return Population::Alive };
+        let attached = marks.iter().take(max).enumerate().filter(|(_, mark)| **mark != 0);
+        let mut held = attached.map(|(index, _)| lock::any_held(file, life_byte(index), 1));
+        if held.any(|held| !matches!(held, Ok(None))) { Population::Alive } else { Population::Ghosts }
     }
 
     /// A description of our own for the segment's inode.
-    pub(super) fn own_description(&self) -> Result<std::fs::File, SetupError> {
+    pub(super) fn own_description(&self) -> Result<File, SetupError> {
         shm::reopen(self.test_file()).map_err(|e| {
             if shm::proc_mounted() {
                 SetupError::system("re-opening the segment", e)

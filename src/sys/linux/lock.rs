@@ -44,10 +44,16 @@ pub(crate) fn try_lock(file: impl AsFd, byte: u64, kind: Kind) -> io::Result<boo
     }
 }
 
-/// The first byte in `start..start + len` that some *other* description has
-/// locked, if any. Through a description that owns no lock this is the proof of
-/// life of the whole range.
-pub(crate) fn first_held(file: impl AsFd, start: u64, len: u64) -> io::Result<Option<u64>> {
+/// Unlocks one byte of `file`'s own description, for every holder of a copy of the
+/// descriptor too.
+pub(crate) fn unlock(file: impl AsFd, byte: u64) {
+    let _ = fcntl(&file, FcntlArg::F_OFD_SETLK(&region(libc::F_UNLCK, byte, 1)));
+}
+
+/// Some byte in `start..start + len` that some *other* description has
+/// locked, if any (the kernel does not promise that it is the first). Through a
+/// description that owns no lock this is the proof of life of the whole range.
+pub(crate) fn any_held(file: impl AsFd, start: u64, len: u64) -> io::Result<Option<u64>> {
     let mut lock = region(libc::F_WRLCK, start, len);
     fcntl(&file, FcntlArg::F_OFD_GETLK(&mut lock))?;
     if i32::from(lock.l_type) == libc::F_UNLCK {
