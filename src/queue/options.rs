@@ -268,6 +268,47 @@ pub fn unlink(name: impl AsRef<OsStr>) -> Result<(), SetupError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::queue::message::{Bytes, Pod};
+    use crate::segment::Header;
+
+    /// What a queue takes beyond its slots: at most 16 KiB and 256 bytes a participant.
+    #[test]
+    fn bookkeeping_is_bounded() {
+        let bound = |plan: &Plan| {
+            let slots = plan.capacity * stride(plan.inline_size);
+            (16 << 10) + 256 * u64::from(plan.max_participants) + slots
+        };
+        for capacity in [1, 3, 1000, 65536] {
+            for participants in [1, 64, 1024] {
+                let options = Options::new(capacity).max_participants(participants);
+                let plans = [options.plan::<Pod<u64>>(), options.plan::<Bytes>(), options.plan::<Pod<[u8; 1000]>>()];
+                for plan in plans.map(|plan| plan.expect("options in range")) {
+                    let total = Header::new(plan.clone(), 0, 0, &regions(&plan)).expect("fits").total_size;
+                    assert!(total <= bound(&plan), "{total} bytes for {plan:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn options_out_of_range_are_refused() {
+        let refused = [
+            Options::default(),
+            Options::new(0),
+            Options::new(u64::MAX),
+            Options::new(1).max_participants(0),
+            Options::new(1).max_participants(1025),
+            Options::new(1).max_message((64 << 20) + 1),
+            Options::new(1 << 40).max_message(1 << 20),
+            Options::new(1).type_tag("x".repeat(129)),
+        ];
+        for options in refused {
+            let error = options.plan::<Bytes>().expect_err("out of range");
+            assert!(matches!(error.kind(), SetupErrorKind::InvalidOptions { .. }), "{options:?}: {error}");
+        }
+        assert!(Options::new(1).max_message(9).plan::<Pod<u64>>().is_err());
+        assert!(Options::new(1).max_message(8).plan::<Pod<u64>>().is_ok());
+    }
 
     #[test]
     fn a_slot_that_fits_a_line_never_crosses_one() {

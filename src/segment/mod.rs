@@ -9,6 +9,8 @@ mod lifecycle;
 mod members;
 
 pub(crate) use directory::{Directory, SegmentName};
+#[cfg(test)]
+pub(crate) use header::Header;
 pub use header::Lifetime;
 pub(crate) use header::{Identity, MessageKind, Plan, RegionKind, max_tag};
 pub(crate) use lifecycle::{Place, Segment};
