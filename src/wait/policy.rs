@@ -24,8 +24,8 @@ pub enum WaitPolicy {
     /// Never sleep: the lowest latency, a whole core. On a
     /// machine with one processor it sleeps all the same.
     Spin,
-    /// Look for at most `budget`, first spinning, then giving way to other
-    /// threads between looks, then sleep. The default; see
+    /// Look for about `budget` of processor time, first spinning, then giving way
+    /// to other threads between looks, then sleep. The default; see
     /// [`WaitPolicy::default`] for the budget.
     SpinThenPark {
         /// How long to look before sleeping.
@@ -88,13 +88,19 @@ pub(crate) struct Spinner<'h> {
     policy: WaitPolicy,
     patience: &'h Patience,
     turns: u32,
+    /// Since when it gives way, and what of that was its own doing.
     since: Option<Instant>,
+    spent: Duration,
 }
+
+/// A yield that takes longer let somebody else run: that costs nobody anything,
+/// and does not count towards the budget.
+const IDLE_YIELD: Duration = Duration::from_micros(2);
 
 impl<'h> Spinner<'h> {
     pub(crate) fn new(policy: WaitPolicy, patience: &'h Patience) -> Self {
         let policy = if processors_online() > 1 { policy } else { WaitPolicy::Park };
-        Spinner { policy, patience, turns: 0, since: None }
+        Spinner { policy, patience, turns: 0, since: None, spent: Duration::ZERO }
     }
 
     /// Spends one turn. False: the budget is used up, sleep.
@@ -118,16 +124,21 @@ impl<'h> Spinner<'h> {
         }
     }
 
+    /// On a processor that others want too, waiting in the run queue is better
+    /// than sleeping: it saves the wake-up. So only yields that came straight back
+    /// use the budget up.
     #[cold]
     fn give_way(&mut self, budget: Duration) -> bool {
-        let since = *self.since.get_or_insert_with(|| {
-            self.patience.spin_failed();
-            Instant::now()
-        });
-        if since.elapsed() >= budget {
+        if self.spent >= budget {
             return false;
         }
+        let start = Instant::now();
+        if self.since.is_none() {
+            self.since = Some(start);
+            self.patience.spin_failed();
+        }
         yield_now();
+        self.spent += start.elapsed().min(IDLE_YIELD);
         true
     }
 
@@ -158,5 +169,6 @@ impl<'h> Spinner<'h> {
     pub(crate) fn reset(&mut self) {
         self.turns = 0;
         self.since = None;
+        self.spent = Duration::ZERO;
     }
 }

@@ -31,7 +31,16 @@ pub fn pin(cpu: usize) -> nix::Result<()> {
 
 /// Nanoseconds on the clock that all processes share.
 pub fn now() -> u64 {
-    match clock_gettime(ClockId::CLOCK_MONOTONIC) {
+    read(ClockId::CLOCK_MONOTONIC)
+}
+
+/// Nanoseconds that the calling thread has run.
+pub fn used() -> u64 {
+    read(ClockId::CLOCK_THREAD_CPUTIME_ID)
+}
+
+fn read(clock: ClockId) -> u64 {
+    match clock_gettime(clock) {
         Ok(time) => time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64,
         Err(_) => 0,
     }

@@ -24,7 +24,8 @@ pub fn sequence(word: u64) -> u64 {
     word & (END - 1)
 }
 
-/// A message of fixed size.
+/// A message of fixed size: words, not bytes. A `Result<[u8; 56], _>` keeps its
+/// array at an odd offset, and taking it apart stalls on the store buffer.
 pub trait Payload: ringway::Plain + Send + 'static {
     /// Made in registers: bytes stored one by one and loaded as words would
     /// measure the store buffer instead of the queue.
@@ -35,38 +36,39 @@ pub trait Payload: ringway::Plain + Send + 'static {
     fn word(&self) -> u64;
 }
 
-impl Payload for [u8; 8] {
+impl Payload for u64 {
     #[inline(always)]
     fn of(word: u64) -> Self {
-        bytemuck::cast(word)
+        word
     }
 
     #[inline(always)]
     fn is(&self, word: u64) -> bool {
-        bytemuck::cast::<_, u64>(*self) == word
+        *self == word
     }
 
     #[inline(always)]
     fn word(&self) -> u64 {
-        bytemuck::cast(*self)
+        *self
     }
 }
 
-impl Payload for [u8; 56] {
+impl Payload for [u64; 7] {
     #[inline(always)]
     fn of(word: u64) -> Self {
-        bytemuck::cast([word, word + 1, word + 2, word + 3, word + 4, word + 5, word + 6])
+        [word, word + 1, word + 2, word + 3, word + 4, word + 5, word + 6]
     }
 
     #[inline(always)]
     fn is(&self, word: u64) -> bool {
-        let words: [u64; 7] = bytemuck::cast(*self);
-        (0..7).fold(0, |difference, k| difference | (words[k] ^ word.wrapping_add(k as u64))) == 0
+        // One by one: wider loads of what was just stored word by word would wait
+        // for the store buffer.
+        (0..7).all(|k| self[k] == word.wrapping_add(k as u64))
     }
 
     #[inline(always)]
     fn word(&self) -> u64 {
-        bytemuck::cast::<_, [u64; 7]>(*self)[0]
+        self[0]
     }
 }
 
@@ -77,9 +79,9 @@ mod tests {
     #[test]
     fn one_wrong_bit_anywhere_is_seen() {
         for bit in 0..56 * 8 {
-            let mut message = <[u8; 56]>::of(word(3, 77));
+            let mut message = <[u64; 7]>::of(word(3, 77));
             assert!(message.is(word(3, 77)));
-            message[bit / 8] ^= 1 << (bit % 8);
+            message[bit / 64] ^= 1 << (bit % 64);
             assert!(!message.is(word(3, 77)), "bit {bit}");
         }
     }

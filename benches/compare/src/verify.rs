@@ -130,7 +130,7 @@ mod tests {
     fn receive(words: &[u64]) -> Result<Vec<Stream>, Failure> {
         let mut tally = Tally::new(2);
         for &word in words {
-            tally.take(&<[u8; 56]>::of(word))?;
+            tally.take(&<[u64; 7]>::of(word))?;
         }
         Ok(tally.into_streams())
     }
@@ -164,12 +164,12 @@ mod tests {
     fn disorder_and_tearing_are_seen_at_once() {
         assert!(receive(&[0, 2, 1]).is_err());
         assert!(receive(&[0, 0]).is_err());
-        let mut message = <[u8; 56]>::of(0);
-        message[55] ^= 1;
+        let mut message = <[u64; 7]>::of(0);
+        message[6] ^= 1;
         assert!(Tally::new(1).take(&message).is_err());
         assert!(take_next(0, &message).is_err());
-        assert!(take_next(5, &<[u8; 8]>::of(6)).is_err());
-        assert!(take_next(5, &<[u8; 8]>::of(END | 6)).is_err());
-        assert!(take_next(5, &<[u8; 8]>::of(END | 5)).unwrap());
+        assert!(take_next(5, &u64::of(6)).is_err());
+        assert!(take_next(5, &u64::of(END | 6)).is_err());
+        assert!(take_next(5, &u64::of(END | 5)).unwrap());
     }
 }

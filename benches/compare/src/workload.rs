@@ -6,7 +6,7 @@
 //! message in the queue is an end: all messages are taken.
 
 use crate::control::Control;
-use crate::cpus::now;
+use crate::cpus::{now, used};
 use crate::job::Job;
 use crate::payload::{END, Payload, word};
 use crate::systems::{Failure, Put, Take};
@@ -19,6 +19,8 @@ use std::hint::black_box;
 pub struct Report {
     pub start: u64,
     pub end: u64,
+    /// How much of its processor the worker had, 0 to 1.
+    pub share: f64,
     /// A sender's messages.
     pub sent: Option<u64>,
     /// A receiver's streams, by sender.
@@ -26,16 +28,14 @@ pub struct Report {
 }
 
 /// Warm up together, then measure together.
-fn twice(
-    job: &Job,
-    control: &Control,
-    mut run: impl FnMut(u64) -> Result<Report, Failure>,
-) -> Result<Report, Failure> {
+fn twice(job: &Job, control: &Control, mut run: impl FnMut(u64) -> Result<Report, Failure>) -> Result<Report, Failure> {
     let mut report = Report::default();
     for (meeting, milliseconds) in [job.warm_up_ms, job.measure_ms].into_iter().enumerate() {
         control.meet(meeting)?;
-        let start = now();
-        report = Report { start, ..run(start + milliseconds * 1_000_000)? };
+        let (start, used_before) = (now(), used());
+        report = run(start + milliseconds * 1_000_000)?;
+        report.start = start;
+        report.share = (used() - used_before) as f64 / (now() - start).max(1) as f64;
     }
     Ok(report)
 }
@@ -47,7 +47,7 @@ pub fn send<T: Payload, P: Put<T>>(
     index: usize,
     mut queue: P,
 ) -> Result<Report, Failure> {
-    twice(job, control, |until| {
+    let result = twice(job, control, |until| {
         let mut sent = 0;
         if job.batch > 1 {
             let mut run = Vec::with_capacity(job.batch);
@@ -69,12 +69,13 @@ pub fn send<T: Payload, P: Put<T>>(
         }
         queue.put(T::of(word(index, sent | END)))?;
         Ok(Report { end: now(), sent: Some(sent), ..Report::default() })
-    })
+    });
+    result.inspect_err(|_| queue.give_up())
 }
 
 /// A receiver of one-way messages.
 pub fn receive<T: Payload, C: Take<T>>(job: &Job, control: &Control, mut queue: C) -> Result<Report, Failure> {
-    twice(job, control, |_| {
+    let result = twice(job, control, |_| {
         let streams = match (job.pairs, job.batch) {
             (1, 1) => {
                 let mut next = 0;
@@ -91,7 +92,8 @@ pub fn receive<T: Payload, C: Take<T>>(job: &Job, control: &Control, mut queue: 
             }
         };
         Ok(Report { end: now(), received: Some(streams), ..Report::default() })
-    })
+    });
+    result.inspect_err(|_| queue.give_up())
 }
 
 fn receive_runs<T: Payload, C: Take<T>>(queue: &mut C, batch: usize) -> Result<u64, Failure> {
@@ -116,7 +118,7 @@ pub fn ping<T: Payload, P: Put<T>, C: Take<T>>(
     mut there: P,
     mut back: C,
 ) -> Result<Report, Failure> {
-    twice(job, control, |until| {
+    let result = twice(job, control, |until| {
         let mut sent = 0;
         while now() < until {
             for _ in 0..job.stride() {
@@ -130,7 +132,8 @@ pub fn ping<T: Payload, P: Put<T>, C: Take<T>>(
         let end = now();
         there.put(T::of(sent | END))?;
         Ok(Report { end, sent: Some(sent), ..Report::default() })
-    })
+    });
+    result.inspect_err(|_| (there.give_up(), back.give_up()).0)
 }
 
 /// The echo: checks each message and writes it anew.
@@ -140,7 +143,7 @@ pub fn pong<T: Payload, P: Put<T>, C: Take<T>>(
     mut there: C,
     mut back: P,
 ) -> Result<Report, Failure> {
-    twice(job, control, |_| {
+    let result = twice(job, control, |_| {
         let mut next = 0;
         while !take_next(next, &there.take()?)? {
             back.put(T::of(black_box(next)))?;
@@ -148,12 +151,21 @@ pub fn pong<T: Payload, P: Put<T>, C: Take<T>>(
         }
         // The measurement ends with the ping, before the end message.
         Ok(Report { end: 0, received: Some(vec![Stream::complete(next)]), ..Report::default() })
-    })
+    });
+    result.inspect_err(|_| (there.give_up(), back.give_up()).0)
 }
 
-/// Messages (or round trips) per second of all workers together, if nothing is
-/// missing.
-pub fn rate(reports: &[Report]) -> Result<f64, Failure> {
+/// What one measurement gave.
+#[derive(Clone, Copy, Debug)]
+pub struct Rate {
+    /// Messages or round trips per second, of all workers together.
+    pub per_second: f64,
+    /// The least that any worker had of its processor.
+    pub share: f64,
+}
+
+/// The result, if nothing is missing.
+pub fn rate(reports: &[Report]) -> Result<Rate, Failure> {
     let sent: Vec<u64> = reports.iter().filter_map(|report| report.sent).collect();
     let received: Vec<_> = reports.iter().filter_map(|report| report.received.clone()).collect();
     let total = all_arrived(&sent, &received)?;
@@ -162,5 +174,6 @@ pub fn rate(reports: &[Report]) -> Result<f64, Failure> {
     if end <= start {
         return Err(Failure::new("the clock did not move"));
     }
-    Ok(total as f64 * 1e9 / (end - start) as f64)
+    let share = reports.iter().map(|report| report.share).fold(1.0, f64::min);
+    Ok(Rate { per_second: total as f64 * 1e9 / (end - start) as f64, share })
 }

@@ -20,7 +20,11 @@ pub struct Retry {
 impl Retry {
     #[inline(always)]
     fn pause(&self) -> Result<(), Failure> {
-        if self.yields { std::thread::yield_now() } else { std::hint::spin_loop() }
+        if self.yields {
+            std::thread::yield_now()
+        } else {
+            std::hint::spin_loop()
+        }
         if self.control.aborted() { Err(Failure::ABORTED) } else { Ok(()) }
     }
 
@@ -82,13 +86,13 @@ pub fn array_queue<T: Payload>(capacity: u64, retry: &Retry, ends: usize) -> Vec
     (0..ends).map(|_| End { queue: Arc::clone(&queue), retry: retry.clone() }).collect()
 }
 
-/// `try_push` and `try_recv`: its blocking `push` sleeps 10 µs at a time once the
-/// ring has been full for a while, which would cost it throughput.
+/// Its blocking `push` waits in its own way: it spins, then yields, then sleeps.
+/// If the consumer is gone, it goes on without.
 impl<T: Payload> Put<T> for End<RingProducer<T>> {
     #[inline(always)]
     fn put(&mut self, value: T) -> Result<(), Failure> {
-        let End { queue, retry } = self;
-        retry.until_some(|| queue.try_push(&value).ok())
+        self.queue.push(&value);
+        Ok(())
     }
 }
 
@@ -100,12 +104,10 @@ impl<T: Payload> Take<T> for End<RingConsumer<T>> {
     }
 }
 
+type RingfireEnds<T> = (End<RingProducer<T>>, End<RingConsumer<T>>);
+
 /// The ring's file goes with its producer.
-pub fn ringfire<T: Payload>(
-    capacity: u64,
-    retry: &Retry,
-    path: &Path,
-) -> Result<(End<RingProducer<T>>, End<RingConsumer<T>>), Failure> {
+pub fn ringfire<T: Payload>(capacity: u64, retry: &Retry, path: &Path) -> Result<RingfireEnds<T>, Failure> {
     let producer = RingProducerBuilder::new(capacity)
         .flow_control(FlowControl::LosslessBackpressure)
         .build(path)

@@ -46,6 +46,9 @@ pub trait Put<T> {
     {
         values.iter().try_for_each(|value| self.put(*value))
     }
+
+    /// After a failure: wakes whoever waits for this end, where that is possible.
+    fn give_up(&mut self) {}
 }
 
 /// The receiving end.
@@ -58,4 +61,7 @@ pub trait Take<T> {
         out.push(self.take()?);
         Ok(())
     }
+
+    /// As [`Put::give_up`].
+    fn give_up(&mut self) {}
 }

@@ -3,31 +3,50 @@
 use super::{Failure, Put, Take};
 use crate::job::Job;
 use crate::payload::Payload;
-use ringway::{Consumer, Options, Pod, PodQueue, Producer, Side, WaitPolicy};
+use ringway::{Consumer, GetError, Options, Pod, PodQueue, Producer, Side, WaitPolicy};
 use std::path::Path;
 
 impl<T: Payload> Put<T> for Producer<Pod<T>> {
     #[inline(always)]
     fn put(&mut self, value: T) -> Result<(), Failure> {
-        Producer::put(self, value).map_err(Failure::new)
+        Producer::put(self, value).map_err(|error| not_put(&error, error.is_closed()))
     }
 
     #[inline(always)]
     fn put_run(&mut self, values: &[T]) -> Result<(), Failure> {
         self.put_many(values).map_err(Failure::new)
     }
+
+    fn give_up(&mut self) {
+        self.close();
+    }
 }
 
 impl<T: Payload> Take<T> for Consumer<Pod<T>> {
     #[inline(always)]
     fn take(&mut self) -> Result<T, Failure> {
-        self.get().map_err(Failure::new)
+        self.get().map_err(not_taken)
     }
 
     #[inline(always)]
     fn take_run(&mut self, out: &mut Vec<T>, max: usize) -> Result<(), Failure> {
-        self.get_many(out, max).map(|_| ()).map_err(Failure::new)
+        self.get_many(out, max).map(|_| ()).map_err(not_taken)
     }
+
+    fn give_up(&mut self) {
+        self.close();
+    }
+}
+
+/// The queue is closed only by a worker that failed.
+#[cold]
+fn not_put(error: &dyn std::fmt::Display, closed: bool) -> Failure {
+    if closed { Failure::ABORTED } else { Failure::new(error) }
+}
+
+#[cold]
+fn not_taken(error: GetError) -> Failure {
+    if matches!(error, GetError::Closed) { Failure::ABORTED } else { Failure::new(error) }
 }
 
 fn policy(job: &Job) -> WaitPolicy {

@@ -1,0 +1,80 @@
+//! The table of targets: what is compared with what, and how good it must be.
+
+use crate::job::{Job, Kind, System};
+
+pub struct Row {
+    pub name: String,
+    pub ours: Job,
+    pub rival: Job,
+    /// Ours per second, divided by the rival's: at least this. `None`: reported only.
+    pub target: Option<f64>,
+}
+
+/// How long each measurement takes.
+#[derive(Clone, Copy)]
+pub struct Times {
+    pub warm_up_ms: u64,
+    pub measure_ms: u64,
+}
+
+const SMALL: u64 = 1024;
+const LARGE: u64 = 65_536;
+const BATCH: usize = 32;
+
+/// All rows; with `threads`, each process row stands once more with ringway
+/// between threads, without a target.
+pub fn rows(times: Times, threads: bool) -> Vec<Row> {
+    let base = Job {
+        system: System::Ringway,
+        kind: Kind::Throughput,
+        bytes: 8,
+        capacity: SMALL,
+        pairs: 1,
+        batch: 1,
+        single: false,
+        patient: false,
+        warm_up_ms: times.warm_up_ms,
+        measure_ms: times.measure_ms,
+        fault: None,
+    };
+    let mut rows = Vec::new();
+    let mut add = |name: String, ours: Job, rival: System, target: Option<f64>| {
+        let rival = Job { system: rival, batch: 1, ..ours };
+        if threads && ours.kind == Kind::Throughput {
+            let name = format!("{name}, threads");
+            rows.push(Row { name, ours: Job { system: System::RingwayThreads, ..ours }, rival, target: None });
+        }
+        rows.push(Row { name, ours, rival, target });
+    };
+    for capacity in [SMALL, LARGE] {
+        let ours = Job { capacity, single: true, ..base };
+        add(format!("SPSC 8 B, {capacity}, vs rtrb"), ours, System::Rtrb, Some(1.2));
+    }
+    for capacity in [SMALL, LARGE] {
+        let ours = Job { capacity, single: true, bytes: 56, ..base };
+        add(format!("SPSC 56 B, {capacity}, vs ringfire lossless"), ours, System::Ringfire, Some(1.1));
+    }
+    for capacity in [SMALL, LARGE] {
+        let ours = Job { capacity, ..base };
+        add(format!("MPMC 1x1 8 B, {capacity}, vs ArrayQueue"), ours, System::ArrayQueue, Some(1.0));
+    }
+    for pairs in [2, 4] {
+        for capacity in [SMALL, LARGE] {
+            let ours = Job { capacity, pairs, patient: true, ..base };
+            let name = format!("MPMC {pairs}x{pairs} 8 B, {capacity}, default wait, vs ArrayQueue + yield");
+            add(name, ours, System::ArrayQueue, Some(1.0));
+        }
+    }
+    for (capacity, target) in [(SMALL, 3.0), (LARGE, 8.0)] {
+        let ours = Job { capacity, batch: BATCH, ..base };
+        let name = format!("MPMC 1x1 8 B, {capacity}, batches of {BATCH}, vs ArrayQueue unbatched");
+        add(name, ours, System::ArrayQueue, Some(target));
+    }
+    for (bytes, kind, what) in
+        [(8, Kind::RoundTrip, "round trip"), (8, Kind::Throughput, "throughput"), (56, Kind::Throughput, "throughput")]
+    {
+        let ours = Job { bytes, kind, patient: true, ..base };
+        add(format!("defaults {bytes} B, {SMALL}, {what}, vs textbook"), ours, System::Textbook, None);
+    }
+    rows
+}
