@@ -211,14 +211,14 @@ impl Port {
                     || self.for_consumers.closed.load(Ordering::Acquire) != 0 && !self.close_seen.get()
             };
             match park(self.for_producers, self.ring.fences, deadline, ready) {
-                Parked::TryAgain => {}
+                // Somebody woke us: more may come soon.
+                Parked::TryAgain => spinner.reset(),
                 // Whoever closed may have died before it told the consumers.
                 Parked::SliceEnded if self.ring.is_closed() => self.spread_close(),
                 Parked::SliceEnded => {}
                 Parked::TimedOut => return attempt()?.ok_or(GetError::TimedOut),
             }
             slept = true;
-            spinner.reset();
         }
     }
 }

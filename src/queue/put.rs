@@ -103,11 +103,12 @@ impl Port {
             self.ring.rest_put(&self.cursors.put);
             self.sleeping();
             match park(self.for_consumers, self.ring.fences, deadline, || self.ring.may_put(&self.cursors.put)) {
-                Parked::TryAgain | Parked::SliceEnded => {}
+                // Somebody woke us: more room may come soon.
+                Parked::TryAgain => spinner.reset(),
+                Parked::SliceEnded => {}
                 Parked::TimedOut => return if attempt(true)? { Ok(()) } else { Err(PutError::TimedOut(())) },
             }
             slept = true;
-            spinner.reset();
         }
     }
 
