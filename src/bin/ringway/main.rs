@@ -95,7 +95,9 @@ mod tests {
 
     #[test]
     fn wrong_usage_is_refused() {
-        for line in ["ringway", "ringway bench --runs 0", "ringway bench --size 7", "ringway bench --mode x", "ringway x"] {
+        for line in
+            ["ringway", "ringway bench --runs 0", "ringway bench --size 7", "ringway bench --mode x", "ringway x"]
+        {
             assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
         }
         for line in ["ringway bench --mode spsc --producers 2", "ringway bench latency --batch 4"] {

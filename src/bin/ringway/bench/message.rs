@@ -106,13 +106,13 @@ macro_rules! payloads {
     )*};
 }
 
-payloads!(8 16 24 32 40 48 56 64 120 128 256 512 1024 2048 4096 8192 65536);
+payloads!(8 16 32 56 64 128 256 512 1024 4096);
 
 /// Evaluates `$then` with `$N` as a constant for the sizes that are compiled in.
 macro_rules! with_payload_size {
     ($size:expr, $N:ident => $then:expr, else $otherwise:expr) => {
         crate::bench::message::with_payload_size!(@ $size, $N, $then, $otherwise,
-            8 16 24 32 40 48 56 64 120 128 256 512 1024 2048 4096 8192 65536)
+            8 16 32 56 64 128 256 512 1024 4096)
     };
     (@ $size:expr, $N:ident, $then:expr, $otherwise:expr, $($literal:literal)*) => {
         match $size {
@@ -127,11 +127,26 @@ macro_rules! with_payload_size {
 macro_rules! with_length {
     ($size:expr, $length:ident => $then:expr) => {
         match $size {
-            8 => { let $length = crate::bench::message::Fixed::<8>; $then }
-            52 => { let $length = crate::bench::message::Fixed::<52>; $then }
-            56 => { let $length = crate::bench::message::Fixed::<56>; $then }
-            1024 => { let $length = crate::bench::message::Fixed::<1024>; $then }
-            other => { let $length = crate::bench::message::Any(other); $then }
+            8 => {
+                let $length = crate::bench::message::Fixed::<8>;
+                $then
+            }
+            52 => {
+                let $length = crate::bench::message::Fixed::<52>;
+                $then
+            }
+            56 => {
+                let $length = crate::bench::message::Fixed::<56>;
+                $then
+            }
+            1024 => {
+                let $length = crate::bench::message::Fixed::<1024>;
+                $then
+            }
+            other => {
+                let $length = crate::bench::message::Any(other);
+                $then
+            }
         }
     };
 }

@@ -109,11 +109,8 @@ impl Shape {
     pub fn usual(mode: Mode) -> Vec<Shape> {
         let counts: &[u32] = if mode == Mode::Spsc { &[1] } else { &[1, 2, 4] };
         let side = |single, n| if single { 1 } else { n };
-        let shape = |&n| Shape {
-            mode,
-            producers: side(mode.single_producer(), n),
-            consumers: side(mode.single_consumer(), n),
-        };
+        let shape =
+            |&n| Shape { mode, producers: side(mode.single_producer(), n), consumers: side(mode.single_consumer(), n) };
         counts.iter().map(shape).collect()
     }
 }

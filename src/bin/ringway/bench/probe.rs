@@ -15,7 +15,7 @@ const ROUNDS_PER_BLOCK: u32 = 50;
 const ROUNDS: u32 = BLOCKS * ROUNDS_PER_BLOCK;
 
 /// A run whose probes differ by more than this factor is repeated.
-pub const TOLERANCE: f64 = 1.3;
+const TOLERANCE: f64 = 1.3;
 
 /// The asking side: nanoseconds per round trip, the median of blocks (one
 /// pre-emption spoils one block).

@@ -1,0 +1,168 @@
+//! `ringway bench`: ringway beside the limit of the machine and what the kernel
+//! offers, measured in processes of their own.
+//!
+//! `args` → `plan` (cells) → `schedule` (rounds, ratios) → `runner` (one run:
+//! processes) → `worker` (in the process: `latency` or `throughput` drive
+//! `ringway_parts` or a `baseline`, between two `probe`s) → `report` → `table`
+//! and JSON. It must not know the library's insides.
+
+mod args;
+mod baseline;
+mod control;
+mod latency;
+mod machine;
+mod message;
+mod plan;
+mod probe;
+mod report;
+mod ringway_parts;
+mod runner;
+mod schedule;
+mod stats;
+mod table;
+mod throughput;
+mod worker;
+mod workspace;
+
+pub use args::{BenchArgs, settle_json_flag};
+pub use runner::WORKER_COMMAND;
+pub use worker::work;
+
+use anyhow::{Context, Result};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use plan::{Bench, Cell, Group, Request};
+use report::{Report, Row};
+use schedule::Budget;
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use workspace::Workspace;
+
+/// What one bench may take: the promise is 20 s and 3 minutes for both.
+const QUICK_BUDGET: Duration = Duration::from_millis(9_000);
+const FULL_BUDGET: Duration = Duration::from_secs(85);
+/// A run never measures longer.
+const LONGEST_RUN: Duration = Duration::from_millis(400);
+/// What a run takes if the number of runs was stated.
+const USUAL_RUN: Duration = Duration::from_millis(400);
+
+/// Measures, and writes table and JSON.
+pub fn run(request: &Request) -> Result<ExitCode> {
+    ctrlc::set_handler(|| runner::INTERRUPTED.store(true, Ordering::Relaxed)).context("catching Ctrl-C")?;
+    let workspace = Workspace::new()?;
+    let mut rows = Vec::new();
+    let mut footers = Vec::new();
+    let (mut interrupted, mut failed) = (false, false);
+    let benches = [
+        (Bench::Latency, request.latency, plan::latency as fn(&Request) -> Vec<Group>),
+        (Bench::Throughput, request.throughput, plan::throughput),
+    ];
+    for (bench, wanted, groups) in benches {
+        if !wanted || interrupted {
+            continue;
+        }
+        let groups = groups(request);
+        let outcome = measure(bench, &groups, request, &workspace);
+        rows.extend(report::rows(&groups, &outcome));
+        failed |= report::failed(&groups, &outcome);
+        interrupted |= outcome.interrupted;
+        footers.push((bench, footer(bench, &outcome)));
+    }
+    let machine = machine::Machine::look(workspace.pinned());
+    drop(workspace);
+    let report = Report::new(machine, rows);
+    write_out(request, &report, &footers, interrupted)?;
+    Ok(if failed || interrupted { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn measure(bench: Bench, groups: &[Group], request: &Request, workspace: &Workspace) -> schedule::Outcome {
+    let cells: u32 = groups.iter().map(|group| group.len() as u32).sum();
+    let runs = cells.saturating_mul(request.runs);
+    let total = match (request.quick, request.runs_stated) {
+        (true, _) => QUICK_BUDGET,
+        (false, true) => USUAL_RUN * runs,
+        (false, false) => FULL_BUDGET.min(USUAL_RUN * runs),
+    };
+    let bar = ProgressBar::with_draw_target(Some(u64::from(runs)), ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}") {
+        bar.set_style(style);
+    }
+    let progress = |cell: &Cell| {
+        bar.set_message(format!("{} {} of {} bytes", name(bench), cell.system.name(), cell.size));
+        bar.inc(1);
+    };
+    let execute = |cell: &Cell, time| runner::run(cell, workspace, time);
+    let outcome = schedule::rounds(groups, request.runs, Budget::new(total, runs, LONGEST_RUN), execute, progress);
+    bar.finish_and_clear();
+    outcome
+}
+
+fn name(bench: Bench) -> &'static str {
+    match bench {
+        Bench::Latency => "latency",
+        Bench::Throughput => "throughput",
+    }
+}
+
+/// What is needed to judge the table above it.
+fn footer(bench: Bench, outcome: &schedule::Outcome) -> String {
+    let mut text = String::new();
+    let placements = probe::distribution(&outcome.probes);
+    if !placements.is_empty() {
+        let _ = writeln!(text, "placement (raw round trip before and after each run): {placements}");
+    }
+    let runs = outcome.histories.iter().flatten().flat_map(|history| &history.runs);
+    let clocks: Vec<f64> = runs.filter_map(|run| run.clock_ns).collect();
+    if let Some(clock) = stats::median(&clocks) {
+        let _ = writeln!(text, "every round trip includes about {clock:.0} ns for reading the clock");
+    }
+    text.push_str(match bench {
+        Bench::Latency => "x limit: times the round trip of raw (park: of futex); x pipe: times faster than pipe\n",
+        Bench::Throughput => "of limit: share of the rate of copy; x pipe: times faster than pipe (1x1)\n",
+    });
+    text
+}
+
+fn write_out(request: &Request, report: &Report, footers: &[(Bench, String)], interrupted: bool) -> Result<()> {
+    let to_stdout = request.json.as_deref() == Some(Path::new("-"));
+    let colours = if to_stdout { std::io::stderr().is_terminal() } else { std::io::stdout().is_terminal() };
+    let mut text = tables(&report.results, footers, colours);
+    let machine = &report.machine;
+    let pinned = if machine.pinned { "pinned" } else { "not pinned" };
+    let _ = writeln!(
+        text,
+        "{}, {} cores ({pinned}), Linux {}, {}, commit {}, {}",
+        machine.cpu, machine.cores, machine.kernel, machine.rustc, machine.commit, machine.date
+    );
+    if interrupted {
+        text.push_str("interrupted: this is what there is so far\n");
+    }
+    // The report first: nobody reads a table into a closed pipe, but the file counts.
+    if let Some(path) = &request.json {
+        let mut json = serde_json::to_string_pretty(report).context("writing JSON")?;
+        json.push('\n');
+        if to_stdout {
+            std::io::stdout().write_all(json.as_bytes()).context("writing JSON to standard output")?;
+        } else {
+            std::fs::write(path, json).with_context(|| format!("writing {}", path.display()))?;
+        }
+    }
+    if to_stdout {
+        std::io::stderr().write_all(text.as_bytes()).context("writing the table")
+    } else {
+        std::io::stdout().write_all(text.as_bytes()).context("writing the table")
+    }
+}
+
+fn tables(rows: &[Row], footers: &[(Bench, String)], colours: bool) -> String {
+    let mut text = String::new();
+    for (bench, footer) in footers {
+        text.push_str(&table::render(*bench, rows, colours));
+        text.push_str(footer);
+        text.push('\n');
+    }
+    text
+}

@@ -1,0 +1,198 @@
+//! The rows: what is known of each cell after all rounds, in the form of the
+//! JSON report. Every key is always there; what does not apply is null.
+
+use super::machine::Machine;
+use super::plan::{Cell, Group};
+use super::runner::{Trouble, Value};
+use super::schedule::{History, Outcome};
+use super::stats::{median, rounded, spread};
+use serde::Serialize;
+
+#[derive(Debug, Serialize)]
+pub struct Report {
+    pub schema: u32,
+    pub machine: Machine,
+    pub results: Vec<Row>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    #[serde(flatten)]
+    pub cell: Cell,
+    pub p50: Option<u64>,
+    pub p90: Option<u64>,
+    pub p99: Option<u64>,
+    pub p999: Option<u64>,
+    pub max: Option<u64>,
+    pub msgs_per_s: Option<f64>,
+    pub bytes_per_s: Option<f64>,
+    pub runs: usize,
+    pub samples: u64,
+    pub spread: Option<f64>,
+    pub ratio_limit: Option<f64>,
+    pub ratio_pipe: Option<f64>,
+    pub error: Option<String>,
+}
+
+const SCHEMA: u32 = 1;
+
+impl Report {
+    pub fn new(machine: Machine, results: Vec<Row>) -> Report {
+        Report { schema: SCHEMA, machine, results }
+    }
+}
+
+/// The rows of one bench, in the order of its groups.
+pub fn rows(groups: &[Group], outcome: &Outcome) -> Vec<Row> {
+    let cells = groups.iter().flatten();
+    cells.zip(outcome.histories.iter().flatten()).map(|(cell, history)| row(cell, history)).collect()
+}
+
+fn row(cell: &Cell, history: &History) -> Row {
+    let keys: Vec<f64> = history.runs.iter().map(|run| run.value.key()).collect();
+    let trips: Vec<_> = history
+        .runs
+        .iter()
+        .filter_map(|run| match run.value {
+            Value::RoundTrip(percentiles) => Some(percentiles),
+            Value::Rate(_) => None,
+        })
+        .collect();
+    let rates: Vec<f64> = history
+        .runs
+        .iter()
+        .filter_map(|run| match run.value {
+            Value::Rate(rate) => Some(rate),
+            Value::RoundTrip(_) => None,
+        })
+        .collect();
+    let of = |percentile: fn(&super::latency::Percentiles) -> u64| {
+        median(&trips.iter().map(|trip| percentile(trip) as f64).collect::<Vec<_>>()).map(|ns| ns.round() as u64)
+    };
+    let rate = median(&rates).map(f64::round);
+    // One wrong message makes the row's numbers worthless.
+    let error = match &history.trouble {
+        Some(Trouble::Unsupported(text) | Trouble::Failed(text)) => Some(text.clone()),
+        Some(Trouble::Interrupted) | None if history.runs.is_empty() => Some("interrupted".into()),
+        _ => None,
+    };
+    let good = error.is_none();
+    Row {
+        cell: cell.clone(),
+        p50: of(|p| p.p50).filter(|_| good),
+        p90: of(|p| p.p90).filter(|_| good),
+        p99: of(|p| p.p99).filter(|_| good),
+        p999: of(|p| p.p999).filter(|_| good),
+        max: trips.iter().map(|trip| trip.max).max().filter(|_| good),
+        msgs_per_s: rate.filter(|_| good),
+        bytes_per_s: rate.filter(|_| good).map(|rate| rate * cell.size as f64),
+        runs: history.runs.len(),
+        samples: history.runs.iter().map(|run| run.samples).sum(),
+        spread: spread(&keys).filter(|_| good).map(rounded),
+        ratio_limit: history.limit_ratio().filter(|_| good).map(rounded),
+        ratio_pipe: history.pipe_ratio().filter(|_| good).map(rounded),
+        error,
+    }
+}
+
+/// Whether a measurement failed that should have worked: not where a system
+/// cannot carry a size, and not where the machine lacks one to compare with.
+pub fn failed(groups: &[Group], outcome: &Outcome) -> bool {
+    let cells = groups.iter().flatten().zip(outcome.histories.iter().flatten());
+    let own = |cell: &Cell| cell.system.is_ringway() || cell.limit() == cell.system;
+    cells.into_iter().any(|(cell, history)| own(cell) && matches!(history.trouble, Some(Trouble::Failed(_))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::latency::Percentiles;
+    use crate::bench::plan::{Bench, Mode, System, Wait};
+    use crate::bench::runner::Measured;
+
+    fn cell() -> Cell {
+        Cell {
+            bench: Bench::Latency,
+            system: System::RingwayBytes,
+            mode: Some(Mode::Spsc),
+            wait: Some(Wait::Park),
+            size: 52,
+            capacity: Some(64),
+            producers: None,
+            consumers: None,
+            batch: None,
+        }
+    }
+
+    fn run(p50: u64, max: u64) -> Measured {
+        let percentiles = Percentiles { p50, p90: p50, p99: p50, p999: p50, max };
+        Measured { value: Value::RoundTrip(percentiles), samples: 10, probes: (1.0, 1.0), clock_ns: None }
+    }
+
+    #[test]
+    fn a_row_has_every_key_of_the_schema() {
+        let row = row(&cell(), &History { runs: vec![run(1, 9), run(2, 7)], ..History::default() });
+        let value = serde_json::to_value(&row).unwrap();
+        let mut keys: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
+        let mut expected = [
+            "bench",
+            "system",
+            "mode",
+            "wait",
+            "size",
+            "capacity",
+            "producers",
+            "consumers",
+            "batch",
+            "p50",
+            "p90",
+            "p99",
+            "p999",
+            "max",
+            "msgs_per_s",
+            "bytes_per_s",
+            "runs",
+            "samples",
+            "spread",
+            "ratio_limit",
+            "ratio_pipe",
+            "error",
+        ];
+        keys.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(keys, expected);
+        assert_eq!(value["system"], "ringway-bytes");
+        assert_eq!(
+            (&value["bench"], &value["mode"], &value["wait"]),
+            (&"latency".into(), &"spsc".into(), &"park".into())
+        );
+        assert!(value["msgs_per_s"].is_null() && value["producers"].is_null() && value["error"].is_null());
+        assert_eq!(value["max"], 9);
+        assert_eq!(value["samples"], 20);
+    }
+
+    #[test]
+    fn a_report_has_every_key_of_the_schema() {
+        let value = serde_json::to_value(Report::new(Machine::look(true), vec![])).unwrap();
+        assert_eq!(value["schema"], 1);
+        for key in ["kernel", "cpu", "cores", "rustc", "commit", "date", "pinned"] {
+            assert!(!value["machine"][key].is_null(), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_failed_run_leaves_no_numbers() {
+        let trouble = Some(Trouble::Failed("message lost".into()));
+        let row = row(&cell(), &History { runs: vec![run(1, 1)], trouble, ..History::default() });
+        assert_eq!((row.p50, row.error.as_deref()), (None, Some("message lost")));
+    }
+
+    #[test]
+    fn an_interrupted_row_keeps_its_runs() {
+        let trouble = Some(Trouble::Interrupted);
+        let some = row(&cell(), &History { runs: vec![run(5, 5)], trouble: trouble.clone(), ..History::default() });
+        assert_eq!((some.p50, some.error), (Some(5), None));
+        let none = row(&cell(), &History { trouble, ..History::default() });
+        assert_eq!(none.error.as_deref(), Some("interrupted"));
+    }
+}

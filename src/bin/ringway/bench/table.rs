@@ -1,0 +1,137 @@
+//! The tables that a person reads. Knows rows, and whether it writes to a
+//! terminal.
+
+use super::plan::Bench;
+use super::report::Row;
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{Cell, CellAlignment, Table};
+
+const BOLD: &str = "\x1b[1m";
+const RED: &str = "\x1b[31m";
+const CYAN: &str = "\x1b[36m";
+const PLAIN: &str = "\x1b[0m";
+
+const LATENCY: [&str; 13] =
+    ["system", "mode", "wait", "bytes", "p50 ns", "p90", "p99", "p99.9", "max", "x limit", "x pipe", "spread", "runs"];
+const THROUGHPUT: [&str; 11] =
+    ["system", "mode", "wait", "bytes", "PxC", "capacity", "batch", "M msg/s", "MB/s", "of limit", "x pipe"];
+const THROUGHPUT_TAIL: [&str; 2] = ["spread", "runs"];
+
+/// The rows of `bench` as text, with colours if they are wanted.
+pub fn render(bench: Bench, rows: &[Row], colours: bool) -> String {
+    let rows: Vec<&Row> = rows.iter().filter(|row| row.cell.bench == bench).collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY);
+    let header: Vec<&str> = match bench {
+        Bench::Latency => LATENCY.to_vec(),
+        Bench::Throughput => [&THROUGHPUT[..], &THROUGHPUT_TAIL].concat(),
+    };
+    let lefts = 3;
+    let aligned = |(k, text): (usize, String)| {
+        let alignment = if k < lefts { CellAlignment::Left } else { CellAlignment::Right };
+        Cell::new(text).set_alignment(alignment)
+    };
+    table.set_header(header.iter().map(|&h| h.to_owned()).enumerate().map(aligned).collect::<Vec<_>>());
+    for row in &rows {
+        let cells = match bench {
+            Bench::Latency => latency(row),
+            Bench::Throughput => throughput(row),
+        };
+        table.add_row(cells.into_iter().enumerate().map(aligned).collect::<Vec<_>>());
+    }
+    let mut text = String::new();
+    let mut lines = 0;
+    for line in table.lines() {
+        // The lines between rows only take room; groups keep theirs.
+        let ruled = line.starts_with(['─', '═', '╌', '-', '=']);
+        let after = lines.max(1) - 1;
+        let group_ends = after == 0 || after >= rows.len() || rows[after - 1].cell.size != rows[after].cell.size;
+        if !ruled {
+            lines += 1;
+        } else if !group_ends && lines > 1 {
+            continue;
+        }
+        text.push_str(&coloured(line.trim_end(), lines, ruled, &rows, colours));
+        text.push('\n');
+    }
+    for row in rows {
+        if let Some(error) = &row.error {
+            let (on, off) = if colours { (RED, PLAIN) } else { ("", "") };
+            text.push_str(&format!("{on}{} of {} bytes: {error}{off}\n", row.cell.system.name(), row.cell.size));
+        }
+    }
+    text
+}
+
+/// One line; `lines` counts the rows up to here, the header included.
+fn coloured(line: &str, lines: usize, ruled: bool, rows: &[&Row], colours: bool) -> String {
+    let row = lines.checked_sub(2).and_then(|k| rows.get(k));
+    let colour = match row {
+        _ if !colours || ruled => "",
+        None => BOLD,
+        Some(row) if row.error.is_some() => RED,
+        Some(row) if row.cell.system.is_ringway() => CYAN,
+        Some(_) => "",
+    };
+    if colour.is_empty() { line.to_owned() } else { format!("{colour}{line}{PLAIN}") }
+}
+
+fn head(row: &Row) -> Vec<String> {
+    let cell = &row.cell;
+    let mode = cell.mode.map_or("", |mode| mode.name());
+    let wait = cell.wait.map_or("", |wait| wait.name());
+    vec![cell.system.name().into(), mode.into(), wait.into(), cell.size.to_string()]
+}
+
+fn number<T: ToString>(value: Option<T>) -> String {
+    value.map_or_else(|| "-".into(), |value| value.to_string())
+}
+
+/// Three digits, or none after the point of larger numbers.
+fn short(value: Option<f64>) -> String {
+    let Some(value) = value else { return "-".into() };
+    match value {
+        v if v >= 100.0 => format!("{v:.0}"),
+        v if v >= 10.0 => format!("{v:.1}"),
+        v if v >= 0.1 => format!("{v:.2}"),
+        v => format!("{v:.4}"),
+    }
+}
+
+fn percent(value: Option<f64>) -> String {
+    value.map_or_else(|| "-".into(), |value| format!("{:.0} %", value * 100.0))
+}
+
+fn latency(row: &Row) -> Vec<String> {
+    let mut cells = head(row);
+    cells.extend([row.p50, row.p90, row.p99, row.p999, row.max].map(number));
+    cells.extend([short(row.ratio_limit), short(row.ratio_pipe), percent(row.spread), row.runs.to_string()]);
+    cells
+}
+
+fn throughput(row: &Row) -> Vec<String> {
+    let cell = &row.cell;
+    let mut cells = head(row);
+    let (producers, consumers) = cell.processes();
+    cells.push(format!("{producers}x{consumers}"));
+    cells.extend([cell.capacity.map_or_else(String::new, |n| n.to_string())]);
+    cells.extend([cell.batch.map_or_else(String::new, |n| n.to_string())]);
+    cells.extend([short(row.msgs_per_s.map(|n| n / 1e6)), short(row.bytes_per_s.map(|n| n / 1e6))]);
+    cells.extend([short(row.ratio_limit), short(row.ratio_pipe), percent(row.spread), row.runs.to_string()]);
+    cells
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_keep_three_digits() {
+        let texts = [234.56, 12.345, 1.2345, 0.012_345].map(|v| short(Some(v)));
+        assert_eq!(texts, ["235", "12.3", "1.23", "0.0123"]);
+        assert_eq!(short(None), "-");
+    }
+}
