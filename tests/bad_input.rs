@@ -53,7 +53,8 @@ fn role_unlink_bytes(_: &[String]) {
 #[test]
 fn unusual_names_are_fine() {
     let sandbox = Sandbox::new();
-    for name in ["x", "...", "-rf", "über queue", "日本語", " ", "a\nb", "x.tmp", &"x".repeat(200), &"é".repeat(100)] {
+    for name in ["x", "...", "-rf", "über queue", "日本語", " ", "a\nb", "x.tmp", &"x".repeat(200), &"é".repeat(100)]
+    {
         let queue = PodQueue::<u8>::create(name, sandbox.options(1)).expect(name);
         assert_eq!(queue.name().as_deref(), Some(name));
         queue.put(7).expect("there is room");
@@ -346,6 +347,26 @@ fn closing_twice_is_fine() {
             assert_eq!(queue.iter().next(), None);
         }
         queue.close();
+    }
+}
+
+/// Also where the producer finds out about the close only while it puts.
+#[test]
+fn a_put_refused_by_the_close_leaves_nothing_to_get() {
+    for mode in MODES {
+        let sandbox = Sandbox::new();
+        let queue = PodQueue::<u8>::create("q", sandbox.mode(4, mode)).expect("a free name");
+        let producer = queue.producer().expect("it is free");
+        producer.put(1).expect("there is room");
+        queue.close();
+        assert_eq!(producer.put(2), Err(PutError::Closed(2)));
+        assert_eq!(producer.try_put(3), Err(PutError::Closed(3)));
+        assert!(!queue.is_empty());
+        assert_eq!(queue.get(), Ok(1));
+        assert!(queue.is_empty(), "{mode:?}");
+        assert_is!(kind(PodQueue::<u8>::open_with("q", sandbox.here())), K::Closed);
+        assert_eq!(queue.get(), Err(GetError::Closed));
+        assert_eq!((queue.len(), queue.is_empty()), (0, true));
     }
 }
 

@@ -244,7 +244,8 @@ fn run<M: Numbered>(run: &Run) -> u64 {
         .collect();
     getters.iter_mut().chain(&mut putters).for_each(|child| child.expect("ready"));
     putters.iter_mut().for_each(|child| child.tell("go"));
-    let put: Vec<u64> = putters.iter_mut().map(|child| child.line().parse().expect("a producer tells a number")).collect();
+    let put: Vec<u64> =
+        putters.iter_mut().map(|child| child.line().parse().expect("a producer tells a number")).collect();
     putters.into_iter().for_each(|child| drop(child.succeed()));
     queue.close();
     let ledgers: Vec<Ledger> = getters.into_iter().map(|child| Ledger::from_bytes(&child.succeed())).collect();
@@ -320,7 +321,8 @@ fn millions() {
         for kind in KINDS {
             let mut moved = 0;
             while moved < 300_000 {
-                let run = Run { mode, producers: 1, consumers: 1, capacity: 1024, batch: true, policy: "default", kind };
+                let run =
+                    Run { mode, producers: 1, consumers: 1, capacity: 1024, batch: true, policy: "default", kind };
                 moved += run.go();
             }
             total += moved;

@@ -12,39 +12,20 @@ mod models;
 
 mod cells {
     use crate::models::cells::*;
-    use crate::models::{
-        Caught, STATE_LIMIT, STATE_LIMIT_LONG, assert_caught, assert_holds, long_run,
-    };
+    use crate::models::{Caught, STATE_LIMIT, STATE_LIMIT_LONG, assert_caught, assert_holds, long_run};
     use Size::{Inline, Large};
 
     const BASE: Config = Config::SMALL;
 
     /// Plain get of large messages through one block.
-    const LARGE: Config = Config {
-        rows: 0,
-        blocks: 1,
-        mode: Mode::Get,
-        script: &[Large],
-        ..BASE
-    };
+    const LARGE: Config = Config { rows: 0, blocks: 1, mode: Mode::Get, script: &[Large], ..BASE };
 
     /// Both kinds of message, both kinds of get, one row and one block.
-    const MIXED: Config = Config {
-        blocks: 1,
-        mode: Mode::Both,
-        script: &[Large, Inline],
-        ..BASE
-    };
+    const MIXED: Config = Config { blocks: 1, mode: Mode::Both, script: &[Large, Inline], ..BASE };
 
     /// A lease comes back without a death, and consumers stop calling.
-    const RETIRE: Config = Config {
-        mode: Mode::Both,
-        script: &[Inline, Inline],
-        give_backs: 1,
-        retire: true,
-        rescuer_deaths: 0,
-        ..BASE
-    };
+    const RETIRE: Config =
+        Config { mode: Mode::Both, script: &[Inline, Inline], give_backs: 1, retire: true, rescuer_deaths: 0, ..BASE };
 
     fn all_hold(configurations: &[(&str, Config)]) {
         for (name, config) in configurations {
@@ -174,19 +155,12 @@ mod cells {
 
 mod slices {
     use crate::models::slices::*;
-    use crate::models::{
-        Caught, STATE_LIMIT, STATE_LIMIT_LONG, assert_caught, assert_holds, long_run,
-    };
+    use crate::models::{Caught, STATE_LIMIT, STATE_LIMIT_LONG, assert_caught, assert_holds, long_run};
 
     const BASE: Config = Config::SMALL;
 
     /// Two messages in one batch of two, capacity two.
-    const BATCH: Config = Config {
-        capacity: 2,
-        messages: 2,
-        batch: [2, 2, 1, 1],
-        ..BASE
-    };
+    const BATCH: Config = Config { capacity: 2, messages: 2, batch: [2, 2, 1, 1], ..BASE };
 
     fn all_hold(configurations: &[(&str, Config)]) {
         for (name, config) in configurations {

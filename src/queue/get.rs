@@ -145,7 +145,7 @@ impl Port {
             std::thread::sleep(BLIND_PAUSE);
         }
         if !self.cursors.get.is_started() {
-            return self.ring.is_empty() && self.ring.depth() == 0;
+            return self.ring.is_exhausted();
         }
         self.ring.is_drained(&self.cursors.get)
     }

@@ -60,10 +60,31 @@ impl Ring<'_> {
         consumed.until(end).min(self.capacity())
     }
 
+    /// The first position that is not consumed and no tombstone.
+    fn next_message(&self) -> Position {
+        let mut next = self.consumed();
+        for _ in 0..self.capacity() {
+            if self.stamp_at(next) != Stamp::tomb(next) {
+                break;
+            }
+            next = next.plus(1);
+        }
+        next
+    }
+
     /// What `try_get` would say.
     pub(crate) fn is_empty(&self) -> bool {
-        let next = self.consumed();
+        let next = self.next_message();
         self.stamp_at(next).is_before(next)
+    }
+
+    /// As `is_drained`, for somebody who has not consumed here.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        let next = self.next_message();
+        match self.producers {
+            Side::Multi => self.control.load_tail().position() == next,
+            Side::Single => self.stamp_at(next).is_before(next) && self.stamp_at(next) != Stamp::claim(next),
+        }
     }
 
     /// What `try_put` would say.

@@ -232,6 +232,7 @@ fn closed_waits_for_claims_and_for_other_consumers() {
     heap.set(1, Stamp::claim(Position::new(5)));
     assert!(!heap.ring().is_drained(&g), "a put is under way");
     heap.set(1, Stamp::tomb(Position::new(5)));
+    assert!(heap.ring().is_empty() && heap.ring().is_exhausted(), "a tombstone is no message");
     assert_eq!(get(&heap, &g), Err(Get::Empty));
     assert!(heap.ring().is_drained(&g));
 

@@ -17,7 +17,7 @@ use ringway::{Options, Side, WaitPolicy};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What a child does, by name. It gets the arguments it was started with.
@@ -159,10 +159,16 @@ impl Drop for Child {
 /// A test's own directory of named queues, watched: the process is aborted with
 /// a message when the test takes too long, and the test fails when it leaves a
 /// file behind.
+///
+/// One test at a time has one: they measure times, fill both processors, and a
+/// child that one test starts would inherit what another has open just then.
 pub struct Sandbox {
     directory: Option<tempfile::TempDir>,
     _watchdog: Watchdog,
+    _turn: MutexGuard<'static, ()>,
 }
+
+static TURN: Mutex<()> = Mutex::new(());
 
 impl Sandbox {
     pub fn new() -> Sandbox {
@@ -170,10 +176,11 @@ impl Sandbox {
     }
 
     pub fn with_limit(limit: Duration) -> Sandbox {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let directory = tempfile::Builder::new().prefix("ringway-test-").tempdir_in("/dev/shm");
         let directory = directory.expect("/dev/shm can be written");
         let test = std::thread::current().name().unwrap_or("a test").to_owned();
-        Sandbox { directory: Some(directory), _watchdog: Watchdog::start(test, limit) }
+        Sandbox { directory: Some(directory), _watchdog: Watchdog::start(test, limit), _turn: turn }
     }
 
     pub fn path(&self) -> &Path {

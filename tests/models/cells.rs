@@ -190,16 +190,8 @@ pub enum Cell {
     Free,
     Writing(u8),
     At(u8),
-    Held {
-        owner: u8,
-        pos: u8,
-        count: u8,
-        no_return: bool,
-    },
-    Back {
-        pos: u8,
-        count: u8,
-    },
+    Held { owner: u8, pos: u8, count: u8, no_return: bool },
+    Back { pos: u8, count: u8 },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -345,12 +337,7 @@ impl State {
     /// Cell → HELD by `owner`; `count` must say how often the message was claimed before.
     fn hold(&mut self, cell: usize, owner: u8, pos: u8, count: u8, no_return: bool) {
         let message = self.bytes[cell];
-        self.cells[cell] = Cell::Held {
-            owner,
-            pos,
-            count,
-            no_return,
-        };
+        self.cells[cell] = Cell::Held { owner, pos, count, no_return };
         if count + 1 != self.handed[usize::from(message)] {
             self.fail(Fault::WrongCount);
         }
@@ -392,12 +379,7 @@ impl Cells {
 
     fn push(&self, out: &mut Out, who: u8, what: &'static str, kind: Kind, mut state: State) {
         state.rescuers[..usize::from(self.0.rescuers)].sort_unstable(); // they are alike
-        out.push(Next {
-            state,
-            kind,
-            who,
-            what,
-        });
+        out.push(Next { state, kind, who, what });
     }
 
     fn step(&self, out: &mut Out, who: u8, what: &'static str, state: State) {
@@ -462,9 +444,7 @@ impl Model for Cells {
 
     fn fault(&self, s: &State) -> Option<&'static str> {
         match s.fault {
-            Fault::None => (0..MESSAGES as u8)
-                .any(|message| self.lost(s, message))
-                .then_some(LOST),
+            Fault::None => (0..MESSAGES as u8).any(|message| self.lost(s, message)).then_some(LOST),
             Fault::Duplicate => Some(DUPLICATE),
             Fault::Robbed => Some(ROBBED),
             Fault::SlotNotFree => Some(SLOT_NOT_FREE),
@@ -480,16 +460,8 @@ impl Model for Cells {
         let settled = kept
             && s.rescuers.iter().all(|r| r.job == Job::Idle)
             && s.pc.iter().all(|pc| matches!(pc, Pc::Idle | Pc::Retired));
-        let served = self
-            .consumers()
-            .map(usize::from)
-            .any(|i| s.life[i] == Life::Alive && s.pc[i] != Pc::Retired);
-        settled
-            && if served {
-                self.empty(s)
-            } else {
-                self.half_done(s)
-            }
+        let served = self.consumers().map(usize::from).any(|i| s.life[i] == Life::Alive && s.pc[i] != Pc::Retired);
+        settled && if served { self.empty(s) } else { self.half_done(s) }
     }
 
     fn successors(&self, s: &State, out: &mut Out) {

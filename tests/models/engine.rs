@@ -81,11 +81,7 @@ pub fn explore<M: Model>(model: &M, limit: usize) -> Report {
     let start = Instant::now();
     let mut search = Search::new(model);
     let outcome = search.run(limit);
-    Report {
-        outcome,
-        states: search.states.len(),
-        elapsed: start.elapsed(),
-    }
+    Report { outcome, states: search.states.len(), elapsed: start.elapsed() }
 }
 
 struct Search<'m, M: Model> {
@@ -99,13 +95,8 @@ struct Search<'m, M: Model> {
 
 impl<'m, M: Model> Search<'m, M> {
     fn new(model: &'m M) -> Self {
-        let mut search = Search {
-            model,
-            states: Vec::new(),
-            parents: Vec::new(),
-            index: Index::new(),
-            edges: Vec::new(),
-        };
+        let mut search =
+            Search { model, states: Vec::new(), parents: Vec::new(), index: Index::new(), edges: Vec::new() };
         search.visit(model.initial(), 0);
         search
     }
@@ -140,9 +131,7 @@ impl<'m, M: Model> Search<'m, M> {
     fn visit(&mut self, state: M::State, parent: u32) -> u32 {
         let new = as_id(self.states.len());
         let states = &self.states;
-        let found = self
-            .index
-            .find_or_insert(hash(&state), new, |id| states[id as usize] == state);
+        let found = self.index.find_or_insert(hash(&state), new, |id| states[id as usize] == state);
         if found == new {
             self.states.push(state);
             self.parents.push(parent);
@@ -180,9 +169,7 @@ impl<'m, M: Model> Search<'m, M> {
         }
         match marked.iter().position(|&m| !m) {
             None => Outcome::Holds { rests },
-            Some(at) => Outcome::Stuck {
-                trace: self.trace(at),
-            },
+            Some(at) => Outcome::Stuck { trace: self.trace(at) },
         }
     }
 
@@ -202,12 +189,7 @@ impl<'m, M: Model> Search<'m, M> {
             self.model.successors(&self.states[pair[0]], &mut out);
             let next = out.iter().find(|n| n.state == self.states[pair[1]]);
             let next = next.expect("a stored step comes from its parent");
-            text += &format!(
-                "  {:>8} {}: {}\n",
-                format!("{:?}", next.kind),
-                next.who,
-                next.what
-            );
+            text += &format!("  {:>8} {}: {}\n", format!("{:?}", next.kind), next.who, next.what);
         }
         text + &format!("  in {:?}\n", self.states[end])
     }
@@ -225,10 +207,7 @@ struct Index {
 
 impl Index {
     fn new() -> Self {
-        Index {
-            places: vec![0; 1 << 12],
-            used: 0,
-        }
+        Index { places: vec![0; 1 << 12], used: 0 }
     }
 
     /// The number of an equal state, or `new`, which then takes a place.
@@ -317,11 +296,7 @@ mod check {
         last_is_death: bool,
     }
 
-    const PLAIN: Counter = Counter {
-        fault_at: None,
-        rest_at: 9,
-        last_is_death: false,
-    };
+    const PLAIN: Counter = Counter { fault_at: None, rest_at: 9, last_is_death: false };
 
     impl Model for Counter {
         type State = u8;
@@ -340,17 +315,8 @@ mod check {
 
         fn successors(&self, state: &u8, out: &mut Vec<Next<u8>>) {
             if *state < 9 {
-                let kind = if *state == 8 && self.last_is_death {
-                    Kind::Death
-                } else {
-                    Kind::Step
-                };
-                out.push(Next {
-                    state: state + 1,
-                    kind,
-                    who: 0,
-                    what: "counts",
-                });
+                let kind = if *state == 8 && self.last_is_death { Kind::Death } else { Kind::Step };
+                out.push(Next { state: state + 1, kind, who: 0, what: "counts" });
             }
         }
     }
@@ -365,10 +331,7 @@ mod check {
 
     #[test]
     fn engine_finds_faults() {
-        let model = Counter {
-            fault_at: Some(4),
-            ..PLAIN
-        };
+        let model = Counter { fault_at: Some(4), ..PLAIN };
         match explore(&model, 100).outcome {
             Outcome::Fault { what, trace } => {
                 assert_eq!((what, trace.lines().count()), ("reached", 5));
@@ -379,14 +342,8 @@ mod check {
 
     #[test]
     fn engine_finds_states_that_cannot_rest() {
-        let left = Counter {
-            rest_at: 3,
-            ..PLAIN
-        };
-        let deadly = Counter {
-            last_is_death: true,
-            ..PLAIN
-        };
+        let left = Counter { rest_at: 3, ..PLAIN };
+        let deadly = Counter { last_is_death: true, ..PLAIN };
         for model in [left, deadly] {
             let outcome = explore(&model, 100).outcome;
             assert!(matches!(outcome, Outcome::Stuck { .. }), "{outcome:?}");

@@ -50,11 +50,7 @@ pub struct Stamp {
 
 impl Stamp {
     pub fn new(pos: u8, tag: Tag) -> Self {
-        Stamp {
-            pos,
-            tag,
-            attempt: 0,
-        }
+        Stamp { pos, tag, attempt: 0 }
     }
 
     /// The same position and attempt under another tag.
@@ -123,10 +119,7 @@ pub fn assert_caught<M: Model>(name: &str, model: &M, expected: Caught) {
         other => panic!("{name}: not caught: {other:?}, {} states", report.states),
     };
     let steps = trace.lines().count() - 1;
-    println!(
-        "{name}: caught, {found:?} after {steps} events, {} states, {:.2?}",
-        report.states, report.elapsed
-    );
+    println!("{name}: caught, {found:?} after {steps} events, {} states, {:.2?}", report.states, report.elapsed);
     if std::env::var("RINGWAY_MODEL_TRACE").is_ok() {
         println!("{trace}");
     }

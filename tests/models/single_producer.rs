@@ -210,10 +210,7 @@ fn free(pos: u8) -> Stamp {
 
 fn claim(pos: u8) -> Stamp {
     let attempt = 1;
-    Stamp {
-        attempt,
-        ..free(pos)
-    }
+    Stamp { attempt, ..free(pos) }
 }
 
 fn full(pos: u8) -> Stamp {
@@ -232,12 +229,7 @@ type Out = Vec<Next<State>>;
 fn push(out: &mut Out, kind: Kind, who: u8, what: &'static str, mut state: State) {
     state.recoverers.sort_unstable_by(|a, b| b.cmp(a)); // they are alike; an unused one stays last
     state.over |= state.consumers.iter().any(|c| c.pc == Get::Closed);
-    out.push(Next {
-        state,
-        kind,
-        who,
-        what,
-    });
+    out.push(Next { state, kind, who, what });
 }
 
 fn step(out: &mut Out, who: u8, what: &'static str, state: State) {

@@ -268,12 +268,7 @@ type Out = Vec<Next<State>>;
 
 fn step(out: &mut Out, who: u8, what: &'static str, state: State) {
     let kind = Kind::Step;
-    out.push(Next {
-        state,
-        kind,
-        who,
-        what,
-    });
+    out.push(Next { state, kind, who, what });
 }
 
 impl Slices {
@@ -342,19 +337,14 @@ impl Slices {
 
     /// How many positions from `first` on have one of `tags`, up to `most`.
     fn run(&self, s: &State, first: u8, tags: &[Tag], most: u8) -> u8 {
-        let fits = |&pos: &u8| {
-            self.stamp_of(s, pos)
-                .is_some_and(|stamp| tags.contains(&stamp.tag))
-        };
+        let fits = |&pos: &u8| self.stamp_of(s, pos).is_some_and(|stamp| tags.contains(&stamp.tag));
         let most = most.min(self.0.capacity);
         (first..first + most).take_while(fits).count() as u8
     }
 
     fn lost(&self, s: &State, message: u8) -> bool {
         let open = (s.published & !s.consumed) & 1 << message != 0;
-        let in_ring = |slot: usize| {
-            matches!(s.stamps[slot].tag, Tag::Full | Tag::Back) && s.payloads[slot] == message
-        };
+        let in_ring = |slot: usize| matches!(s.stamps[slot].tag, Tag::Full | Tag::Back) && s.payloads[slot] == message;
         open && !self.slots().any(in_ring)
     }
 }
@@ -430,12 +420,7 @@ impl Model for Slices {
                 t.failed[me] = false;
                 t.told[me] = false;
                 t.pc[me] = Pc::Call;
-                out.push(Next {
-                    state: t,
-                    kind: Kind::Death,
-                    who,
-                    what: "is killed",
-                });
+                out.push(Next { state: t, kind: Kind::Death, who, what: "is killed" });
             }
         }
     }

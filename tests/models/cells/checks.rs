@@ -8,8 +8,7 @@ impl Cells {
     pub(super) fn lost(&self, s: &State, message: u8) -> bool {
         let open = (s.published & !s.consumed) & 1 << message != 0;
         let in_ring = |slot: usize| {
-            matches!(s.stamps[slot].tag, Tag::Full | Tag::Back)
-                && self.message_in(s, slot) == Some(message)
+            matches!(s.stamps[slot].tag, Tag::Full | Tag::Back) && self.message_in(s, slot) == Some(message)
         };
         let in_cell = |cell: usize| {
             let kept = match s.cells[cell] {
@@ -26,24 +25,17 @@ impl Cells {
 
     /// Everything was put and delivered, nothing is leaked.
     pub(super) fn empty(&self, s: &State) -> bool {
-        let put = self
-            .producers()
-            .map(usize::from)
-            .all(|i| s.life[i] != Life::Alive || s.left[i] == 0);
+        let put = self.producers().map(usize::from).all(|i| s.life[i] != Life::Alive || s.left[i] == 0);
         put && s.head == s.tail
             && s.published == s.consumed
-            && s.stamps[..usize::from(self.0.capacity)]
-                .iter()
-                .all(|stamp| stamp.tag == Tag::Free)
+            && s.stamps[..usize::from(self.0.capacity)].iter().all(|stamp| stamp.tag == Tag::Free)
             && s.cells.iter().all(|&cell| cell == Cell::Free)
             && s.hand.iter().all(|&hand| hand == NONE)
     }
 
     /// Nobody is left to consume, but no position and no cell is half-way.
     pub(super) fn half_done(&self, s: &State) -> bool {
-        let slots = s.stamps[..usize::from(self.0.capacity)]
-            .iter()
-            .all(|&stamp| !unfinished(stamp, s.tail, s.head));
+        let slots = s.stamps[..usize::from(self.0.capacity)].iter().all(|&stamp| !unfinished(stamp, s.tail, s.head));
         let cells = self.cells().all(|cell| match s.cells[cell] {
             Cell::Free | Cell::Back { .. } => true,
             Cell::Writing(owner) => s.hand[usize::from(owner)] == cell as u8,

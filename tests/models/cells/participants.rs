@@ -49,11 +49,7 @@ impl Cells {
             Pc::Claim(stamp) => {
                 t.tail += 1;
                 let attach = s.hand[me] != NONE && !self.bug(Bug::BlockStaysWriting);
-                t.pc[me] = if attach {
-                    Pc::Attach(stamp.pos)
-                } else {
-                    Pc::Publish(stamp.pos)
-                };
+                t.pc[me] = if attach { Pc::Attach(stamp.pos) } else { Pc::Publish(stamp.pos) };
                 "claims tail"
             }
             Pc::Attach(pos) => {
@@ -106,11 +102,7 @@ impl Cells {
             Pc::Claim(stamp) => {
                 let slot = self.slot(stamp.pos);
                 let back = stamp.tag == Tag::Back;
-                let won = if back {
-                    s.stamps[slot] == stamp
-                } else {
-                    s.head == stamp.pos
-                };
+                let won = if back { s.stamps[slot] == stamp } else { s.head == stamp.pos };
                 if won {
                     let mut ours = stamp;
                     if back {
@@ -179,15 +171,9 @@ impl Cells {
                 };
                 "releases its slot"
             }
-            Pc::Take {
-                cell,
-                seen,
-                no_return,
-            } => {
+            Pc::Take { cell, seen, no_return } => {
                 let at = usize::from(cell);
-                let Cell::Back { pos, count } = seen else {
-                    unreachable!("only BACK cells are taken")
-                };
+                let Cell::Back { pos, count } = seen else { unreachable!("only BACK cells are taken") };
                 if s.cells[at] == seen || self.bug(Bug::TakeByStore) {
                     if s.bytes[at] == NONE {
                         t.fail(Fault::CellNotOurs);
@@ -195,11 +181,7 @@ impl Cells {
                         t.hand_out(s.bytes[at], who);
                         t.hold(at, who, pos, count + 1, no_return);
                     }
-                    t.pc[me] = if no_return {
-                        Pc::FreeCell(cell)
-                    } else {
-                        self.return_from_cell(s, who)
-                    };
+                    t.pc[me] = if no_return { Pc::FreeCell(cell) } else { self.return_from_cell(s, who) };
                     "cell BACK -> HELD"
                 } else {
                     t.pc[me] = Pc::Seek;
@@ -241,10 +223,7 @@ impl Cells {
         let me = usize::from(who);
         let mut holds = false;
         for cell in self.cells() {
-            let Cell::Held {
-                owner, pos, count, ..
-            } = s.cells[cell]
-            else {
+            let Cell::Held { owner, pos, count, .. } = s.cells[cell] else {
                 continue;
             };
             if owner != who {
@@ -284,11 +263,7 @@ impl Cells {
             for no_return in [false, true] {
                 if if no_return { get && !row } else { lease } {
                     let mut t = *s;
-                    t.pc[me] = Pc::Take {
-                        cell: cell as u8,
-                        seen,
-                        no_return,
-                    };
+                    t.pc[me] = Pc::Take { cell: cell as u8, seen, no_return };
                     self.step(out, who, "sees a BACK cell", t);
                 }
             }
@@ -322,11 +297,7 @@ impl Cells {
         let standing = row || s.intents[me] != NONE;
         if out.len() == before && (standing || s.pc[me] == Pc::Seek) {
             let mut t = *s;
-            t.pc[me] = if standing {
-                Pc::Settle { clear: true }
-            } else {
-                Pc::Idle
-            };
+            t.pc[me] = if standing { Pc::Settle { clear: true } } else { Pc::Idle };
             self.step(out, who, "finds nothing", t);
         }
     }
@@ -352,11 +323,7 @@ impl Cells {
             Payload::Block(block) => block,
         };
         let hold_first = stamp.tag == Tag::Full && cell != NONE && !self.bug(Bug::SlotBeforeHeld);
-        t.pc[me] = if hold_first {
-            Pc::Hold { stamp, cell }
-        } else {
-            Pc::Release { stamp, cell }
-        };
+        t.pc[me] = if hold_first { Pc::Hold { stamp, cell } } else { Pc::Release { stamp, cell } };
     }
 
     /// The cell says HELD and the slot is released.
@@ -376,10 +343,6 @@ impl Cells {
     fn return_from_cell(&self, s: &State, who: u8) -> Pc {
         let me = usize::from(who);
         let clear = s.failed[me] && !self.bug(Bug::IntentLeftStanding);
-        if clear || s.hand[me] != NONE {
-            Pc::Settle { clear }
-        } else {
-            Pc::Idle
-        }
+        if clear || s.hand[me] != NONE { Pc::Settle { clear } } else { Pc::Idle }
     }
 }

@@ -48,10 +48,7 @@ pub(super) struct Rescuer {
 }
 
 impl Rescuer {
-    pub const AT_EASE: Rescuer = Rescuer {
-        keep: NONE,
-        job: Job::Idle,
-    };
+    pub const AT_EASE: Rescuer = Rescuer { keep: NONE, job: Job::Idle };
 }
 
 impl Cells {
@@ -82,10 +79,9 @@ impl Cells {
                     ("reads an intent", self.after_scan(seen, next + 1))
                 }
             }
-            Job::Tail { seen } if seen.pos < s.tail => (
-                "reads tail: the position is claimed",
-                Job::Swap { seen, husk: false },
-            ),
+            Job::Tail { seen } if seen.pos < s.tail => {
+                ("reads tail: the position is claimed", Job::Swap { seen, husk: false })
+            }
             Job::Tail { .. } => ("reads tail: not claimed", self.after_position(keep)),
             Job::Husk { seen, next } => {
                 let cell = s.cells[usize::from(next)];
@@ -104,16 +100,10 @@ impl Cells {
             Job::KeepIntent => {
                 let pos = s.intents[usize::from(keep)];
                 let stamp = s.stamps[self.slot(pos.min(s.tail))];
-                if stamp.pos == pos
-                    && self.belongs(stamp, keep)
-                    && unfinished(stamp, s.tail, s.head)
-                {
+                if stamp.pos == pos && self.belongs(stamp, keep) && unfinished(stamp, s.tail, s.head) {
                     ("finishes the dead one's intent", self.scan(stamp))
                 } else {
-                    (
-                        "the dead one's intent is finished",
-                        self.after_position(keep),
-                    )
+                    ("the dead one's intent is finished", self.after_position(keep))
                 }
             }
             Job::KeepCells(next) if usize::from(next) == self.cells().len() => {
@@ -125,18 +115,13 @@ impl Cells {
             }
             Job::KeepCells(next) => ("reads a cell", self.keep_cell(s, keep, next)),
             Job::KeepHusk { cell, seen } => {
-                let Cell::Held { pos, .. } = seen else {
-                    unreachable!("only HELD cells have husks")
-                };
+                let Cell::Held { pos, .. } = seen else { unreachable!("only HELD cells have husks") };
                 let stamp = s.stamps[self.slot(pos)];
                 if stamp.pos == pos && stamp.tag == Tag::Full {
                     self.release(&mut t, stamp);
                 }
-                let next = if self.bug(Bug::BackBeforeHusk) {
-                    Job::KeepCells(cell + 1)
-                } else {
-                    Job::KeepSwap { cell, seen }
-                };
+                let next =
+                    if self.bug(Bug::BackBeforeHusk) { Job::KeepCells(cell + 1) } else { Job::KeepSwap { cell, seen } };
                 ("releases the husk, if it is one still", next)
             }
             Job::KeepSwap { cell, seen } => {
@@ -181,12 +166,9 @@ impl Cells {
         for index in self.producers().chain(self.consumers()) {
             let dead = s.life[usize::from(index)] == Life::Dead;
             let taken = s.rescuers.iter().any(|r| r.keep == index);
-            if dead && !self.bug(Bug::NoHouseKeeping) && (!taken || self.bug(Bug::KeepWithoutLock))
-            {
+            if dead && !self.bug(Bug::NoHouseKeeping) && (!taken || self.bug(Bug::KeepWithoutLock)) {
                 let job = match self.0.bug {
-                    Some(
-                        Bug::IntentsNotFinished | Bug::CellsBeforeIntents | Bug::BackBeforeHusk,
-                    ) => Job::KeepCells(0),
+                    Some(Bug::IntentsNotFinished | Bug::CellsBeforeIntents | Bug::BackBeforeHusk) => Job::KeepCells(0),
                     _ => Job::KeepIntent,
                 };
                 let mut t = *s;
@@ -205,9 +187,7 @@ impl Cells {
     fn named(&self, s: &State, stamp: Stamp) -> bool {
         self.producers().chain(self.consumers()).any(|who| {
             let who_at = usize::from(who);
-            s.life[who_at] == Life::Dead
-                && s.intents[who_at] == stamp.pos
-                && self.belongs(stamp, who)
+            s.life[who_at] == Life::Dead && s.intents[who_at] == stamp.pos && self.belongs(stamp, who)
         })
     }
 
@@ -229,8 +209,7 @@ impl Cells {
             Job::Scan { seen, next }
         } else if seen.tag == Tag::Free && self.bug(Bug::TailAfterScan) {
             Job::Tail { seen }
-        } else if seen.tag == Tag::Full && !self.cells().is_empty() && !self.bug(Bug::HuskForgotten)
-        {
+        } else if seen.tag == Tag::Full && !self.cells().is_empty() && !self.bug(Bug::HuskForgotten) {
             Job::Husk { seen, next: 0 }
         } else {
             Job::Swap { seen, husk: false }
@@ -285,11 +264,7 @@ impl Cells {
             Cell::At(pos) => {
                 let stamp = s.stamps[self.slot(pos)];
                 let dead = stamp == Stamp::new(pos, Tag::Tomb) || stamp.pos > pos;
-                if dead || self.bug(Bug::AtFreedBlindly) {
-                    swap
-                } else {
-                    Job::KeepCells(next + 1)
-                }
+                if dead || self.bug(Bug::AtFreedBlindly) { swap } else { Job::KeepCells(next + 1) }
             }
             _ => Job::KeepCells(next + 1),
         }
@@ -301,12 +276,7 @@ impl Cells {
             return;
         }
         match seen {
-            Cell::Held {
-                pos,
-                count,
-                no_return,
-                ..
-            } if !no_return || self.bug(Bug::NoReturnIgnored) => {
+            Cell::Held { pos, count, no_return, .. } if !no_return || self.bug(Bug::NoReturnIgnored) => {
                 t.cells[at] = Cell::Back { pos, count };
             }
             _ => t.free_cell(at),

@@ -64,13 +64,7 @@ pub struct Consumer {
 
 impl Consumer {
     pub fn new(pc: Get, cursor: u8) -> Self {
-        Consumer {
-            pc,
-            cursor,
-            barred: false,
-            intent: (0, 0),
-            hand: [NONE; 2],
-        }
+        Consumer { pc, cursor, barred: false, intent: (0, 0), hand: [NONE; 2] }
     }
 
     /// Alive, and its intent names `pos`.
@@ -99,11 +93,7 @@ impl SingleProducer {
                 self.settle(&mut t);
             }
             t.consumer_deaths -= 1;
-            let cursor = if self.0.multi {
-                s.consumers[me].cursor
-            } else {
-                t.head
-            };
+            let cursor = if self.0.multi { s.consumers[me].cursor } else { t.head };
             t.consumers[me] = Consumer::new(Get::Dead, cursor);
             t.consumers[me].intent = s.consumers[me].intent;
             push(out, Kind::Death, CONSUMER + me as u8, "is killed", t);
@@ -123,30 +113,15 @@ impl SingleProducer {
         let seen = self.stamp(s, pos);
         if multi {
             for &back in self.stamps(s).iter().filter(|b| b.tag == Tag::Back) {
-                go(
-                    out,
-                    "intends to take BACK",
-                    Get::Claim(back, 1),
-                    (back.pos, 1),
-                );
+                go(out, "intends to take BACK", Get::Claim(back, 1), (back.pos, 1));
             }
         }
         if seen == full(pos) {
             for count in 1..=self.run(s, pos) {
                 if multi {
-                    go(
-                        out,
-                        "reads FULL, intends",
-                        Get::Claim(seen, count),
-                        (pos, count),
-                    );
+                    go(out, "reads FULL, intends", Get::Claim(seen, count), (pos, count));
                 } else {
-                    go(
-                        out,
-                        "reads FULL",
-                        Get::Copy(Part::whole(pos, count)),
-                        (0, 0),
-                    );
+                    go(out, "reads FULL", Get::Copy(Part::whole(pos, count)), (0, 0));
                 }
             }
         } else if seen == tomb(pos) && multi {
@@ -161,11 +136,7 @@ impl SingleProducer {
             let kept = self.bug(Bug::NoSecondLook);
             let kept = if kept { seen } else { free(0) };
             let early = self.bug(Bug::BarrierBeforeClosed);
-            let pc = if early {
-                Get::Barrier(kept)
-            } else {
-                Get::ReadClosed(kept)
-            };
+            let pc = if early { Get::Barrier(kept) } else { Get::ReadClosed(kept) };
             go(out, "reads less than FULL", pc, (0, 0));
         }
     }
@@ -179,11 +150,7 @@ impl SingleProducer {
     /// Rule G1: `seen` at the head of a Single consumer is less than FULL.
     fn verdict(&self, s: &State, pos: u8, seen: Stamp) -> Get {
         if self.bug(Bug::ClosedByHint) {
-            if pos == s.tail {
-                Get::Closed
-            } else {
-                Get::Look
-            }
+            if pos == s.tail { Get::Closed } else { Get::Look }
         } else if seen == claim(pos) && !self.bug(Bug::ClaimIsFloor) {
             Get::TestByte(pos)
         } else {
@@ -217,11 +184,7 @@ impl SingleProducer {
             Get::ReadClosed(kept) => {
                 my.barred = s.closed && early;
                 let seen_closed = s.closed && !early;
-                my.pc = if seen_closed {
-                    Get::Barrier(kept)
-                } else {
-                    Get::Look
-                };
+                my.pc = if seen_closed { Get::Barrier(kept) } else { Get::Look };
                 "reads closed"
             }
             Get::Barrier(kept) => {
@@ -280,11 +243,7 @@ impl SingleProducer {
     fn claim_head(&self, t: &mut State, me: usize, seen: Stamp, count: u8) {
         let part = Part::whole(seen.pos, count);
         let back = seen.tag == Tag::Back;
-        let unmoved = if back {
-            self.stamp(t, seen.pos) == seen
-        } else {
-            t.head == seen.pos
-        };
+        let unmoved = if back { self.stamp(t, seen.pos) == seen } else { t.head == seen.pos };
         t.consumers[me].pc = match seen.tag {
             _ if !unmoved => Get::ClearIntent,
             Tag::Tomb => Get::Commit(part),
@@ -292,10 +251,7 @@ impl SingleProducer {
         };
         if unmoved && back {
             let attempt = seen.attempt + 1;
-            t.stamps[self.slot(seen.pos)] = Stamp {
-                attempt,
-                ..full(seen.pos)
-            };
+            t.stamps[self.slot(seen.pos)] = Stamp { attempt, ..full(seen.pos) };
         } else if unmoved {
             t.head += count;
         }
@@ -308,19 +264,9 @@ impl SingleProducer {
             let message = std::mem::replace(&mut my.hand[usize::from(part.done)], NONE);
             my.pc = part.next().map_or(Get::Look, Get::Commit);
             let attempt = self.stamp(t, part.pos()).attempt;
-            let attempt = if self.bug(Bug::AttemptKept) {
-                attempt
-            } else {
-                0
-            };
+            let attempt = if self.bug(Bug::AttemptKept) { attempt } else { 0 };
             let released = free(part.pos() + self.0.capacity);
-            self.set(
-                t,
-                Stamp {
-                    attempt,
-                    ..released
-                },
-            );
+            self.set(t, Stamp { attempt, ..released });
             self.deliver(t, message);
         } else {
             my.pc = Get::Look;

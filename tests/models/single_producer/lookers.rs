@@ -90,14 +90,7 @@ impl SingleProducer {
                 if self.stamp(s, seen.pos) == seen {
                     let back = seen.tag == Tag::Full;
                     let released = seen.released(self.0.capacity);
-                    self.set(
-                        &mut t,
-                        if back {
-                            seen.tagged(Tag::Back)
-                        } else {
-                            released
-                        },
-                    );
+                    self.set(&mut t, if back { seen.tagged(Tag::Back) } else { released });
                 }
                 step(out, RECOVERER + me as u8, "one CAS", t);
             }
@@ -129,11 +122,7 @@ impl SingleProducer {
             Len::Search(search) if search.low < search.high => {
                 let middle = search.low.midpoint(search.high);
                 let counts_claim = self.bug(Bug::LenCountsClaim);
-                let least = if counts_claim {
-                    claim(middle)
-                } else {
-                    full(middle)
-                };
+                let least = if counts_claim { claim(middle) } else { full(middle) };
                 t.len = Len::Search(if self.stamp(s, middle) >= least {
                     let low = middle + 1;
                     Search { low, ..search }
@@ -143,9 +132,7 @@ impl SingleProducer {
                 });
                 "halves"
             }
-            Len::Search(Search {
-                base, low, least, ..
-            }) => {
+            Len::Search(Search { base, low, least, .. }) => {
                 if !(least..=self.end(s, base)).contains(&low) {
                     t.fault = Some(Fault::WrongLen);
                 }

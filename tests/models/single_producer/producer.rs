@@ -157,11 +157,7 @@ impl SingleProducer {
     }
 
     fn is_free(&self, s: &State, pos: u8) -> bool {
-        if self.0.multi {
-            self.stamp(s, pos) == free(pos)
-        } else {
-            pos < s.head + self.0.capacity
-        }
+        if self.0.multi { self.stamp(s, pos) == free(pos) } else { pos < s.head + self.0.capacity }
     }
 
     fn producer_dies(&self, s: &State, out: &mut Out) {

@@ -22,38 +22,21 @@ const SINGLE: Config = Config {
 };
 
 /// The same with two Multi consumers, one of which may die.
-const MULTI: Config = Config {
-    multi: true,
-    consumer_deaths: 1,
-    ..SINGLE
-};
+const MULTI: Config = Config { multi: true, consumer_deaths: 1, ..SINGLE };
 
 impl Config {
     const fn size(self, capacity: u8, batch: u8, messages: u8) -> Self {
-        Config {
-            capacity,
-            batch,
-            messages,
-            ..self
-        }
+        Config { capacity, batch, messages, ..self }
     }
 
     /// Each of the dead producers has a successor.
     const fn deaths(self, producer_deaths: u8) -> Self {
-        Config {
-            producer_deaths,
-            successors: producer_deaths,
-            ..self
-        }
+        Config { producer_deaths, successors: producer_deaths, ..self }
     }
 
     /// Each of the dead Single consumers has an heir.
     const fn consumer_deaths(self, consumer_deaths: u8) -> Self {
-        Config {
-            consumer_deaths,
-            heirs: if self.multi { 0 } else { consumer_deaths },
-            ..self
-        }
+        Config { consumer_deaths, heirs: if self.multi { 0 } else { consumer_deaths }, ..self }
     }
 
     const fn recoverers(self, recoverers: u8) -> Self {
@@ -87,45 +70,14 @@ fn single_consumer() {
         ("S1 n 1, no death", SINGLE.deaths(0).recoverers(0)),
         ("S2 n 1, one death", SINGLE),
         ("S3 n 1, 3 deaths", SINGLE.size(1, 1, 4).deaths(3)),
-        (
-            "S4 n 1, 2 deaths, 2 recoverers",
-            SINGLE.deaths(2).recoverers(2),
-        ),
-        (
-            "S5 n 1, consumer dies",
-            SINGLE.size(1, 1, 4).deaths(2).consumer_deaths(1),
-        ),
-        (
-            "S6 n 2, 2 deaths, 2 recoverers",
-            SINGLE.size(2, 2, 4).deaths(2).recoverers(2),
-        ),
-        (
-            "S7 n 2, consumers die",
-            SINGLE.size(2, 2, 4).consumer_deaths(2),
-        ),
-        (
-            "S8 n 2, open",
-            SINGLE.size(2, 2, 5).deaths(2).consumer_deaths(1).open(),
-        ),
-        (
-            "S9 n 2, fence mode",
-            SINGLE.size(2, 2, 4).deaths(2).memory(Memory::Fence),
-        ),
-        (
-            "S10 n 2, len",
-            SINGLE
-                .size(2, 2, 4)
-                .consumer_deaths(1)
-                .recoverers(0)
-                .observed(),
-        ),
-        (
-            "S11 n 2, no successor",
-            Config {
-                successors: 0,
-                ..SINGLE.size(2, 2, 4).recoverers(0)
-            },
-        ),
+        ("S4 n 1, 2 deaths, 2 recoverers", SINGLE.deaths(2).recoverers(2)),
+        ("S5 n 1, consumer dies", SINGLE.size(1, 1, 4).deaths(2).consumer_deaths(1)),
+        ("S6 n 2, 2 deaths, 2 recoverers", SINGLE.size(2, 2, 4).deaths(2).recoverers(2)),
+        ("S7 n 2, consumers die", SINGLE.size(2, 2, 4).consumer_deaths(2)),
+        ("S8 n 2, open", SINGLE.size(2, 2, 5).deaths(2).consumer_deaths(1).open()),
+        ("S9 n 2, fence mode", SINGLE.size(2, 2, 4).deaths(2).memory(Memory::Fence)),
+        ("S10 n 2, len", SINGLE.size(2, 2, 4).consumer_deaths(1).recoverers(0).observed()),
+        ("S11 n 2, no successor", Config { successors: 0, ..SINGLE.size(2, 2, 4).recoverers(0) }),
     ];
     all_hold(&all, STATE_LIMIT);
 }
@@ -136,24 +88,11 @@ fn multi_consumers() {
     let all = [
         ("M1 n 1, no death", MULTI.deaths(0).consumer_deaths(0)),
         ("M2 n 1, each side dies", MULTI),
-        (
-            "M3 n 1, sequential, 2 recoverers",
-            sc.size(1, 1, 2).recoverers(2),
-        ),
+        ("M3 n 1, sequential, 2 recoverers", sc.size(1, 1, 2).recoverers(2)),
         ("M4 n 1, open", MULTI.deaths(2).open()),
-        (
-            "M5 n 1, fence mode",
-            MULTI.size(1, 1, 2).memory(Memory::Fence),
-        ),
+        ("M5 n 1, fence mode", MULTI.size(1, 1, 2).memory(Memory::Fence)),
         ("M6 n 2, batches", MULTI.size(2, 2, 2)),
-        (
-            "M7 n 2, len",
-            MULTI
-                .size(2, 2, 2)
-                .consumer_deaths(0)
-                .recoverers(0)
-                .observed(),
-        ),
+        ("M7 n 2, len", MULTI.size(2, 2, 2).consumer_deaths(0).recoverers(0).observed()),
         ("M8 n 2, laps", MULTI.size(2, 2, 3).deaths(0)),
         ("M9 n 2, sequential", sc.size(2, 2, 2)),
     ];
@@ -167,20 +106,11 @@ fn larger_configurations() {
     }
     let sc = MULTI.memory(Memory::Sequential);
     let all = [
-        (
-            "L1 single n 2, 3 deaths, 2 recoverers",
-            SINGLE.size(2, 2, 5).deaths(3).recoverers(2),
-        ),
-        (
-            "L2 single n 2, all die",
-            SINGLE.size(2, 2, 5).deaths(2).consumer_deaths(2),
-        ),
+        ("L1 single n 2, 3 deaths, 2 recoverers", SINGLE.size(2, 2, 5).deaths(3).recoverers(2)),
+        ("L2 single n 2, all die", SINGLE.size(2, 2, 5).deaths(2).consumer_deaths(2)),
         ("L3 single n 2, len", SINGLE.size(2, 2, 5).observed()),
         ("L4 multi n 1, 2 deaths", MULTI.size(1, 1, 4).deaths(2)),
-        (
-            "L5 multi n 1, 2 recoverers",
-            MULTI.size(1, 1, 3).recoverers(2),
-        ),
+        ("L5 multi n 1, 2 recoverers", MULTI.size(1, 1, 3).recoverers(2)),
         ("L6 multi n 2, 2 deaths", MULTI.size(2, 2, 3).deaths(2)),
         ("L7 multi n 2, 2 recoverers", sc.size(2, 2, 2).recoverers(2)),
     ];
@@ -196,11 +126,7 @@ fn seeded_bugs() {
         (Bug::NoClaim, SINGLE, lost),
         (Bug::ClosedBeforeClaim, SINGLE, lost),
         (Bug::RefusedClaimStays, SINGLE, Caught::Stuck),
-        (
-            Bug::FullNeverClosed,
-            SINGLE.consumer_deaths(1),
-            Caught::Stuck,
-        ),
+        (Bug::FullNeverClosed, SINGLE.consumer_deaths(1), Caught::Stuck),
         (Bug::SuccessorOverwrites, SINGLE, lost),
         (Bug::SuccessorOverwrites, MULTI.size(1, 1, 2), Caught::Stuck),
         (Bug::SuccessorSkips, SINGLE, Caught::Stuck),
@@ -217,16 +143,8 @@ fn seeded_bugs() {
         (Bug::ClosedByHint, SINGLE, lost),
         (Bug::ClosedByHint, MULTI, lost),
         (Bug::HeadSlotOnly, MULTI.size(2, 1, 3), lost),
-        (
-            Bug::AttemptKept,
-            MULTI.size(1, 1, 2).deaths(0),
-            Caught::Stuck,
-        ),
-        (
-            Bug::TakenLate,
-            SINGLE.consumer_deaths(1),
-            Caught::Fault(DUPLICATE),
-        ),
+        (Bug::AttemptKept, MULTI.size(1, 1, 2).deaths(0), Caught::Stuck),
+        (Bug::TakenLate, SINGLE.consumer_deaths(1), Caught::Fault(DUPLICATE)),
         (Bug::LenCountsClaim, len, Caught::Fault(WRONG_LEN)),
         (Bug::NoFence, fence, lost),
     ];

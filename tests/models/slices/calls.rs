@@ -5,10 +5,7 @@ use super::super::{NONE, Stamp, Tag};
 use super::{Bug, Fault, Job, Look, Out, Pc, Slices, State, step};
 
 /// The beginning of a slice.
-const SLICE: Pc = Pc::Slice {
-    look: Look::Way,
-    job: Job::Choose,
-};
+const SLICE: Pc = Pc::Slice { look: Look::Way, job: Job::Choose };
 
 impl Slices {
     /// What a participant waits with: clears its intent, then looks (I1, S1).
@@ -25,17 +22,9 @@ impl Slices {
         let me = usize::from(who);
         if s.pc[me] == Pc::Call && self.0.stop {
             let mut t = *s;
-            t.pc[me] = if s.failed[me] && !self.bug(Bug::IntentLeftStanding) {
-                Pc::Clear { stop: true }
-            } else {
-                Pc::Stopped
-            };
-            out.push(Next {
-                state: t,
-                kind: Kind::Leave,
-                who,
-                what: "stops calling",
-            });
+            t.pc[me] =
+                if s.failed[me] && !self.bug(Bug::IntentLeftStanding) { Pc::Clear { stop: true } } else { Pc::Stopped };
+            out.push(Next { state: t, kind: Kind::Leave, who, what: "stops calling" });
         }
         let mut t = *s;
         let what = match s.pc[me] {
@@ -46,11 +35,7 @@ impl Slices {
                 if most == 0 {
                     return;
                 }
-                t.pc[me] = if len > 0 {
-                    Pc::Start { stamp, len }
-                } else {
-                    self.wait(s, who)
-                };
+                t.pc[me] = if len > 0 { Pc::Start { stamp, len } } else { self.wait(s, who) };
                 "looks at tail"
             }
             Pc::Call if s.told[me] => {
@@ -64,11 +49,7 @@ impl Slices {
             Pc::Call => {
                 let len = self.run(s, s.head, &[Tag::Full, Tag::Tomb], self.0.batch[me]);
                 let stamp = Stamp::new(s.head, Tag::Full);
-                t.pc[me] = if len > 0 {
-                    Pc::Start { stamp, len }
-                } else {
-                    self.wait(s, who)
-                };
+                t.pc[me] = if len > 0 { Pc::Start { stamp, len } } else { self.wait(s, who) };
                 "looks at head"
             }
             Pc::Start { stamp, len } if self.bug(Bug::NoIntent) => {
@@ -78,11 +59,7 @@ impl Slices {
             Pc::Start { stamp, len } => {
                 t.intents[me].start = stamp.pos;
                 t.failed[me] = false;
-                t.pc[me] = if s.intents[me].len == len {
-                    Pc::Claim { stamp, len }
-                } else {
-                    Pc::Length { stamp, len }
-                };
+                t.pc[me] = if s.intents[me].len == len { Pc::Claim { stamp, len } } else { Pc::Length { stamp, len } };
                 "stores where its intent starts"
             }
             Pc::Length { stamp, len } => {
@@ -103,10 +80,7 @@ impl Slices {
                 t.left[me] -= 1;
                 t.pc[me] = match left {
                     1 => Pc::Call,
-                    _ => Pc::Publish {
-                        pos: pos + 1,
-                        left: left - 1,
-                    },
+                    _ => Pc::Publish { pos: pos + 1, left: left - 1 },
                 };
                 "payload, FULL"
             }
@@ -141,10 +115,7 @@ impl Slices {
                 "clears its intent"
             }
             Pc::Stopped => return,
-            Pc::Slice {
-                look,
-                job: Job::Choose,
-            } => return self.choose(s, who, look, out),
+            Pc::Slice { look, job: Job::Choose } => return self.choose(s, who, look, out),
             Pc::Slice { look, job } => return self.recover(s, who, look, job, out),
             Pc::Backs => {
                 let back = self.back(s).filter(|_| !self.bug(Bug::BackNotLooked));
@@ -175,15 +146,8 @@ impl Slices {
                     return "fails to claim a BACK slot";
                 }
                 attempt = stamp.attempt + u8::from(!self.bug(Bug::NoAttemptBits));
-                t.stamps[slot] = Stamp {
-                    attempt,
-                    ..stamp.tagged(Tag::Full)
-                };
-                t.pc[me] = Pc::Copy {
-                    attempt,
-                    pos,
-                    left: len,
-                };
+                t.stamps[slot] = Stamp { attempt, ..stamp.tagged(Tag::Full) };
+                t.pc[me] = Pc::Copy { attempt, pos, left: len };
                 return "claims a BACK slot";
             }
             _ => &mut t.head,
@@ -196,20 +160,13 @@ impl Slices {
         *word += len;
         t.pc[me] = match stamp.tag {
             Tag::Free => Pc::Publish { pos, left: len },
-            _ => Pc::Copy {
-                attempt,
-                pos,
-                left: len,
-            },
+            _ => Pc::Copy { attempt, pos, left: len },
         };
         "claims"
     }
 
     fn check_ours(&self, s: &State, t: &mut State, attempt: u8, pos: u8) {
-        let ours = Stamp {
-            attempt,
-            ..Stamp::new(pos, Tag::Full)
-        };
+        let ours = Stamp { attempt, ..Stamp::new(pos, Tag::Full) };
         if s.stamps[self.slot(pos)] != ours {
             t.fail(Fault::SlotNotOurs);
         }
@@ -220,10 +177,6 @@ impl Slices {
 fn next_of(pos: u8, left: u8) -> Pc {
     match left {
         1 => Pc::Call,
-        _ => Pc::Copy {
-            attempt: 0,
-            pos: pos + 1,
-            left: left - 1,
-        },
+        _ => Pc::Copy { attempt: 0, pos: pos + 1, left: left - 1 },
     }
 }

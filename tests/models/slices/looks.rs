@@ -10,14 +10,13 @@ impl Slices {
         let me = usize::from(who);
         let mut t = *s;
         let found = match look {
-            Look::Way => self
-                .in_the_way(s, who)
-                .map(|stamp| (Look::Way, stamp))
-                .or_else(|| self.named_by_the_dead(s, 0, 0)),
+            Look::Way => {
+                self.in_the_way(s, who).map(|stamp| (Look::Way, stamp)).or_else(|| self.named_by_the_dead(s, 0, 0))
+            }
             Look::Dead { who, offset } => self.named_by_the_dead(s, who, offset),
-            Look::Found { span, offset } => self
-                .named(s, who, span, offset)
-                .map(|(offset, stamp)| (Look::Found { span, offset }, stamp)),
+            Look::Found { span, offset } => {
+                self.named(s, who, span, offset).map(|(offset, stamp)| (Look::Found { span, offset }, stamp))
+            }
         };
         let what = if let Some((look, seen)) = found {
             let job = self.scan(seen, self.side(seen).start);
@@ -38,13 +37,8 @@ impl Slices {
 
     /// S1.
     fn in_the_way(&self, s: &State, who: u8) -> Option<Stamp> {
-        let pos = if self.producers().contains(&who) {
-            s.tail - self.0.capacity
-        } else {
-            s.head
-        };
-        self.stamp_of(s, pos)
-            .filter(|&stamp| unfinished(stamp, s.tail, s.head) && !self.0.without_s1)
+        let pos = if self.producers().contains(&who) { s.tail - self.0.capacity } else { s.head };
+        self.stamp_of(s, pos).filter(|&stamp| unfinished(stamp, s.tail, s.head) && !self.0.without_s1)
     }
 
     /// S2: the first such position, beginning with `offset` in the intent of `first`.
@@ -67,11 +61,7 @@ impl Slices {
 
     /// The first unfinished position of `span`, an intent of `who`.
     fn named(&self, s: &State, who: u8, span: Span, offset: u8) -> Option<(u8, Stamp)> {
-        let len = if self.bug(Bug::FirstOfBatchOnly) {
-            span.len.min(1)
-        } else {
-            span.len
-        };
+        let len = if self.bug(Bug::FirstOfBatchOnly) { span.len.min(1) } else { span.len };
         (offset..len).find_map(|offset| {
             let stamp = self.stamp_of(s, span.start + offset)?;
             let ours = self.side(stamp).contains(&who) && unfinished(stamp, s.tail, s.head);
@@ -80,11 +70,7 @@ impl Slices {
     }
 
     fn scan(&self, seen: Stamp, next: u8) -> Job {
-        if next < self.side(seen).end {
-            Job::Start { seen, next }
-        } else {
-            Job::Swap { seen }
-        }
+        if next < self.side(seen).end { Job::Start { seen, next } } else { Job::Swap { seen } }
     }
 
     /// One step of the recovery of one position (R1, R2).
@@ -94,22 +80,13 @@ impl Slices {
         let done = Pc::Slice {
             look: match look {
                 Look::Way => Look::Dead { who: 0, offset: 0 },
-                Look::Dead { who, offset } => Look::Dead {
-                    who,
-                    offset: offset + 1,
-                },
-                Look::Found { span, offset } => Look::Found {
-                    span,
-                    offset: offset + 1,
-                },
+                Look::Dead { who, offset } => Look::Dead { who, offset: offset + 1 },
+                Look::Found { span, offset } => Look::Found { span, offset: offset + 1 },
             },
             job: Job::Choose,
         };
         let later = match look {
-            Look::Found { span, .. } => Pc::Slice {
-                look: Look::Found { span, offset: 0 },
-                job: Job::Choose,
-            },
+            Look::Found { span, .. } => Pc::Slice { look: Look::Found { span, offset: 0 }, job: Job::Choose },
             _ => done,
         };
         let go_on = |job| Pc::Slice { look, job };
@@ -167,19 +144,11 @@ impl Slices {
         } else {
             let span = s.intents[me];
             t.life[me] = Life::Arriving;
-            t.pc[me] = Pc::Slice {
-                look: Look::Found { span, offset: 0 },
-                job: Job::Choose,
-            };
+            t.pc[me] = Pc::Slice { look: Look::Found { span, offset: 0 }, job: Job::Choose };
             if self.bug(Bug::ClearedBeforeFinished) {
                 t.intents[me].len = 0;
             }
         }
-        out.push(Next {
-            state: t,
-            kind: Kind::Arrival,
-            who,
-            what: "a newcomer takes the index",
-        });
+        out.push(Next { state: t, kind: Kind::Arrival, who, what: "a newcomer takes the index" });
     }
 }

@@ -82,17 +82,19 @@ fn pair<M: Message>(order: &Order) -> Result<(Producer<M>, Consumer<M>)> {
 pub struct PodLink<P: Payload> {
     out: Producer<Pod<P>>,
     back: Consumer<Pod<P>>,
+    got: P,
 }
 
 impl<P: Payload> PodLink<P> {
     pub fn open(order: &Order) -> Result<Self> {
         let (out, back) = pair(order)?;
-        Ok(PodLink { out, back })
+        Ok(PodLink { out, back, got: P::build(0) })
     }
 }
 
 impl<P: Payload> Link for PodLink<P> {
-    type Got = P;
+    /// The message is in `got`.
+    type Got = ();
 
     #[inline(always)]
     fn send(&mut self, number: u64) -> Result<()> {
@@ -100,18 +102,18 @@ impl<P: Payload> Link for PodLink<P> {
     }
 
     #[inline(always)]
-    fn receive(&mut self) -> Result<P> {
-        Ok(self.back.get()?)
+    fn receive(&mut self) -> Result<()> {
+        Ok(self.back.get_into(&mut self.got)?)
     }
 
     #[inline(always)]
-    fn check(&self, got: &P) -> Option<u64> {
-        got.check()
+    fn check(&self, (): &()) -> Option<u64> {
+        self.got.check()
     }
 
     #[inline(always)]
-    fn send_back(&mut self, got: P) -> Result<()> {
-        self.out.put(got).map_err(without_value)
+    fn send_back(&mut self, (): ()) -> Result<()> {
+        self.out.put(self.got).map_err(without_value)
     }
 }
 
@@ -211,13 +213,22 @@ impl<P: Payload> Sender for PutMany<P> {
     }
 }
 
-pub struct GetOne<P: Payload>(pub Consumer<Pod<P>>);
+pub struct GetOne<P: Payload> {
+    consumer: Consumer<Pod<P>>,
+    message: P,
+}
+
+impl<P: Payload> GetOne<P> {
+    pub fn new(consumer: Consumer<Pod<P>>) -> Self {
+        GetOne { consumer, message: P::build(0) }
+    }
+}
 
 impl<P: Payload> Receiver for GetOne<P> {
     #[inline(always)]
     fn receive<C: Checker>(&mut self, _max: u64, checker: &mut C) -> Result<u64> {
-        match self.0.get() {
-            Ok(message) => accept(checker, message.check()).map(|()| 1),
+        match self.consumer.get_into(&mut self.message) {
+            Ok(()) => accept(checker, self.message.check()).map(|()| 1),
             Err(error) => ended(error),
         }
     }

@@ -230,7 +230,7 @@ fn stream(session: &Session) -> Result<Done> {
         (System::Ringway, Side::Second) => with_payload_size!(size, N => {
             let consumer = queue::pod_consumer::<[u8; N]>(order)?;
             if batch == 1 {
-                throughput::consume(session, queue::GetOne(consumer))
+                throughput::consume(session, queue::GetOne::new(consumer))
             } else {
                 throughput::consume(session, queue::GetMany::new(consumer, batch))
             }
