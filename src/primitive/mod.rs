@@ -31,3 +31,27 @@ pub(crate) fn spin_hint() {
     #[cfg(loom)]
     loom::thread::yield_now();
 }
+
+/// Steps back after a lost exchange, longer each time: the winner then does
+/// several operations while it has the line, instead of losing it to every
+/// loser's next attempt. (Exponential back-off: T. Anderson, IEEE TPDS 1990.)
+pub(crate) struct Backoff {
+    step: u32,
+}
+
+impl Backoff {
+    /// The longest wait is two to this power of spin hints: some microseconds.
+    const LAST_STEP: u32 = 8;
+
+    pub(crate) const fn new() -> Backoff {
+        Backoff { step: 0 }
+    }
+
+    pub(crate) fn lost(&mut self) {
+        let hints = if cfg!(loom) { 1 } else { 1 << self.step };
+        for _ in 0..hints {
+            spin_hint();
+        }
+        self.step = (self.step + 1).min(Backoff::LAST_STEP);
+    }
+}

@@ -42,10 +42,20 @@ impl Port {
         if self.for_consumers.wanted(Fences::Asymmetric) {
             self.wake_producers(1);
         }
-        if self.ring.consumers == Side::Multi && self.for_consumers.closed.load(Ordering::Relaxed) != 0 {
+        self.after_last_commits();
+        Ok(())
+    }
+
+    /// While the queue is closed, every commit may be the one that other consumers
+    /// wait for: they sleep where producers would wake them.
+    #[inline(always)]
+    fn after_last_commits(&self) {
+        if self.ring.consumers == Side::Multi
+            && self.for_consumers.closed.load(Ordering::Relaxed) != 0
+            && self.for_producers.wanted(self.ring.fences)
+        {
             self.for_producers.wake_all();
         }
-        Ok(())
     }
 
     /// R8: a producer that sleeps reads `head` first, so bring it up to date.
@@ -61,10 +71,7 @@ impl Port {
         if self.for_consumers.wanted(self.ring.fences) {
             self.wake_producers(count);
         }
-        // While closed, every commit may be the one that others wait for.
-        if self.ring.consumers == Side::Multi && self.for_consumers.closed.load(Ordering::Relaxed) != 0 {
-            self.for_producers.wake_all();
-        }
+        self.after_last_commits();
     }
 
     #[inline(never)]
@@ -167,7 +174,8 @@ impl Port {
         }
         let Wait::Until(deadline) = wait else { return Err(GetError::Empty) };
         let mut spinner = Spinner::new(policy, &self.patience);
-        if policy != WaitPolicy::Park {
+        // Several consumers keep each other from running ahead of the producers.
+        if policy != WaitPolicy::Park && self.ring.consumers == Side::Single {
             self.cursors.pace.ran_dry(self.ring.capacity());
         }
         let mut slept = false;

@@ -4,7 +4,7 @@
 
 use super::position::{Position, Stamp};
 use super::{Ring, Side, Sink, state};
-use crate::primitive::{Fences, spin_hint};
+use crate::primitive::{Backoff, Fences};
 use core::cell::Cell;
 
 /// How an attempt to get ended.
@@ -246,6 +246,7 @@ impl Ring<'_> {
     /// R3, R6, R7. Several consumers claim runs; each commit releases its slot.
     fn try_get_multi<K: Sink>(&self, cursor: &GetCursor, max: u64, sink: &mut K) -> (u64, Get) {
         let slots = K::slots(self.slots);
+        let mut backoff = Backoff::new();
         for _ in 0..CLAIM_ATTEMPTS {
             let head = self.control.load_head();
             let index = self.get_index(cursor, head);
@@ -256,6 +257,7 @@ impl Ring<'_> {
             let is_tomb = stamp == Stamp::tomb(head);
             if !stamp.is_full(head) && !is_tomb {
                 if self.control.load_head() != head {
+                    backoff.lost();
                     continue;
                 }
                 self.me.withdraw_get(&cursor.announced);
@@ -265,7 +267,7 @@ impl Ring<'_> {
             let run = if is_tomb { 1 } else { self.full_run(cursor, head, max) };
             self.me.announce_get(head, run, &cursor.announced);
             if !self.control.claim_head(head, run) {
-                spin_hint();
+                backoff.lost();
                 continue;
             }
             for offset in 0..run {

@@ -4,7 +4,7 @@
 
 use super::position::{Position, Stamp};
 use super::{Damaged, Ring, Side, Source, state};
-use crate::primitive::{Fences, Ordering, light_barrier, spin_hint};
+use crate::primitive::{Backoff, Fences, Ordering, light_barrier};
 use core::cell::Cell;
 
 /// How an attempt to put ended.
@@ -279,6 +279,7 @@ impl Ring<'_> {
         count: u64,
         source: impl Fn(u64) -> S,
     ) -> (u64, Put) {
+        let mut backoff = Backoff::new();
         for _ in 0..CLAIM_ATTEMPTS {
             let tail = self.control.load_tail();
             if tail.is_closed() {
@@ -289,10 +290,14 @@ impl Ring<'_> {
             let free = match self.free_run(cursor, start, count, exact) {
                 Ok(free) => free,
                 Err(Damaged) if self.control.load_tail() == tail => return (0, Put::Damaged),
-                Err(Damaged) => continue,
+                Err(Damaged) => {
+                    backoff.lost();
+                    continue;
+                }
             };
             if free == 0 {
                 if self.control.load_tail() != tail {
+                    backoff.lost();
                     continue;
                 }
                 self.me.withdraw_put(&cursor.announced);
@@ -300,7 +305,7 @@ impl Ring<'_> {
             }
             self.me.announce_put(start, free, &cursor.announced);
             if !self.control.claim_tail(tail, free) {
-                spin_hint();
+                backoff.lost();
                 continue;
             }
             let slots = S::slots(self.slots);

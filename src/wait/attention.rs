@@ -45,13 +45,10 @@ impl Attention {
     #[inline(never)]
     pub(crate) fn wake(&self, count: u32) {
         let armed = self.armed.load(Ordering::Relaxed);
-        if armed == 0 {
-            return;
-        }
         // Pair EPOCH: what was published before this is seen by a sleeper that
         // finds the epoch moved.
         self.epoch.bump(Ordering::Release);
-        if self.epoch.wake(count.max(1)) == 0 {
+        if self.epoch.wake(count.max(1)) == 0 && armed != 0 {
             // Nobody was asleep. A sleeper that armed since makes this fail; one
             // that armed before and is not yet asleep sees the new epoch.
             let _ = self.armed.compare_exchange(armed, 0, Ordering::Relaxed, Ordering::Relaxed);
@@ -61,8 +58,7 @@ impl Attention {
     /// Wakes everybody: after a close, a recovery, a redelivery.
     #[cold]
     pub(crate) fn wake_all(&self) {
-        self.epoch.bump(Ordering::Release);
-        self.epoch.wake(i32::MAX as u32);
+        self.wake(i32::MAX as u32);
     }
 
     /// S1. The epoch to sleep on, read before everything else.
