@@ -52,9 +52,9 @@ impl Default for WaitPolicy {
     }
 }
 
-/// The longest phase of pure spinning, in spin hints: about three microseconds,
+/// The longest phase of pure spinning, in spin hints: about a microsecond,
 /// longer than any hand-over between two running processes.
-const LONGEST_SPIN: u32 = 128;
+const LONGEST_SPIN: u32 = 32;
 const SHORTEST_SPIN: u32 = 4;
 
 /// Turns of a wait that never sleeps, between two looks for the dead: some
