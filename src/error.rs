@@ -116,11 +116,6 @@ impl SetupError {
         SetupError::new(SetupErrorKind::NotASegment { reason: reason.into() })
     }
 
-    /// The system's error number behind it, 0 if there is none.
-    pub(crate) fn errno(&self) -> i32 {
-        self.source.as_ref().and_then(io::Error::raw_os_error).unwrap_or(0)
-    }
-
     /// What went wrong, for a program.
     pub fn kind(&self) -> &SetupErrorKind {
         &self.kind

@@ -34,8 +34,8 @@ pub enum PutError<V> {
     System {
         /// The message.
         value: V,
-        /// The system's error number.
-        errno: i32,
+        /// What it said.
+        kind: io::ErrorKind,
     },
     /// This handle was inherited by `fork`: open the queue anew in the child.
     Forked(V),
@@ -69,7 +69,7 @@ impl<V> PutError<V> {
             PutError::Corrupt(v) => PutError::Corrupt(f(v)),
             PutError::TooLarge { value, len, max } => PutError::TooLarge { value: f(value), len, max },
             PutError::SideTaken { value, holder } => PutError::SideTaken { value: f(value), holder },
-            PutError::System { value, errno } => PutError::System { value: f(value), errno },
+            PutError::System { value, kind } => PutError::System { value: f(value), kind },
         }
     }
 
@@ -95,7 +95,7 @@ impl<V> PutError<V> {
             PutError::Closed(_) => io::ErrorKind::BrokenPipe,
             PutError::TooLarge { .. } => io::ErrorKind::InvalidInput,
             PutError::SideTaken { .. } => io::ErrorKind::ResourceBusy,
-            PutError::System { errno, .. } => io::Error::from_raw_os_error(*errno).kind(),
+            PutError::System { kind, .. } => *kind,
             PutError::Forked(_) => io::ErrorKind::Unsupported,
             PutError::Corrupt(_) => io::ErrorKind::InvalidData,
         }
@@ -122,9 +122,7 @@ impl<V> fmt::Display for PutError<V> {
             PutError::SideTaken { holder: None, .. } => {
                 f.write_str("the Single producers' side is held by another handle")
             }
-            PutError::System { errno, .. } => {
-                write!(f, "taking the Single producers' side failed: {}", io::Error::from_raw_os_error(*errno))
-            }
+            PutError::System { kind, .. } => write!(f, "taking the Single producers' side failed: {kind}"),
             PutError::Forked(_) => f.write_str("this handle was inherited by fork; open the queue anew in the child"),
             PutError::Corrupt(_) => {
                 f.write_str("the queue's shared memory contradicts itself; a peer has damaged it, recreate the queue")
@@ -141,7 +139,7 @@ impl<V> fmt::Debug for PutError<V> {
             PutError::Closed(_) => "Closed",
             PutError::TooLarge { len, max, .. } => return write!(f, "TooLarge {{ len: {len}, max: {max}, .. }}"),
             PutError::SideTaken { holder, .. } => return write!(f, "SideTaken {{ holder: {holder:?}, .. }}"),
-            PutError::System { errno, .. } => return write!(f, "System {{ errno: {errno}, .. }}"),
+            PutError::System { kind, .. } => return write!(f, "System {{ kind: {kind:?}, .. }}"),
             PutError::Forked(_) => "Forked",
             PutError::Corrupt(_) => "Corrupt",
         };
@@ -186,6 +184,10 @@ impl From<PutManyError> for io::Error {
 }
 
 /// Why no message was taken.
+///
+/// Two bytes at most, so that the message in a `Result<T, GetError>` keeps a place
+/// of its own: a larger error would overlap it, and the compiler then moves the
+/// message in odd pieces (measured: 13 to 20 ns for 56 bytes instead of 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GetError {
@@ -198,15 +200,13 @@ pub enum GetError {
     /// A message was taken whose bytes are no value of the queue's type. It is
     /// gone; the queue goes on.
     Undecodable,
-    /// Another live handle holds the `Single` consumers' side.
-    SideTaken {
-        /// The holder's process, for display only.
-        holder: Option<u32>,
-    },
+    /// Another live handle holds the `Single` consumers' side; `consumer()` says
+    /// which process.
+    SideTaken,
     /// Taking the `Single` side failed: the system refused a descriptor.
     System {
-        /// The system's error number.
-        errno: i32,
+        /// What it said.
+        kind: io::ErrorKind,
     },
     /// This handle was inherited by `fork`: open the queue anew in the child.
     Forked,
@@ -241,13 +241,8 @@ impl fmt::Display for GetError {
             GetError::Undecodable => {
                 f.write_str("a message was no valid value of this type and was dropped; the queue goes on")
             }
-            GetError::SideTaken { holder: Some(pid) } => {
-                write!(f, "the Single consumers' side is held by another handle (process {pid})")
-            }
-            GetError::SideTaken { holder: None } => f.write_str("the Single consumers' side is held by another handle"),
-            GetError::System { errno } => {
-                write!(f, "taking the Single consumers' side failed: {}", io::Error::from_raw_os_error(*errno))
-            }
+            GetError::SideTaken => f.write_str("the Single consumers' side is held by another handle"),
+            GetError::System { kind } => write!(f, "taking the Single consumers' side failed: {kind}"),
             GetError::Forked => f.write_str("this handle was inherited by fork; open the queue anew in the child"),
             GetError::Corrupt => {
                 f.write_str("the queue's shared memory contradicts itself; a peer has damaged it, recreate the queue")
@@ -265,10 +260,12 @@ impl From<GetError> for io::Error {
             GetError::TimedOut => io::ErrorKind::TimedOut,
             GetError::Closed => io::ErrorKind::BrokenPipe,
             GetError::Undecodable | GetError::Corrupt => io::ErrorKind::InvalidData,
-            GetError::SideTaken { .. } => io::ErrorKind::ResourceBusy,
-            GetError::System { errno } => io::Error::from_raw_os_error(errno).kind(),
+            GetError::SideTaken => io::ErrorKind::ResourceBusy,
+            GetError::System { kind } => kind,
             GetError::Forked => io::ErrorKind::Unsupported,
         };
         io::Error::new(kind, error)
     }
 }
+
+const _: () = assert!(size_of::<GetError>() <= 2);

@@ -43,7 +43,7 @@ pub(super) enum Refusal {
     Corrupt,
     Closed,
     SideTaken(Option<u32>),
-    System(i32),
+    System(std::io::ErrorKind),
 }
 
 /// One participant of one queue.
@@ -219,7 +219,7 @@ impl Port {
                 let pid = u32::try_from(holder.load(Ordering::Relaxed)).ok();
                 Err(Refusal::SideTaken(pid.filter(|pid| *pid != 0)))
             }
-            Err(error) => Err(Refusal::System(error.errno())),
+            Err(error) => Err(Refusal::System(std::io::Error::from(error).kind())),
         }
     }
 
@@ -331,7 +331,7 @@ impl Refusal {
             Refusal::Corrupt => PutError::Corrupt(()),
             Refusal::Closed => PutError::Closed(()),
             Refusal::SideTaken(holder) => PutError::SideTaken { value: (), holder },
-            Refusal::System(errno) => PutError::System { value: (), errno },
+            Refusal::System(kind) => PutError::System { value: (), kind },
         }
     }
 
@@ -340,8 +340,8 @@ impl Refusal {
             Refusal::Forked => GetError::Forked,
             Refusal::Corrupt => GetError::Corrupt,
             Refusal::Closed => GetError::Closed,
-            Refusal::SideTaken(holder) => GetError::SideTaken { holder },
-            Refusal::System(errno) => GetError::System { errno },
+            Refusal::SideTaken(_) => GetError::SideTaken,
+            Refusal::System(kind) => GetError::System { kind },
         }
     }
 
@@ -351,9 +351,7 @@ impl Refusal {
             Refusal::Corrupt => SetupError::not_a_segment("its shared memory contradicts itself"),
             Refusal::Closed => SetupError::new(SetupErrorKind::Closed),
             Refusal::SideTaken(holder) => SetupError::new(SetupErrorKind::SideTaken { holder }),
-            Refusal::System(errno) => {
-                SetupError::system("taking a Single side", std::io::Error::from_raw_os_error(errno))
-            }
+            Refusal::System(kind) => SetupError::system("taking a Single side", kind.into()),
         }
     }
 }
