@@ -38,7 +38,6 @@ impl Port {
         if !self.ring.get_fast(&self.cursors.get, room) {
             return self.get_slow(room, wait);
         }
-        self.cursors.pace.took(1);
         if self.for_consumers.wanted(Fences::Asymmetric) {
             self.wake_producers(1);
         }
@@ -67,7 +66,6 @@ impl Port {
 
     #[inline(always)]
     fn after_get(&self, count: u32) {
-        self.cursors.pace.took(u64::from(count));
         if self.for_consumers.wanted(self.ring.fences) {
             self.wake_producers(count);
         }
@@ -176,7 +174,7 @@ impl Port {
         let mut spinner = Spinner::new(policy, &self.patience);
         // Several consumers keep each other from running ahead of the producers.
         if policy != WaitPolicy::Park && self.ring.consumers == Side::Single {
-            self.cursors.pace.ran_dry(self.ring.capacity());
+            self.cursors.pace.ran_dry(&self.ring, &self.cursors.get);
         }
         let mut slept = false;
         loop {

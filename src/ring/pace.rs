@@ -1,4 +1,4 @@
-//! The pace of a consumer that blocks on a stream.
+//! The pace of a Single consumer that blocks on a stream.
 //!
 //! A consumer that runs faster than its producers ends up reading the very line
 //! that one of them is writing. Then every line crosses between the cores twice
@@ -11,6 +11,7 @@
 //! A lone message (request and reply) is never delayed: its run has length 1.
 //! Measured: `docs/benchmarks.md`.
 
+use super::{GetCursor, Ring};
 use crate::primitive::spin_hint;
 use core::cell::Cell;
 
@@ -21,10 +22,10 @@ const STREAM: u64 = 16;
 /// takes 16 to 40 ns for one.
 const LONGEST_PAUSE: u32 = 256;
 
-/// What is remembered between two gets.
+/// What is remembered between two runs.
 #[repr(C)]
 pub(crate) struct Pace {
-    taken: Cell<u64>,
+    run_start: Cell<u64>,
     pause: Cell<u32>,
     _padding: Cell<u32>,
 }
@@ -34,23 +35,17 @@ pub(crate) struct Pace {
 unsafe impl bytemuck::Zeroable for Pace {}
 
 impl Pace {
-    /// Counts messages taken since the ring was last empty.
-    #[inline(always)]
-    pub(crate) fn took(&self, count: u64) {
-        self.taken.set(self.taken.get().wrapping_add(count));
-    }
-
-    /// The ring of `capacity` was found empty: perhaps give the producers a start.
+    /// A Single consumer found the ring empty: perhaps give the producers a start.
     #[cold]
-    pub(crate) fn ran_dry(&self, capacity: u64) {
-        let run = self.taken.replace(0);
+    pub(crate) fn ran_dry(&self, ring: &Ring<'_>, cursor: &GetCursor) {
+        let run = cursor.next().wrapping_sub(self.run_start.replace(cursor.next()));
         if run < STREAM {
             return;
         }
         let pause = self.pause.get().max(1);
-        let pause = if run < capacity / 4 {
+        let pause = if run < ring.capacity() / 4 {
             (pause * 2).min(LONGEST_PAUSE)
-        } else if run > capacity / 2 {
+        } else if run > ring.capacity() / 2 {
             (pause / 2).max(1)
         } else {
             pause
