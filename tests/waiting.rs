@@ -35,37 +35,52 @@ fn role_idle(arguments: &[String]) {
 
 #[test]
 fn who_sleeps_uses_next_to_no_processor_time() {
-    const IDLE: Duration = Duration::from_secs(3);
     const LIMIT: f64 = 0.002;
+    // Interrupts and other programs are charged to whoever they interrupt, so a
+    // sleeper may look busier than it is, never idler: the least of three counts.
+    let mut least: Vec<(String, f64)> = Vec::new();
+    for _ in 0..3 {
+        let shares = idle_shares(Duration::from_secs(3));
+        if least.is_empty() {
+            least = shares;
+        } else {
+            least.iter_mut().zip(shares).for_each(|(least, (_, share))| least.1 = least.1.min(share));
+        }
+        if least.iter().all(|(_, share)| *share < LIMIT) {
+            break;
+        }
+    }
+    for (what, share) in least {
+        println!("{what}: {:.4} % of a core", share * 100.0);
+        assert!(share < LIMIT, "{what}: {share}");
+    }
+}
+
+/// The share of a core that sleepers of each kind use.
+fn idle_shares(idle: Duration) -> Vec<(String, f64)> {
     let sandbox = Sandbox::new();
     let empty = PodQueue::<u32>::create("empty", sandbox.options(4)).expect("a free name");
     let full = PodQueue::<u32>::create("full", sandbox.options(1)).expect("a free name");
     full.put(0).expect("there is room");
-    let shares = |policies: &[&'static str], names: &[&'static str], idle: Duration| {
-        let mut children = Vec::new();
-        for name in names {
-            for policy in policies {
-                let mut child = sandbox.child("idle", &[name, policy]);
-                child.expect("begun");
-                children.push((format!("{name}, {policy}"), child));
-            }
+    let mut children = Vec::new();
+    for name in ["empty", "full"] {
+        for policy in ["default", "park"] {
+            let mut child = sandbox.child("idle", &[name, policy]);
+            child.expect("begun");
+            children.push((format!("{name}, {policy}"), child));
         }
-        std::thread::sleep(idle);
-        empty.close();
-        full.close();
-        let mut shares = Vec::new();
-        for (what, mut child) in children {
-            let line = child.line();
-            let numbers: Vec<f64> = line.split(' ').map(|n| n.parse().expect("nanoseconds")).collect();
-            child.succeed();
-            shares.push((what, numbers[0] / numbers[1]));
-        }
-        shares
-    };
-    for (what, share) in shares(&["default", "park"], &["empty", "full"], IDLE) {
-        println!("{what}: {:.4} % of a core", share * 100.0);
-        assert!(share < LIMIT, "{what}: {share}");
     }
+    std::thread::sleep(idle);
+    empty.close();
+    full.close();
+    let mut shares = Vec::new();
+    for (what, mut child) in children {
+        let line = child.line();
+        let numbers: Vec<f64> = line.split(' ').map(|n| n.parse().expect("nanoseconds")).collect();
+        child.succeed();
+        shares.push((what, numbers[0] / numbers[1]));
+    }
+    shares
 }
 
 #[test]
