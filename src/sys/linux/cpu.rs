@@ -55,9 +55,9 @@ pub(crate) fn online() -> usize {
 
 /// Whether asking for a ring's lines ahead of time makes it faster.
 ///
-/// On Intel's server cores a consumer that prefetches takes 56-byte messages up
-/// to five times as fast; on AMD's Zen the hardware already does it, and the
-/// hints cost up to a third (measured; see `docs/benchmarks.md`).
+/// Measured on AMD's Zen 4: no gain, and a cost of up to a third. A prototype on
+/// another, unnamed machine gained up to a factor of five. So the hints are left
+/// to Intel processors; that they pay there is an assumption until measured.
 pub(crate) fn prefetching_pays() -> bool {
     #[cfg(target_arch = "x86_64")]
     {
