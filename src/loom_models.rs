@@ -8,7 +8,7 @@
 
 #![allow(unsafe_code)]
 
-use crate::primitive::{AtomicU32, Fences, Ordering, SlotMemory};
+use crate::primitive::{AtomicU32, BlockMemory, Fences, Ordering, Payload, SlotMemory};
 use crate::ring::{Control, Get, GetCursor, Participant, Put, PutCursor, Ring, Side, Sink, Source};
 use crate::wait::{Attention, Deadline, park};
 use bytemuck::Zeroable;
@@ -23,7 +23,9 @@ struct Memory {
     for_producers: Attention,
     for_consumers: Attention,
     slots: ManuallyDrop<SlotMemory>,
-    free_slots: Option<Box<dyn FnOnce()>>,
+    blocks: ManuallyDrop<BlockMemory>,
+    capacity: u64,
+    free: Option<Box<dyn FnOnce()>>,
     sides: (Side, Side),
 }
 
@@ -34,16 +36,21 @@ unsafe impl Sync for Memory {}
 
 impl Memory {
     fn new(capacity: u64, producers: Side, consumers: Side) -> Arc<Memory> {
-        let first_stamps = (capacity..2 * capacity).map(|position| position << 6);
-        let (slots, raw) = SlotMemory::from_stamps(first_stamps);
+        let in_blocks = (producers, consumers) == (Side::Single, Side::Single);
+        let (slot_count, block_count) = if in_blocks { (0, capacity) } else { (capacity, 0) };
+        let first_stamps = (capacity..capacity + slot_count).map(|position| position << 6);
+        let (slots, raw_slots) = SlotMemory::from_stamps(first_stamps);
+        let (blocks, raw_blocks) = BlockMemory::fresh(block_count as usize);
         Arc::new(Memory {
             control: Control::new(capacity),
             participants: [Participant::new(), Participant::new(), Participant::new()],
             for_producers: Attention::new(),
             for_consumers: Attention::new(),
             slots: ManuallyDrop::new(slots),
-            // SAFETY: `raw` came from a box, and nobody has the slots any more.
-            free_slots: Some(Box::new(move || drop(unsafe { Box::from_raw(raw) }))),
+            blocks: ManuallyDrop::new(blocks),
+            capacity,
+            // SAFETY: both came from boxes, and nobody has the memory any more.
+            free: Some(Box::new(move || drop(unsafe { (Box::from_raw(raw_slots), Box::from_raw(raw_blocks)) }))),
             sides: (producers, consumers),
         })
     }
@@ -53,17 +60,28 @@ impl Memory {
             control: &self.control,
             me: &self.participants[participant],
             closed: self.closed(),
+            closed_to_consumers: &self.for_consumers.closed,
+            capacity: self.capacity,
             slots: *self.slots,
+            blocks: *self.blocks,
             producers: self.sides.0,
             consumers: self.sides.1,
             fences: Fences::Symmetric,
             read_ahead: 0,
             write_ahead: 0,
+            adopts: true,
         }
     }
 
     fn closed(&self) -> &AtomicU32 {
         &self.for_producers.closed
+    }
+
+    /// What a producer asks after a publication.
+    fn is_in(&self, ring: &Ring<'_>, cursor: &PutCursor) -> bool {
+        let stirred = self.for_producers.stirred(Fences::Symmetric);
+        let settles = self.sides == (Side::Single, Side::Single);
+        !settles || !stirred || self.closed().load(Ordering::Relaxed) == 0 || ring.settle(cursor, 1) == 1
     }
 
     fn close(&self) {
@@ -76,7 +94,7 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        if let Some(free) = self.free_slots.take() {
+        if let Some(free) = self.free.take() {
             free();
         }
     }
@@ -89,16 +107,17 @@ impl Source for Word {
         Some(self.0)
     }
 
-    unsafe fn write(&self, slots: SlotMemory, index: usize, skip: usize) {
-        // SAFETY: the ring's index; eight bytes of a local, less those written.
-        unsafe { slots.write(index, skip, (&self.0 as *const u64).cast::<u8>().add(skip), 8 - skip) }
+    unsafe fn write(&self, payload: Payload, skip: usize) {
+        // SAFETY: eight bytes of a local, less those written.
+        unsafe { payload.write(skip, (&self.0 as *const u64).cast::<u8>().add(skip), 8 - skip) }
     }
 }
 
 impl Sink for Word {
-    unsafe fn read(&mut self, slots: SlotMemory, index: usize) {
-        // SAFETY: the ring's index; eight bytes of a local.
-        unsafe { slots.read(index, 0, (&mut self.0 as *mut u64).cast(), 8) }
+    unsafe fn read(&mut self, payload: Payload) -> usize {
+        // SAFETY: eight bytes of a local.
+        unsafe { payload.read(0, (&mut self.0 as *mut u64).cast(), 8) };
+        8
     }
 }
 
@@ -111,7 +130,8 @@ fn produce(memory: &Memory, participant: usize, messages: &[u64], sleep: bool) -
     for (done, message) in messages.iter().enumerate() {
         loop {
             match ring.try_put(&cursor, &Word(*message), true) {
-                Put::Done => break,
+                Put::Done if memory.is_in(&ring, &cursor) => break,
+                Put::Done => return done,
                 Put::Closed => return done,
                 Put::Damaged => panic!("the ring contradicts itself"),
                 Put::Full if sleep => {
@@ -145,7 +165,7 @@ fn consume(memory: &Memory, participant: usize, count: usize, sleep: bool) -> Ve
                 }
             }
             Get::Damaged => panic!("the ring contradicts itself"),
-            Get::Empty | Get::Unfinished => {
+            Get::Empty | Get::Unfinished | Get::Closing => {
                 if memory.for_consumers.closed.load(Ordering::Acquire) != 0 {
                     crate::primitive::heavy_barrier(Fences::Symmetric);
                     if ring.is_drained(&cursor) {
@@ -255,6 +275,27 @@ fn close_neither_loses_nor_invents() {
             assert_eq!(taken.len(), acknowledged, "{producers:?} {consumers:?}");
         });
     }
+}
+
+/// The same while somebody who only asks whether the queue is finished may be the
+/// first to decide where it ends.
+#[test]
+fn an_asker_neither_loses_nor_invents() {
+    model(|| {
+        let memory = Memory::new(2, Side::Single, Side::Single);
+        let (for_put, for_asking) = (Arc::clone(&memory), Arc::clone(&memory));
+        let producer = thread::spawn(move || produce(&for_put, 0, &[1], false));
+        let asker = thread::spawn(move || {
+            for_asking.close();
+            crate::primitive::heavy_barrier(Fences::Symmetric);
+            for_asking.ring(2).is_exhausted()
+        });
+        let taken = consume(&memory, 1, usize::MAX, false);
+        let finished = asker.join().unwrap();
+        let acknowledged = producer.join().unwrap();
+        assert_eq!(taken.len(), acknowledged);
+        assert!(acknowledged == 1 || finished || taken.is_empty());
+    });
 }
 
 #[test]

@@ -21,9 +21,11 @@ const ARROWS: [(&str, &[&str]); 6] = [
 const SYS_OF_PRIMITIVE: [&str; 4] = ["futex", "membarrier", "clock", "cpu"];
 
 /// The files that may contain unsafe code. Elsewhere the compiler denies it.
-const UNSAFE_FILES: [&str; 20] = [
+const UNSAFE_FILES: [&str; 23] = [
     "src/loom_models.rs",
+    "src/primitive/block.rs",
     "src/primitive/cell.rs",
+    "src/primitive/payload.rs",
     "src/queue/message.rs",
     "src/queue/port.rs",
     "src/queue/put.rs",
@@ -32,6 +34,7 @@ const UNSAFE_FILES: [&str; 20] = [
     "src/ring/data.rs",
     "src/ring/pace.rs",
     "src/ring/producer.rs",
+    "src/ring/spsc.rs",
     "src/ring/state.rs",
     "src/ring/tests.rs",
     "src/segment/header.rs",

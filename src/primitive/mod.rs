@@ -5,18 +5,23 @@
 //! the same code runs over a mapping and under loom. It must not know what a
 //! ring, a queue or a segment is.
 
+mod block;
 mod cell;
 mod fence;
 mod futex;
+mod payload;
 
+pub use block::BlockMemory;
+pub(crate) use block::BlockShape;
 pub use cell::SlotMemory;
 pub(crate) use cell::{Line, STAMP_SIZE};
 pub(crate) use fence::{Fences, heavy_barrier, light_barrier};
 pub(crate) use futex::FutexWord;
+pub use payload::Payload;
 
 // Time and the processor, for the layers above.
 pub(crate) use crate::sys::clock::now_ns;
-pub(crate) use crate::sys::cpu::{online as processors_online, prefetching_pays, yield_now};
+pub(crate) use crate::sys::cpu::{adopting_pays, online as processors_online, prefetching_pays, yield_now};
 
 #[cfg(not(loom))]
 pub(crate) use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};

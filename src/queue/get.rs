@@ -4,7 +4,7 @@
 use super::error::GetError;
 use super::message::{BatchFor, InPlace, Message, Plain, Pod, RoomFor};
 use super::port::{Port, Refusal, Wait};
-use crate::primitive::{Fences, Ordering, heavy_barrier};
+use crate::primitive::{Ordering, heavy_barrier};
 use crate::ring::{Get, Side, Sink};
 use crate::wait::{Parked, Spinner, WaitPolicy, park};
 use std::time::Duration;
@@ -19,7 +19,13 @@ impl Port {
     #[inline(always)]
     pub(super) fn get<M: Message>(&self, wait: Wait) -> Result<M::Out, GetError> {
         let mut room = RoomFor::<M>(M::room(self.payload));
-        self.get_into_room(&mut room, wait)?;
+        if self.ring.get_fast(&self.cursors.get, &mut room) {
+            self.after_get(1);
+            return M::decode(room.0).ok_or(GetError::Undecodable);
+        }
+        // Moved, so that on the fast path the room need not lie in memory.
+        let mut room = room;
+        self.get_slow(&mut room, wait)?;
         M::decode(room.0).ok_or(GetError::Undecodable)
     }
 
@@ -38,23 +44,44 @@ impl Port {
         if !self.ring.get_fast(&self.cursors.get, room) {
             return self.get_slow(room, wait);
         }
-        if self.for_consumers.wanted(Fences::Asymmetric) {
-            self.wake_producers(1);
-        }
-        self.after_last_commits();
+        self.after_get(1);
         Ok(())
     }
 
-    /// While the queue is closed, every commit may be the one that other consumers
-    /// wait for: they sleep where producers would wake them.
     #[inline(always)]
-    fn after_last_commits(&self) {
+    fn after_get(&self, count: u64) {
+        if self.for_consumers.stirred(self.ring.fences) {
+            self.stirred_get(count);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn stirred_get(&self, count: u64) {
+        if self.for_consumers.wanted(self.ring.fences) {
+            self.wake_producers(u32::try_from(count).unwrap_or(u32::MAX));
+        }
+        // While the queue is closed, every commit may be the one that other consumers
+        // wait for: they sleep where producers would wake them.
         if self.ring.consumers == Side::Multi
             && self.for_consumers.closed.load(Ordering::Relaxed) != 0
             && self.for_producers.wanted(self.ring.fences)
         {
             self.for_producers.wake_all();
         }
+    }
+
+    /// One attempt. A queue that was just seen closed is asked where it ends, then
+    /// tried again.
+    fn attempt<K: Sink>(&self, max: u64, sink: &mut K) -> Result<(u64, Get), GetError> {
+        let (taken, why) = self.ring.try_get_run(&self.cursors.get, max, sink);
+        if taken > 0 || why != Get::Closing {
+            return Ok((taken, why));
+        }
+        if self.is_finished() {
+            return Err(GetError::Closed);
+        }
+        Ok(self.ring.try_get_run(&self.cursors.get, max, sink))
     }
 
     /// R8: a producer that sleeps reads `head` first, so bring it up to date.
@@ -64,23 +91,15 @@ impl Port {
         self.for_consumers.wake(count);
     }
 
-    #[inline(always)]
-    fn after_get(&self, count: u32) {
-        if self.for_consumers.wanted(self.ring.fences) {
-            self.wake_producers(count);
-        }
-        self.after_last_commits();
-    }
-
     #[inline(never)]
     fn get_slow<K: Sink>(&self, room: &mut K, wait: Wait) -> Result<(), GetError> {
         self.ready_to_get().map_err(Refusal::into_get)?;
         self.wait_to_get(wait, || {
             // While spinning, the message that comes is nearly always simply there.
             if !self.ring.get_fast(&self.cursors.get, room) {
-                match self.ring.try_get(&self.cursors.get, room) {
-                    Get::Item => {}
-                    how => return self.nothing(how),
+                match self.attempt(1, room)? {
+                    (0, why) => return self.nothing(why),
+                    _ => {}
                 }
             }
             self.after_get(1);
@@ -109,13 +128,13 @@ impl Port {
             let count = if cheap { max } else { max.min(self.ring.depth().max(1) as usize) };
             let count = count.min(self.ring.capacity() as usize);
             let mut batch = BatchFor::<M>(M::batch(out, count, self.payload));
-            let (taken, how) = self.ring.try_get_run(&self.cursors.get, count as u64, &mut batch);
+            let (taken, how) = self.attempt(count as u64, &mut batch)?;
             if taken == 0 {
                 return self.nothing(how);
             }
             let bad = M::finish_batch(batch.0, out);
             self.undecodable.set(bad);
-            self.after_get(taken as u32);
+            self.after_get(taken);
             Ok(Some(taken as usize - bad))
         })
         .and_then(|taken| if taken > 0 { Ok(taken) } else { self.report_undecodable() })
@@ -139,20 +158,28 @@ impl Port {
         }
     }
 
-    /// R10. After the flag, the barrier: every put that was under way has either
-    /// shown its claim or will see the flag.
+    /// R10, S3. The queue was seen closed: tells everybody, then makes the barrier,
+    /// once. Every put that was under way has then shown what it did, or will see
+    /// the flag.
     #[cold]
-    pub(super) fn is_finished(&self) -> bool {
-        if !self.close_seen.replace(true) && !heavy_barrier(self.ring.fences) {
+    fn closing_barrier(&self) {
+        if self.close_seen.replace(true) {
+            return;
+        }
+        self.set_closed_flags();
+        if !heavy_barrier(self.ring.fences) {
             // The producers' processors cannot be reached (membarrier is refused
             // here, and was not when they attached). What a store buffer holds is
             // visible long before this.
             std::thread::sleep(BLIND_PAUSE);
         }
-        if !self.cursors.get.is_started() {
-            return self.ring.is_exhausted();
-        }
-        self.ring.is_drained(&self.cursors.get)
+    }
+
+    /// Whether a queue that was seen closed has nothing left.
+    #[cold]
+    pub(super) fn is_finished(&self) -> bool {
+        self.closing_barrier();
+        if self.cursors.get.is_started() { self.ring.is_drained(&self.cursors.get) } else { self.ring.is_exhausted() }
     }
 
     /// Spins, then sleeps, until `attempt` has something.
@@ -172,6 +199,7 @@ impl Port {
         }
         let Wait::Until(deadline) = wait else { return Err(GetError::Empty) };
         let mut spinner = Spinner::new(policy, &self.patience);
+        self.ring.ran_dry(&self.cursors.get);
         // Several consumers keep each other from running ahead of the producers.
         if policy != WaitPolicy::Park && self.ring.consumers == Side::Single {
             self.cursors.pace.ran_dry(&self.ring, &self.cursors.get);

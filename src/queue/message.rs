@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use super::options::stride;
-use crate::primitive::SlotMemory;
+use crate::primitive::{BlockMemory, BlockShape, Payload, SlotMemory};
 use crate::ring::{Sink, Source};
 use crate::segment::{Identity, MessageKind};
 use core::any::TypeId;
@@ -46,11 +46,11 @@ impl<T: bytemuck::NoUninit + bytemuck::CheckedBitPattern> Plain for T {}
 ///
 /// # Safety
 ///
-/// For implementors: `write` and `read` touch `payload` bytes of the slot at
-/// most, where `payload` is what `shape` or the options asked for.
+/// For implementors: `write` and `read` stay inside the payload, of which they
+/// may expect as many bytes as `shape` or the options asked for.
 pub unsafe trait Message: Sealed + 'static {
     /// What `put` takes.
-    type In<'a>;
+    type In<'a>: Copy;
     /// What a failed `put` gives back: the value, or `()` where it was borrowed.
     type Back;
     /// What `get` returns.
@@ -79,12 +79,18 @@ pub unsafe trait Message: Sealed + 'static {
     fn slots(slots: SlotMemory) -> SlotMemory {
         slots
     }
+    /// The same for blocks.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn blocks(blocks: BlockMemory) -> BlockMemory {
+        blocks
+    }
     /// # Safety
     ///
-    /// `index < slots.count()` and `len(input) <= payload`; `skip` is 0, or 8 if
-    /// there is a first word.
+    /// The payload has the room that `shape` or the options asked for, and
+    /// `len(input)` fits it; `skip` is 0, or 8 if there is a first word.
     #[doc(hidden)]
-    unsafe fn write(input: &Self::In<'_>, slots: SlotMemory, index: usize, skip: usize);
+    unsafe fn write(input: &Self::In<'_>, payload: Payload, skip: usize);
     /// As [`Source::first_word`].
     #[doc(hidden)]
     #[inline(always)]
@@ -93,11 +99,13 @@ pub unsafe trait Message: Sealed + 'static {
     }
     #[doc(hidden)]
     fn room(payload: usize) -> Self::Room;
+    /// Says how many bytes of the payload it looked at.
+    ///
     /// # Safety
     ///
-    /// `index < slots.count()`, and `room` was made for slots of this payload.
+    /// `room` was made for payloads of this size.
     #[doc(hidden)]
-    unsafe fn read(room: &mut Self::Room, slots: SlotMemory, index: usize);
+    unsafe fn read(room: &mut Self::Room, payload: Payload) -> usize;
     #[doc(hidden)]
     fn decode(room: Self::Room) -> Option<Self::Out>;
 
@@ -111,7 +119,7 @@ pub unsafe trait Message: Sealed + 'static {
     ///
     /// As `read`, at most `count` times.
     #[doc(hidden)]
-    unsafe fn read_next(batch: &mut Self::Batch, slots: SlotMemory, index: usize);
+    unsafe fn read_next(batch: &mut Self::Batch, payload: Payload) -> usize;
     /// Appends what was read to the vector that the batch was made for. Says how
     /// many messages could not be decoded.
     #[doc(hidden)]
@@ -195,7 +203,7 @@ unsafe impl Message for Bytes {
     }
 
     #[inline(always)]
-    unsafe fn write(input: &&[u8], slots: SlotMemory, index: usize, _skip: usize) {
+    unsafe fn write(input: &&[u8], payload: Payload, _skip: usize) {
         let (start, rest) = input.split_at(input.len().min(HEAD_BYTES));
         let mut head = [0; LENGTH_SIZE + HEAD_BYTES];
         head[..LENGTH_SIZE].copy_from_slice(&(input.len() as u32).to_ne_bytes());
@@ -204,9 +212,9 @@ unsafe impl Message for Bytes {
         // the payload, which is `LENGTH_SIZE` longer than the longest message. Of
         // the head only as many bytes are written as the payload has.
         unsafe {
-            slots.write(index, 0, head.as_ptr(), head.len().min(slots.room()));
+            payload.write(0, head.as_ptr(), head.len().min(payload.room()));
             if !rest.is_empty() {
-                slots.write(index, head.len(), rest.as_ptr(), rest.len());
+                payload.write(head.len(), rest.as_ptr(), rest.len());
             }
         }
     }
@@ -216,14 +224,14 @@ unsafe impl Message for Bytes {
     }
 
     #[inline(always)]
-    unsafe fn read(room: &mut BytesRoom, slots: SlotMemory, index: usize) {
+    unsafe fn read(room: &mut BytesRoom, payload: Payload) -> usize {
         let mut head = [0; LENGTH_SIZE + HEAD_BYTES];
         // SAFETY: the contract of this function; not more than the slot has.
-        unsafe { slots.read(index, 0, head.as_mut_ptr(), head.len().min(slots.room())) };
+        unsafe { payload.read(0, head.as_mut_ptr(), head.len().min(payload.room())) };
         let (len, start) = head.split_at(LENGTH_SIZE);
         // Read once, then clamped: a peer may have written anything.
         let claimed = len.try_into().map_or(u32::MAX, u32::from_ne_bytes) as usize;
-        let longest = slots.room().saturating_sub(LENGTH_SIZE).min(room.bytes.capacity());
+        let longest = payload.room().saturating_sub(LENGTH_SIZE).min(room.bytes.capacity());
         room.valid = claimed <= longest;
         let len = if room.valid { claimed } else { 0 };
         room.bytes.extend_from_slice(&start[..len.min(HEAD_BYTES)]);
@@ -231,10 +239,11 @@ unsafe impl Message for Bytes {
             // SAFETY: `len` fits both the slot behind the length word and the
             // capacity of the buffer, whose first `len` bytes are then initialised.
             unsafe {
-                slots.read(index, head.len(), room.bytes.as_mut_ptr().add(HEAD_BYTES), len - HEAD_BYTES);
+                payload.read(head.len(), room.bytes.as_mut_ptr().add(HEAD_BYTES), len - HEAD_BYTES);
                 room.bytes.set_len(len);
             }
         }
+        LENGTH_SIZE + len
     }
 
     fn decode(room: BytesRoom) -> Option<Vec<u8>> {
@@ -249,12 +258,11 @@ unsafe impl Message for Bytes {
     }
 
     #[inline(always)]
-    unsafe fn read_next((rooms, filled): &mut Self::Batch, slots: SlotMemory, index: usize) {
-        if let Some(room) = rooms.get_mut(*filled) {
-            *filled += 1;
-            // SAFETY: the contract of this function.
-            unsafe { Bytes::read(room, slots, index) }
-        }
+    unsafe fn read_next((rooms, filled): &mut Self::Batch, payload: Payload) -> usize {
+        let Some(room) = rooms.get_mut(*filled) else { return 0 };
+        *filled += 1;
+        // SAFETY: the contract of this function.
+        unsafe { Bytes::read(room, payload) }
     }
 
     fn finish_batch((rooms, filled): Self::Batch, out: &mut Vec<Vec<u8>>) -> usize {
@@ -310,17 +318,22 @@ unsafe impl<T: Plain> Message for Pod<T> {
     }
 
     #[inline(always)]
+    fn blocks(blocks: BlockMemory) -> BlockMemory {
+        blocks.with_shape(const { BlockShape::of(size_of::<T>()) })
+    }
+
+    #[inline(always)]
     fn first_word(input: &T) -> Option<u64> {
         // SAFETY: `T` is that large, and has no padding (`NoUninit`).
         (size_of::<T>() >= 8).then(|| unsafe { (input as *const T).cast::<u64>().read_unaligned() })
     }
 
     #[inline(always)]
-    unsafe fn write(input: &T, slots: SlotMemory, index: usize, skip: usize) {
+    unsafe fn write(input: &T, payload: Payload, skip: usize) {
         let rest = (input as *const T).cast::<u8>().wrapping_add(skip);
         // SAFETY: the contract of this function; `T` has no padding (`NoUninit`),
         // so every byte that is copied is initialised; `skip <= size_of::<T>()`.
-        unsafe { slots.write(index, skip, rest, size_of::<T>() - skip) }
+        unsafe { payload.write(skip, rest, size_of::<T>() - skip) }
     }
 
     #[inline(always)]
@@ -329,10 +342,11 @@ unsafe impl<T: Plain> Message for Pod<T> {
     }
 
     #[inline(always)]
-    unsafe fn read(room: &mut MaybeUninit<T::Bits>, slots: SlotMemory, index: usize) {
+    unsafe fn read(room: &mut MaybeUninit<T::Bits>, payload: Payload) -> usize {
         const { assert!(size_of::<T>() == size_of::<T::Bits>()) };
         // SAFETY: the contract of this function; `Bits` has the size of `T`.
-        unsafe { slots.read(index, 0, room.as_mut_ptr().cast(), size_of::<T>()) }
+        unsafe { payload.read(0, room.as_mut_ptr().cast(), size_of::<T>()) };
+        size_of::<T>()
     }
 
     #[inline(always)]
@@ -357,12 +371,13 @@ unsafe impl<T: Plain> Message for Pod<T> {
     }
 
     #[inline(always)]
-    unsafe fn read_next(batch: &mut PodBatch<T>, slots: SlotMemory, index: usize) {
+    unsafe fn read_next(batch: &mut PodBatch<T>, payload: Payload) -> usize {
         if batch.filled < batch.room {
             // SAFETY: `spare` has room for `room` values; the contract of this function.
-            unsafe { slots.read(index, 0, batch.spare.add(batch.filled).cast(), size_of::<T>()) };
+            unsafe { payload.read(0, batch.spare.add(batch.filled).cast(), size_of::<T>()) };
             batch.filled += 1;
         }
+        size_of::<T>()
     }
 
     #[inline(always)]
@@ -431,14 +446,19 @@ impl<M: Message> Source for Encoded<'_, '_, M> {
     }
 
     #[inline(always)]
+    fn blocks(blocks: BlockMemory) -> BlockMemory {
+        M::blocks(blocks)
+    }
+
+    #[inline(always)]
     fn first_word(&self) -> Option<u64> {
         M::first_word(self.0)
     }
 
     #[inline(always)]
-    unsafe fn write(&self, slots: SlotMemory, index: usize, skip: usize) {
-        // SAFETY: the ring bounds the index; the caller has checked the length.
-        unsafe { M::write(self.0, slots, index, skip) }
+    unsafe fn write(&self, payload: Payload, skip: usize) {
+        // SAFETY: a payload of this queue; the caller has checked the length.
+        unsafe { M::write(self.0, payload, skip) }
     }
 }
 
@@ -452,9 +472,14 @@ impl<M: Message> Sink for RoomFor<M> {
     }
 
     #[inline(always)]
-    unsafe fn read(&mut self, slots: SlotMemory, index: usize) {
-        // SAFETY: the ring bounds the index; the room was made for this queue.
-        unsafe { M::read(&mut self.0, slots, index) }
+    fn blocks(blocks: BlockMemory) -> BlockMemory {
+        M::blocks(blocks)
+    }
+
+    #[inline(always)]
+    unsafe fn read(&mut self, payload: Payload) -> usize {
+        // SAFETY: the room was made for this queue.
+        unsafe { M::read(&mut self.0, payload) }
     }
 }
 
@@ -478,10 +503,16 @@ impl<T: Plain> Sink for InPlace<'_, T> {
     }
 
     #[inline(always)]
-    unsafe fn read(&mut self, slots: SlotMemory, index: usize) {
-        // SAFETY: the ring bounds the index; `T` may be overwritten by any bytes,
+    fn blocks(blocks: BlockMemory) -> BlockMemory {
+        <Pod<T> as Message>::blocks(blocks)
+    }
+
+    #[inline(always)]
+    unsafe fn read(&mut self, payload: Payload) -> usize {
+        // SAFETY: a payload of this queue; `T` may be overwritten by any bytes,
         // as `new` has made sure (`T` is its own `Bits`, which are `AnyBitPattern`).
-        unsafe { slots.read(index, 0, (self.0 as *mut T).cast(), size_of::<T>()) }
+        unsafe { payload.read(0, (self.0 as *mut T).cast(), size_of::<T>()) };
+        size_of::<T>()
     }
 }
 
@@ -495,9 +526,14 @@ impl<M: Message> Sink for BatchFor<M> {
     }
 
     #[inline(always)]
-    unsafe fn read(&mut self, slots: SlotMemory, index: usize) {
+    fn blocks(blocks: BlockMemory) -> BlockMemory {
+        M::blocks(blocks)
+    }
+
+    #[inline(always)]
+    unsafe fn read(&mut self, payload: Payload) -> usize {
         // SAFETY: as in `RoomFor`.
-        unsafe { M::read_next(&mut self.0, slots, index) }
+        unsafe { M::read_next(&mut self.0, payload) }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::message::{LENGTH_SIZE, Message};
 use crate::error::{SetupError, SetupErrorKind};
-use crate::primitive::{Fences, STAMP_SIZE};
+use crate::primitive::{BlockShape, Fences, STAMP_SIZE};
 use crate::ring::{PARTICIPANT_SIZE, Side};
 use crate::segment::{Directory, Lifetime, Place, Plan, RegionKind, Segment, SegmentName, max_tag};
 use crate::wait::WaitPolicy;
@@ -177,10 +177,7 @@ impl Options {
             Some(size) => size,
             None => max_message + LENGTH_SIZE as u64,
         };
-        if capacity.checked_mul(stride(payload)).is_none_or(|bytes| bytes > 1 << 46) {
-            return Err(SetupError::options(format!("{capacity} slots of {payload} bytes exceed the address space")));
-        }
-        Ok(Plan {
+        let plan = Plan {
             kind: shape.kind,
             element: shape.element,
             capacity,
@@ -191,7 +188,11 @@ impl Options {
             single_consumer: self.consumers == Some(Side::Single),
             lifetime: self.lifetime.unwrap_or(Lifetime::Ephemeral),
             symmetric_fences: Fences::of_this_process() == Fences::Symmetric,
-        })
+        };
+        if slots_size(&plan).is_none_or(|bytes| bytes > 1 << 46) {
+            return Err(SetupError::options(format!("{capacity} slots of {payload} bytes exceed the address space")));
+        }
+        Ok(plan)
     }
 
     /// What was stated must be true of a segment that is opened.
@@ -235,13 +236,22 @@ pub(super) const fn stride(payload: u64) -> u64 {
     if size <= CACHE_LINE { size.next_power_of_two() } else { size.next_multiple_of(CACHE_LINE) }
 }
 
+/// Bytes of all slots or blocks together.
+pub(super) fn slots_size(plan: &Plan) -> Option<u64> {
+    if plan.uses_blocks() {
+        BlockShape::of(usize::try_from(plan.inline_size).ok()?).size(plan.capacity)
+    } else {
+        plan.capacity.checked_mul(stride(plan.inline_size))
+    }
+}
+
 /// The regions of a queue, in the order in which they lie.
 pub(super) fn regions(plan: &Plan) -> [(RegionKind, u64); 4] {
     [
         (RegionKind::Ring, size_of::<crate::ring::Control>() as u64),
         (RegionKind::Wait, 2 * size_of::<crate::primitive::Line<crate::wait::Attention>>() as u64),
         (RegionKind::Participants, u64::from(plan.max_participants) * PARTICIPANT_SIZE as u64),
-        (RegionKind::Slots, plan.capacity * stride(plan.inline_size)),
+        (RegionKind::Slots, slots_size(plan).unwrap_or(u64::MAX)),
     ]
 }
 

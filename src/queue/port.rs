@@ -7,7 +7,7 @@ use super::message::Message;
 use super::options::{Options, regions};
 use super::view::View;
 use crate::error::{SetupError, SetupErrorKind};
-use crate::primitive::{Fences, Line, Ordering};
+use crate::primitive::{Fences, Line, Ordering, adopting_pays};
 use crate::ring::{GetCursor, Pace, PutCursor, Ring, Side};
 use crate::segment::{Member, Place, Role, Segment, Wiped};
 use crate::wait::{Attention, Deadline, Patience, WaitPolicy};
@@ -109,7 +109,7 @@ impl Port {
         me.who.pid.store(u64::from(std::process::id()), Ordering::Relaxed);
         let side = |single| if single { Side::Single } else { Side::Multi };
         let fences = if plan.symmetric_fences { Fences::Symmetric } else { Fences::of_this_process() };
-        let (read_ahead, write_ahead) = Ring::prefetch_distances(view.slots);
+        let (read_ahead, write_ahead) = Ring::prefetch_distances(view.stride);
         let cursors =
             Wiped::<Cursors>::zeroed().map_err(|e| SetupError::system("mapping a handle's private page", e))?;
         cursors.alive.set(1);
@@ -118,12 +118,16 @@ impl Port {
                 control: view.control,
                 me,
                 closed: &view.for_producers.closed,
+                closed_to_consumers: &view.for_consumers.closed,
+                capacity: plan.capacity,
                 slots: view.slots,
+                blocks: view.blocks,
                 producers: side(plan.single_producer),
                 consumers: side(plan.single_consumer),
                 fences,
                 read_ahead,
                 write_ahead,
+                adopts: adopting_pays(),
             },
             for_producers: view.for_producers,
             for_consumers: view.for_consumers,
@@ -158,7 +162,7 @@ impl Port {
             self.ring.catch_up_head(&self.cursors.get);
             self.cursors.get.stop();
             if member.holds(Role::Consumer) {
-                self.ring.control.holders[Role::Consumer as usize].store(0, Ordering::Relaxed);
+                self.ring.control.seldom.holders[Role::Consumer as usize].store(0, Ordering::Relaxed);
                 member.release_role(Role::Consumer);
             }
         }
@@ -209,7 +213,7 @@ impl Port {
         if side == Side::Multi {
             return Ok(());
         }
-        let holder = &self.ring.control.holders[role as usize];
+        let holder = &self.ring.control.seldom.holders[role as usize];
         match member.take_role(role) {
             Ok(true) => {
                 holder.store(u64::from(std::process::id()), Ordering::Relaxed);
@@ -244,10 +248,14 @@ impl Port {
     /// Tells the consumers of the close, and wakes everybody.
     #[cold]
     pub(super) fn spread_close(&self) {
-        self.for_producers.closed.store(1, Ordering::Release);
-        self.for_consumers.closed.store(1, Ordering::Release);
+        self.set_closed_flags();
         self.for_producers.wake_all();
         self.for_consumers.wake_all();
+    }
+
+    pub(super) fn set_closed_flags(&self) {
+        self.for_producers.closed.store(1, Ordering::Release);
+        self.for_consumers.closed.store(1, Ordering::Release);
     }
 
     pub(super) fn len(&self) -> usize {
@@ -316,7 +324,7 @@ impl Drop for Port {
         }
         for role in [Role::Producer, Role::Consumer] {
             if member.holds(role) {
-                self.ring.control.holders[role as usize].store(0, Ordering::Relaxed);
+                self.ring.control.seldom.holders[role as usize].store(0, Ordering::Relaxed);
             }
         }
         self.ring.me.clear_intents();

@@ -4,7 +4,7 @@ use super::error::{PutError, PutManyError};
 use super::message::{Encoded, Message};
 use super::port::{Port, Refusal, Wait};
 use crate::primitive::{Fences, Ordering};
-use crate::ring::Put;
+use crate::ring::{Put, Side};
 use crate::wait::{Deadline, Parked, Spinner, park};
 
 impl Port {
@@ -15,12 +15,14 @@ impl Port {
         }
         M::touch(&value);
         if self.ring.put_fast(&self.cursors.put, &Encoded::<M>(&value)) {
-            if self.for_producers.wanted(Fences::Asymmetric) {
-                self.for_producers.wake(1);
+            if self.for_producers.stirred(Fences::Asymmetric) && self.stirred_put(1) == 0 {
+                return Err(PutError::Closed(M::give_back(value)));
             }
             return Ok(());
         }
-        self.put_slow::<M>(&value, wait).map_err(|refused| refused.map(|()| M::give_back(value)))
+        // A copy, so that on the fast path the message need not lie in memory.
+        let copy = value;
+        self.put_slow::<M>(&copy, wait).map_err(|refused| refused.map(|()| M::give_back(copy)))
     }
 
     #[cold]
@@ -34,17 +36,11 @@ impl Port {
         self.ready_to_put().map_err(Refusal::into_put)?;
         let source = Encoded::<M>(value);
         match self.ring.try_put(&self.cursors.put, &source, wait == Wait::No) {
-            Put::Done => {
-                self.after_put(1);
-                Ok(())
-            }
+            Put::Done => self.put_is_in(),
             Put::Full => {
                 let Wait::Until(deadline) = wait else { return Err(PutError::Full(())) };
                 self.wait_to_put(deadline, |exact| match self.ring.try_put(&self.cursors.put, &source, exact) {
-                    Put::Done => {
-                        self.after_put(1);
-                        Ok(true)
-                    }
+                    Put::Done => self.put_is_in().map(|()| true),
                     how => self.refused(how).map_or(Ok(false), Err),
                 })
             }
@@ -58,7 +54,9 @@ impl Port {
             Put::Done | Put::Full => None,
             Put::Closed => {
                 // A claim that was refused is a tombstone now: news for a consumer.
-                self.after_put(1);
+                if self.for_producers.wanted(self.ring.fences) {
+                    self.for_producers.wake(1);
+                }
                 Some(PutError::Closed(()))
             }
             Put::Damaged => {
@@ -68,11 +66,31 @@ impl Port {
         }
     }
 
+    /// One message was published: is it in the queue?
+    fn put_is_in(&self) -> Result<(), PutError<()>> {
+        if self.after_put(1) == 1 { Ok(()) } else { Err(PutError::Closed(())) }
+    }
+
+    /// `count` messages were published. Says how many of them are in the queue: all,
+    /// unless it is being closed.
     #[inline(always)]
-    fn after_put(&self, count: u32) {
+    fn after_put(&self, count: u64) -> u64 {
+        if self.for_producers.stirred(self.ring.fences) { self.stirred_put(count) } else { count }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn stirred_put(&self, count: u64) -> u64 {
+        let settles = self.ring.producers == Side::Single && self.ring.consumers == Side::Single;
+        let is_in = if settles && self.for_producers.closed.load(Ordering::Relaxed) != 0 {
+            self.ring.settle(&self.cursors.put, count)
+        } else {
+            count
+        };
         if self.for_producers.wanted(self.ring.fences) {
-            self.for_producers.wake(count);
+            self.for_producers.wake(u32::try_from(count).unwrap_or(u32::MAX));
         }
+        is_in
     }
 
     /// Spins, then sleeps, until `attempt` says that it is done. The last attempt
@@ -137,9 +155,8 @@ impl Port {
                 #[allow(unsafe_code)]
                 Encoded::<M>(unsafe { rest.get_unchecked(offset as usize) })
             });
-            done += put;
             if put > 0 {
-                self.after_put(put.min(u64::from(u32::MAX)) as u32);
+                done += self.after_put(put);
             }
             (done, how)
         };

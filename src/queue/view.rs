@@ -1,8 +1,8 @@
 //! The regions of a queue's segment, checked and typed.
 
-use super::options::{regions, stride};
+use super::options::{regions, slots_size, stride};
 use crate::error::SetupError;
-use crate::primitive::{Line, SlotMemory};
+use crate::primitive::{BlockMemory, BlockShape, Line, SlotMemory};
 use crate::ring::{Control, PARTICIPANT_SIZE, Participant, Ring};
 use crate::segment::{Plan, RegionKind, Segment};
 use crate::wait::Attention;
@@ -14,7 +14,11 @@ pub(super) struct View {
     pub(super) for_consumers: &'static Attention,
     participants: *const Participant,
     max_participants: u32,
+    /// Of `slots` and `blocks` the one that this kind of ring does not use is empty.
     pub(super) slots: SlotMemory,
+    pub(super) blocks: BlockMemory,
+    /// Bytes from message to message, or from block to block.
+    pub(super) stride: usize,
     capacity: u64,
 }
 
@@ -29,7 +33,7 @@ impl View {
             && (1..=1024).contains(&plan.max_participants)
             && plan.inline_size <= 1 << 32
             && plan.max_message <= plan.inline_size;
-        if !sane || plan.capacity.checked_mul(stride(plan.inline_size)).is_none() {
+        if !sane || slots_size(plan).is_none() {
             return Err(damaged());
         }
         let start = |kind: RegionKind, len: u64| {
@@ -41,7 +45,11 @@ impl View {
         let attention = start(RegionKind::Wait, wait)?.cast::<Line<Attention>>();
         let participants = start(RegionKind::Participants, participants)?.cast::<Participant>();
         let base = start(RegionKind::Slots, slots)?;
-        let stride = stride(plan.inline_size) as usize;
+        let count = plan.capacity as usize;
+        let shape = BlockShape::of(plan.inline_size as usize);
+        let slot_stride = stride(plan.inline_size) as usize;
+        let (slots, blocks, stride) =
+            if plan.uses_blocks() { (0, count, shape.stride()) } else { (count, 0, slot_stride) };
         // SAFETY: `start` has checked that each region lies in the mapping and is
         // large enough, regions are aligned to 128 (the strictest alignment
         // here), and all these types are made of atomics, valid for any bytes.
@@ -54,7 +62,9 @@ impl View {
                 for_consumers: &*attention.add(1).cast(),
                 participants,
                 max_participants: plan.max_participants,
-                slots: SlotMemory::new(base, plan.capacity as usize, stride),
+                slots: SlotMemory::new(base, slots, slot_stride),
+                blocks: BlockMemory::new(base, blocks, shape),
+                stride,
                 capacity: plan.capacity,
             })
         }

@@ -27,17 +27,15 @@ impl Ring<'_> {
     /// R10. Whether a closed queue has nothing left for this consumer. The
     /// caller has seen it closed and has made the heavy barrier since.
     pub(crate) fn is_drained(&self, cursor: &GetCursor) -> bool {
-        let next = match self.consumers {
-            Side::Single => Position::new(cursor.next()),
-            Side::Multi => self.control.load_head(),
-        };
         match (self.producers, self.consumers) {
-            (Side::Multi, Side::Single) => self.control.load_tail().position() == next,
             (Side::Single, Side::Single) => {
-                let stamp = self.stamp_at(next);
-                stamp.is_before(next) && stamp != Stamp::claim(next)
+                cursor.end.set(self.seal().get());
+                self.get_position(cursor) >= cursor.end.get()
             }
-            (Side::Multi, Side::Multi) => self.control.load_tail().position() == next && self.all_slots_are_free(),
+            (Side::Multi, Side::Single) => self.control.load_tail().position().get() == self.get_position(cursor),
+            (Side::Multi, Side::Multi) => {
+                self.control.load_tail().position() == self.control.load_head() && self.all_slots_are_free()
+            }
             (Side::Single, Side::Multi) => self.all_slots_are_free(),
         }
     }
@@ -53,11 +51,18 @@ impl Ring<'_> {
     /// was true at some moment.
     pub(crate) fn depth(&self) -> u64 {
         let consumed = self.consumed();
-        let end = match self.producers {
-            Side::Multi => self.control.load_tail().position(),
-            Side::Single => self.first_unpublished(),
+        let end = match (self.producers, self.consumers) {
+            (Side::Single, Side::Single) => self.end_of_blocks(),
+            (Side::Single, Side::Multi) => self.first_unpublished(),
+            (Side::Multi, _) => self.control.load_tail().position(),
         };
         consumed.until(end).min(self.capacity())
+    }
+
+    /// Single/Single: up to where there are messages.
+    fn end_of_blocks(&self) -> Position {
+        let published = self.first_unpublished_block();
+        self.control.load_end().map_or(published, |end| end.min(published))
     }
 
     /// The first position that is not consumed and no tombstone.
@@ -74,16 +79,22 @@ impl Ring<'_> {
 
     /// What `try_get` would say.
     pub(crate) fn is_empty(&self) -> bool {
+        if (self.producers, self.consumers) == (Side::Single, Side::Single) {
+            return self.depth() == 0;
+        }
         let next = self.next_message();
         self.stamp_at(next).is_before(next)
     }
 
     /// As `is_drained`, for somebody who has not consumed here.
     pub(crate) fn is_exhausted(&self) -> bool {
-        let next = self.next_message();
-        match self.producers {
-            Side::Multi => self.control.load_tail().position() == next,
-            Side::Single => self.stamp_at(next).is_before(next) && self.stamp_at(next) != Stamp::claim(next),
+        match (self.producers, self.consumers) {
+            (Side::Single, Side::Single) => self.control.load_taken() >= self.seal(),
+            (Side::Single, Side::Multi) => {
+                let next = self.next_message();
+                self.stamp_at(next).is_before(next) && self.stamp_at(next) != Stamp::claim(next)
+            }
+            (Side::Multi, _) => self.control.load_tail().position() == self.next_message(),
         }
     }
 
@@ -94,14 +105,11 @@ impl Ring<'_> {
                 let next = self.control.load_tail().position();
                 self.stamp_at(next) != Stamp::free(next)
             }
-            (Side::Multi, Side::Single) => {
-                self.control.load_taken().until(self.control.load_tail().position()) >= self.capacity()
-            }
-            (Side::Single, _) => {
+            (Side::Single, Side::Multi) => {
                 let next = self.first_unpublished();
-                self.consumers == Side::Multi && self.stamp_at(next) != Stamp::free(next)
-                    || self.consumed().until(next) >= self.capacity()
+                self.stamp_at(next) != Stamp::free(next) || self.consumed().until(next) >= self.capacity()
             }
+            (_, Side::Single) => self.depth() >= self.capacity(),
         }
     }
 }

@@ -3,8 +3,9 @@
 #![allow(unsafe_code)]
 
 use super::position::{Position, Stamp};
+use super::spsc::Walk;
 use super::{Ring, Side, Sink, state};
-use crate::primitive::{Backoff, Fences};
+use crate::primitive::{Backoff, Fences, SlotMemory};
 use core::cell::Cell;
 
 /// How an attempt to get ended.
@@ -17,6 +18,9 @@ pub(crate) enum Get {
     Empty,
     /// A producer has claimed the position in our way and is not finished.
     Unfinished,
+    /// The queue was closed, and it is to be asked first where it ends
+    /// ([`Ring::is_drained`]).
+    Closing,
     /// The ring's words contradict each other.
     Damaged,
 }
@@ -25,20 +29,29 @@ pub(crate) enum Get {
 /// "not started": every operation then takes the slow path, which sees why.
 #[repr(C)]
 pub(crate) struct GetCursor {
-    /// The capacity where the Single fast path may be taken, else 0.
+    /// Single/Single: where this consumer stands.
+    pub(super) walk: Walk,
+    /// The capacity where the fast path for slots and a Single consumer may be
+    /// taken, else 0.
     fast_count: Cell<u64>,
     /// The same for the Multi fast path.
     multi_count: Cell<u64>,
-    /// Single: the next position, which is `taken`.
+    /// Single consumer, Multi producers: the next position, which is `taken`.
     next: Cell<u64>,
     /// The position of slot 0 in the current lap.
     lap_base: Cell<u64>,
     /// The position at which `head` is due next.
-    head_due: Cell<u64>,
+    pub(super) head_due: Cell<u64>,
     /// What `head` says.
     published: Cell<u64>,
+    /// From this position on this is a stream: lines are adopted.
+    pub(super) stream_from: Cell<u64>,
+    /// Single/Single: where the queue ends, once that is known.
+    pub(super) end: Cell<u64>,
     announced: Cell<u64>,
     started: Cell<bool>,
+    /// Single/Single: the fast path may be taken.
+    pub(super) spsc_fast: Cell<bool>,
 }
 
 // SAFETY: plain cells of integers and bools; all zeros is a valid value.
@@ -54,6 +67,8 @@ impl GetCursor {
 
     /// From here on only the slow path is taken.
     pub(crate) fn stop_fast_path(&self) {
+        self.spsc_fast.set(false);
+        self.walk.known.set(0);
         self.fast_count.set(0);
         self.multi_count.set(0);
     }
@@ -63,11 +78,12 @@ impl GetCursor {
         self.stop_fast_path();
         self.started.set(false);
     }
-
-    pub(crate) fn next(&self) -> u64 {
-        self.next.get()
-    }
 }
+
+/// After how many messages in a row without a wait a consumer takes them for a
+/// stream. A request and its reply are none: there the store would stand in the way
+/// of the answer.
+const STREAM: u64 = 2;
 
 impl Ring<'_> {
     /// R8. How many messages `head` may lag behind `taken`.
@@ -77,28 +93,62 @@ impl Ring<'_> {
 
     /// Makes `cursor` usable. Of a Single side the caller holds the role.
     pub(crate) fn start_get(&self, cursor: &GetCursor) {
-        if self.consumers == Side::Single {
-            let taken = self.control.load_taken();
-            cursor.next.set(taken.get());
-            self.publish_head(cursor, taken);
-            if self.fences == Fences::Asymmetric {
-                cursor.fast_count.set(self.capacity());
+        match (self.producers, self.consumers) {
+            (Side::Single, Side::Single) => self.start_get_spsc(cursor),
+            (Side::Multi, Side::Single) => {
+                let taken = self.control.load_taken();
+                cursor.next.set(taken.get());
+                self.publish_head(cursor, taken);
+                if self.fences == Fences::Asymmetric {
+                    cursor.fast_count.set(self.capacity());
+                }
             }
-        } else if self.fences == Fences::Asymmetric {
-            cursor.multi_count.set(self.capacity());
+            (_, Side::Multi) if self.fences == Fences::Asymmetric => cursor.multi_count.set(self.capacity()),
+            (_, Side::Multi) => {}
         }
         cursor.lap_base.set(0);
+        self.ran_dry(cursor);
         cursor.started.set(true);
     }
 
-    /// The Single consumer's hot path: one compare, one load of the slot's line,
-    /// the payload, one store to its own line.
+    /// The next position of a Single consumer.
+    pub(crate) fn get_position(&self, cursor: &GetCursor) -> u64 {
+        if self.producers == Side::Single { cursor.walk.next.get() } else { cursor.next.get() }
+    }
+
+    /// A Single consumer has to wait: what comes next is not a stream yet.
+    #[inline]
+    pub(crate) fn ran_dry(&self, cursor: &GetCursor) {
+        let from = if self.adopts { self.get_position(cursor).wrapping_add(STREAM) } else { u64::MAX };
+        cursor.stream_from.set(from);
+    }
+
+    /// The hot path of the rings that have one. False: take [`Ring::try_get`].
     #[inline(always)]
     pub(crate) fn get_fast<K: Sink>(&self, cursor: &GetCursor, sink: &mut K) -> bool {
+        let walk = &cursor.walk;
+        if walk.next.get() >= walk.known.get() {
+            if cursor.multi_count.get() != 0 {
+                return self.get_fast_multi(cursor, sink);
+            }
+            if cursor.fast_count.get() != 0 {
+                return self.get_fast_slots(cursor, sink);
+            }
+            if !self.may_get_next(cursor) {
+                return false;
+            }
+        }
+        self.get_next(K::blocks(self.blocks), cursor, sink)
+    }
+
+    /// A Single consumer of Multi producers: one load of the slot's line, the
+    /// payload, one store to its own line.
+    #[inline(always)]
+    fn get_fast_slots<K: Sink>(&self, cursor: &GetCursor, sink: &mut K) -> bool {
         let next = cursor.next.get();
         let index = next.wrapping_sub(cursor.lap_base.get());
         if index >= cursor.fast_count.get() {
-            return self.get_fast_multi(cursor, sink);
+            return false;
         }
         let index = index as usize;
         let slots = K::slots(self.slots);
@@ -110,7 +160,8 @@ impl Ring<'_> {
             return false;
         }
         // SAFETY: `index < fast_count`, which is the capacity.
-        unsafe { sink.read(slots, index) };
+        let used = unsafe { sink.read(slots.payload(index)) };
+        self.adopt_slot(cursor, slots, index, next, used);
         self.control.commit_taken(position.plus(1));
         cursor.next.set(position.plus(1).get());
         if next >= cursor.head_due.get() {
@@ -123,11 +174,8 @@ impl Ring<'_> {
     /// line. Anything but a message that is simply there is the slow path's.
     #[inline(always)]
     fn get_fast_multi<K: Sink>(&self, cursor: &GetCursor, sink: &mut K) -> bool {
-        // The cursor first: in a forked child it reads zero, and there is no segment.
+        // The cursor comes first: in a forked child it reads zero, and there is no segment.
         let count = cursor.multi_count.get();
-        if count == 0 {
-            return false;
-        }
         let head = self.control.load_head();
         let index = head.get().wrapping_sub(cursor.lap_base.get());
         if index >= count {
@@ -143,14 +191,25 @@ impl Ring<'_> {
             return false;
         }
         // SAFETY: `index < multi_count`, which is the capacity.
-        unsafe { sink.read(slots, index) };
+        unsafe { sink.read(slots.payload(index)) };
         state::release_slot(slots, index, head.plus(self.capacity()));
         true
     }
 
+    /// In a stream the consumer adopts the lines that it has read. Of slots that
+    /// share a line, any one will do: the last.
+    #[inline(always)]
+    fn adopt_slot(&self, cursor: &GetCursor, slots: SlotMemory, index: usize, next: u64, used: usize) {
+        if next >= cursor.stream_from.get() && slots.ends_line(index) {
+            // SAFETY: the caller bounds the index, the sink has read no more than the
+            // payload, and nobody writes the slot before it is committed.
+            unsafe { slots.payload(index).adopt_lines(used) };
+        }
+    }
+
     #[cold]
     #[inline(never)]
-    fn publish_head(&self, cursor: &GetCursor, head: Position) {
+    pub(super) fn publish_head(&self, cursor: &GetCursor, head: Position) {
         self.control.publish_head(head);
         cursor.published.set(head.get());
         cursor.head_due.set(head.plus(self.head_lag() - 1).get());
@@ -159,8 +218,9 @@ impl Ring<'_> {
     /// R8. Brings `head` up to date: the ring is empty, a producer sleeps, or
     /// this consumer leaves.
     pub(crate) fn catch_up_head(&self, cursor: &GetCursor) {
-        if self.consumers == Side::Single && cursor.published.get() != cursor.next.get() {
-            self.publish_head(cursor, Position::private(cursor.next.get()));
+        let next = self.get_position(cursor);
+        if self.consumers == Side::Single && cursor.published.get() != next {
+            self.publish_head(cursor, Position::private(next));
         }
     }
 
@@ -189,9 +249,10 @@ impl Ring<'_> {
     /// Takes what is there, in order, up to `max`. Says how many, and if none, why.
     #[inline]
     pub(crate) fn try_get_run<K: Sink>(&self, cursor: &GetCursor, max: u64, sink: &mut K) -> (u64, Get) {
-        match self.consumers {
-            Side::Single => self.try_get_single(cursor, max, sink),
-            Side::Multi => self.try_get_multi(cursor, max, sink),
+        match (self.producers, self.consumers) {
+            (Side::Single, Side::Single) => self.try_get_run_spsc(cursor, max, sink),
+            (Side::Multi, Side::Single) => self.try_get_single(cursor, max, sink),
+            (_, Side::Multi) => self.try_get_multi(cursor, max, sink),
         }
     }
 
@@ -213,7 +274,8 @@ impl Ring<'_> {
             let stamp = state::load_stamp(slots, index);
             if stamp.is_full(next) {
                 // SAFETY: `get_index` bounds the index.
-                unsafe { sink.read(slots, index) };
+                let used = unsafe { sink.read(slots.payload(index)) };
+                self.adopt_slot(cursor, slots, index, next.get(), used);
                 taken += 1;
             } else if stamp != Stamp::tomb(next) {
                 why = if stamp.is_before(next) { self.why_not(next) } else { Get::Damaged };
@@ -275,7 +337,7 @@ impl Ring<'_> {
                 let index = self.get_index(cursor, position);
                 if !is_tomb {
                     // SAFETY: `get_index` bounds the index.
-                    unsafe { sink.read(slots, index) };
+                    unsafe { sink.read(slots.payload(index)) };
                 }
                 state::release_slot(slots, index, position.plus(self.capacity()));
             }
@@ -306,9 +368,10 @@ impl Ring<'_> {
     /// the slot only, never the producers' line.
     #[inline(always)]
     pub(crate) fn may_get(&self, cursor: &GetCursor) -> bool {
-        let position = match self.consumers {
-            Side::Single => Position::private(cursor.next.get()),
-            Side::Multi => self.control.load_head(),
+        let position = match (self.producers, self.consumers) {
+            (Side::Single, Side::Single) => return self.may_get_spsc(cursor),
+            (Side::Multi, Side::Single) => Position::private(cursor.next.get()),
+            (_, Side::Multi) => self.control.load_head(),
         };
         !state::load_stamp(self.slots, self.get_index(cursor, position)).is_before(position)
     }

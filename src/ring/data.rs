@@ -6,7 +6,7 @@
 
 #![allow(unsafe_code)]
 
-use crate::primitive::SlotMemory;
+use crate::primitive::{BlockMemory, Payload, SlotMemory};
 
 /// A message ready to be copied into a slot.
 pub(crate) trait Source {
@@ -17,6 +17,12 @@ pub(crate) trait Source {
         slots
     }
 
+    /// The same for blocks.
+    #[inline(always)]
+    fn blocks(blocks: BlockMemory) -> BlockMemory {
+        blocks
+    }
+
     /// The first word of the message, if it has one that can be stored along with
     /// a claim.
     #[inline(always)]
@@ -24,13 +30,13 @@ pub(crate) trait Source {
         None
     }
 
-    /// Writes the message into the payload of slot `index`, but for its first
-    /// `skip` bytes: 0, or 8 where `first_word` gave some.
+    /// Writes the message, but for its first `skip` bytes: 0, or 8 where
+    /// `first_word` gave some.
     ///
     /// # Safety
     ///
-    /// `index < slots.count()`, and the message fits `slots.room()`.
-    unsafe fn write(&self, slots: SlotMemory, index: usize, skip: usize);
+    /// The message fits the payload.
+    unsafe fn write(&self, payload: Payload, skip: usize);
 }
 
 impl<S: Source> Source for &S {
@@ -40,14 +46,19 @@ impl<S: Source> Source for &S {
     }
 
     #[inline(always)]
+    fn blocks(blocks: BlockMemory) -> BlockMemory {
+        S::blocks(blocks)
+    }
+
+    #[inline(always)]
     fn first_word(&self) -> Option<u64> {
         S::first_word(self)
     }
 
     #[inline(always)]
-    unsafe fn write(&self, slots: SlotMemory, index: usize, skip: usize) {
+    unsafe fn write(&self, payload: Payload, skip: usize) {
         // SAFETY: the same contract.
-        unsafe { S::write(self, slots, index, skip) }
+        unsafe { S::write(self, payload, skip) }
     }
 }
 
@@ -59,10 +70,16 @@ pub(crate) trait Sink {
         slots
     }
 
-    /// Copies the payload of slot `index` into `self`.
+    /// As [`Source::blocks`].
+    #[inline(always)]
+    fn blocks(blocks: BlockMemory) -> BlockMemory {
+        blocks
+    }
+
+    /// Copies the payload into `self`. Says how many of its bytes it looked at.
     ///
     /// # Safety
     ///
-    /// `index < slots.count()`, and `self` was made for slots of this room.
-    unsafe fn read(&mut self, slots: SlotMemory, index: usize);
+    /// `self` was made for payloads of this room.
+    unsafe fn read(&mut self, payload: Payload) -> usize;
 }

@@ -6,12 +6,12 @@
 //! +128  head    claimed by consumers   +16   get intent: start, length
 //! +256  taken   Single consumer's      +128  who: pid, roles, attached, sleeps
 //!               exact cursor
-//! +384  holders of the Single sides
+//! +384  holders of the Single sides, end
 //! ```
 //!
 //! `head` and `tail` are the claim words of `Multi` sides; of a `Single`
-//! consumer `head` is the lagging copy of `taken`, and `tail` of a `Single`
-//! producer is a hint. Each word that one side stores on every operation has
+//! consumer `head` is the lagging copy of `taken`; a `Single` producer has no use
+//! for `tail`. Each word that one side stores on every operation has
 //! two cache lines of its own.
 
 use crate::primitive::{AtomicU64, Line};
@@ -22,9 +22,16 @@ pub(crate) struct Control {
     pub(super) tail: Line<AtomicU64>,
     pub(super) head: Line<AtomicU64>,
     pub(super) taken: Line<AtomicU64>,
-    /// Participant index + 1 and pid of the holders of Single sides, for
-    /// display only: `[producer, consumer]`.
-    pub(crate) holders: Line<[AtomicU64; 2]>,
+    pub(crate) seldom: Line<Seldom>,
+}
+
+/// What no operation touches while a queue is open.
+#[repr(C)]
+pub(crate) struct Seldom {
+    /// Pids of the holders of Single sides, for display only: `[producer, consumer]`.
+    pub(crate) holders: [AtomicU64; 2],
+    /// Where the queue ends, once that is decided; 0 before. (S2, S3)
+    pub(super) end: AtomicU64,
 }
 
 /// One participant's own lines; only it stores here while it lives.
@@ -62,7 +69,7 @@ const _: () = {
     assert!(size_of::<Control>() == 512);
     assert!(core::mem::offset_of!(Control, head) == 128);
     assert!(core::mem::offset_of!(Control, taken) == 256);
-    assert!(core::mem::offset_of!(Control, holders) == 384);
+    assert!(core::mem::offset_of!(Control, seldom) == 384);
     assert!(size_of::<Participant>() == PARTICIPANT_SIZE);
     assert!(core::mem::offset_of!(Participant, who) == 128);
 };
@@ -76,7 +83,7 @@ impl Control {
             tail: word(capacity),
             head: word(capacity),
             taken: word(capacity),
-            holders: Line([AtomicU64::new(0), AtomicU64::new(0)]),
+            seldom: Line(Seldom { holders: [AtomicU64::new(0), AtomicU64::new(0)], end: AtomicU64::new(0) }),
         }
     }
 

@@ -12,6 +12,7 @@ mod layout;
 mod pace;
 mod position;
 mod producer;
+mod spsc;
 mod state;
 #[cfg(all(test, not(loom)))]
 mod tests;
@@ -24,7 +25,7 @@ pub(crate) use position::Position;
 use position::Stamp;
 pub(crate) use producer::{Put, PutCursor};
 
-use crate::primitive::{AtomicU32, Fences, SlotMemory};
+use crate::primitive::{AtomicU32, BlockMemory, Fences, SlotMemory};
 
 /// How many handles may act on a side at once.
 ///
@@ -57,9 +58,14 @@ pub(crate) struct Ring<'m> {
     pub(crate) control: &'m Control,
     /// This participant's line.
     pub(crate) me: &'m Participant,
-    /// The closed flag that a `Single` producer reads.
+    /// The closed flag, once for either side: what one polls, the other does not.
     pub(crate) closed: &'m AtomicU32,
+    pub(crate) closed_to_consumers: &'m AtomicU32,
+    pub(crate) capacity: u64,
+    /// The messages, unless both sides are `Single`.
     pub(crate) slots: SlotMemory,
+    /// The messages where both sides are `Single`.
+    pub(crate) blocks: BlockMemory,
     pub(crate) producers: Side,
     pub(crate) consumers: Side,
     pub(crate) fences: Fences,
@@ -67,6 +73,8 @@ pub(crate) struct Ring<'m> {
     pub(crate) read_ahead: usize,
     /// How many bytes ahead a producer asks for the line it will write; 0: not.
     pub(crate) write_ahead: usize,
+    /// Whether a consumer adopts the lines of a stream.
+    pub(crate) adopts: bool,
 }
 
 /// How far ahead prefetching pays, where it pays.
@@ -78,19 +86,19 @@ const WRITE_AHEAD_SLOTS: usize = 8;
 pub(crate) struct Damaged;
 
 impl Ring<'_> {
-    /// The distances to prefetch over, in bytes: `(read, write)`.
+    /// The distances to prefetch over, in bytes, for messages `stride` bytes apart:
+    /// `(read, write)`.
     #[cfg(not(loom))]
-    pub(crate) fn prefetch_distances(slots: SlotMemory) -> (usize, usize) {
+    pub(crate) fn prefetch_distances(stride: usize) -> (usize, usize) {
         if !crate::primitive::prefetching_pays() {
             return (0, 0);
         }
-        let stride = slots.room() + crate::primitive::STAMP_SIZE;
         (READ_AHEAD_SLOTS * stride, WRITE_AHEAD_SLOTS * stride)
     }
 
     #[inline(always)]
     pub(crate) fn capacity(&self) -> u64 {
-        self.slots.count() as u64
+        self.capacity
     }
 
     /// Sets the slots of fresh memory to their first state: everything below the

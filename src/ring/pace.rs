@@ -38,7 +38,8 @@ impl Pace {
     /// A Single consumer found the ring empty: perhaps give the producers a start.
     #[cold]
     pub(crate) fn ran_dry(&self, ring: &Ring<'_>, cursor: &GetCursor) {
-        let run = cursor.next().wrapping_sub(self.run_start.replace(cursor.next()));
+        let next = ring.get_position(cursor);
+        let run = next.wrapping_sub(self.run_start.replace(next));
         if run < STREAM {
             return;
         }

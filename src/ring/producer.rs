@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 use super::position::{Position, Stamp};
+use super::spsc::Walk;
 use super::{Damaged, Ring, Side, Source, state};
 use crate::primitive::{Backoff, Fences, Ordering, light_barrier};
 use core::cell::Cell;
@@ -25,20 +26,21 @@ pub(crate) enum Put {
 /// "not started": every operation then takes the slow path, which sees why.
 #[repr(C)]
 pub(crate) struct PutCursor {
-    /// Positions below it are known to be free, and the fast path may be taken.
-    gate: Cell<u64>,
-    /// Single: the next position.
-    next: Cell<u64>,
-    /// The position of slot 0 in the current lap.
-    lap_base: Cell<u64>,
-    /// `gate`, also where the fast path may not be taken.
-    limit: Cell<u64>,
-    polls: Cell<u64>,
-    announced: Cell<u64>,
+    /// Single/Single: where this producer stands.
+    pub(super) walk: Walk,
+    /// With a Single consumer: positions below it are free.
+    pub(super) limit: Cell<u64>,
     /// The capacity where the Multi fast path may be taken, else 0.
     multi_count: Cell<u64>,
+    /// The position of slot 0 in the current lap.
+    lap_base: Cell<u64>,
+    announced: Cell<u64>,
+    /// Single producer, Multi consumers: the next position.
+    next: Cell<u64>,
+    polls: Cell<u64>,
     started: Cell<bool>,
-    fast: Cell<bool>,
+    /// Single/Single: the fast path may be taken.
+    pub(super) fast: Cell<bool>,
 }
 
 // SAFETY: plain cells of integers and bools; all zeros is a valid value.
@@ -47,8 +49,11 @@ unsafe impl bytemuck::Zeroable for PutCursor {}
 /// Claims that may fail in a row before an operation says that it is in somebody's way.
 const CLAIM_ATTEMPTS: u32 = 1 << 14;
 
-/// Failed polls of a full ring between two looks at the exact cursor.
-const EXACT_EVERY: u64 = 64;
+/// Failed polls in a row of a full ring between two looks at the exact cursor: some
+/// fifty microseconds. A look takes the consumer's hot line away from it, and a
+/// consumer that runs moves `head` long before (measured, every 64 polls: up to a
+/// factor of three of a stream's speed).
+const EXACT_EVERY: u64 = 2048;
 
 impl PutCursor {
     pub(crate) fn is_started(&self) -> bool {
@@ -58,30 +63,22 @@ impl PutCursor {
     /// From here on only the slow path is taken.
     pub(crate) fn stop_fast_path(&self) {
         self.fast.set(false);
-        self.gate.set(0);
+        self.walk.known.set(0);
         self.multi_count.set(0);
-    }
-
-    fn set_limit(&self, limit: u64) {
-        self.limit.set(limit);
-        if self.fast.get() {
-            self.gate.set(limit);
-        }
     }
 }
 
 impl Ring<'_> {
     /// Makes `cursor` usable. Of a Single side the caller holds the role.
     pub(crate) fn start_put(&self, cursor: &PutCursor) {
-        if self.producers == Side::Single {
-            let start = self.successor_start();
-            cursor.next.set(start.get());
-            cursor.fast.set(self.consumers == Side::Single && self.fences == Fences::Asymmetric);
-        } else if self.consumers == Side::Multi && self.fences == Fences::Asymmetric {
-            cursor.multi_count.set(self.capacity());
+        match (self.producers, self.consumers) {
+            (Side::Single, Side::Single) => self.start_put_spsc(cursor),
+            (Side::Single, Side::Multi) => cursor.next.set(self.successor_start().get()),
+            (Side::Multi, Side::Multi) if self.fences == Fences::Asymmetric => cursor.multi_count.set(self.capacity()),
+            (Side::Multi, _) => {}
         }
         cursor.lap_base.set(0);
-        cursor.set_limit(0);
+        cursor.limit.set(0);
         cursor.started.set(true);
     }
 
@@ -123,26 +120,32 @@ impl Ring<'_> {
         }
     }
 
-    /// The Single/Single hot path: one compare, four stores, all of them to the
-    /// slot's own line or private. False: take [`Ring::try_put`].
+    /// The hot path of the rings that have one. False: take [`Ring::try_put`].
     #[inline(always)]
     pub(crate) fn put_fast<S: Source>(&self, cursor: &PutCursor, source: &S) -> bool {
-        let next = cursor.next.get();
-        if next >= cursor.gate.get() {
-            return self.put_fast_multi(cursor, source);
+        let walk = &cursor.walk;
+        if walk.next.get() >= walk.known.get() {
+            if cursor.multi_count.get() != 0 {
+                return self.put_fast_multi(cursor, source);
+            }
+            if !self.may_put_next(cursor) {
+                return false;
+            }
         }
-        self.put_single(cursor, Position::private(next), source, Fences::Asymmetric) == Put::Done
+        // S1: a put that begins after the close is refused.
+        if self.closed.load(Ordering::Relaxed) != 0 {
+            return false;
+        }
+        self.put_next(S::blocks(self.blocks), cursor, source);
+        true
     }
 
     /// The Multi/Multi hot path: one exchange. Anything but a free position that
     /// nobody else wants is the slow path's.
     #[inline(always)]
     fn put_fast_multi<S: Source>(&self, cursor: &PutCursor, source: &S) -> bool {
-        // The cursor first: in a forked child it reads zero, and there is no segment.
+        // The cursor comes first: in a forked child it reads zero, and there is no segment.
         let count = cursor.multi_count.get();
-        if count == 0 {
-            return false;
-        }
         let tail = self.control.load_tail();
         let position = tail.position();
         let index = position.get().wrapping_sub(cursor.lap_base.get());
@@ -160,7 +163,7 @@ impl Ring<'_> {
         }
         // SAFETY: `index < multi_count`, which is the capacity; the source was
         // checked against `room`.
-        unsafe { source.write(slots, index, 0) };
+        unsafe { source.write(slots.payload(index), 0) };
         state::publish(slots, index, position);
         true
     }
@@ -179,12 +182,11 @@ impl Ring<'_> {
     }
 
     /// R1. Claim in the slot's own line, ask for `closed`, payload, publish.
-    #[inline(always)]
-    fn put_single<S: Source>(&self, cursor: &PutCursor, position: Position, source: &S, fences: Fences) -> Put {
+    fn put_single<S: Source>(&self, cursor: &PutCursor, position: Position, source: &S) -> Put {
         let index = self.put_index(cursor, position);
         let slots = S::slots(self.slots);
         let written = state::claim_slot(slots, index, position, source.first_word());
-        light_barrier(fences);
+        light_barrier(self.fences);
         if self.closed.load(Ordering::Relaxed) != 0 {
             return self.refuse_claimed(cursor, position);
         }
@@ -192,7 +194,7 @@ impl Ring<'_> {
             slots.prefetch_write(index, self.write_ahead);
         }
         // SAFETY: `put_index` bounds the index; the source was checked against `room`.
-        unsafe { source.write(slots, index, written) };
+        unsafe { source.write(slots.payload(index), written) };
         state::publish(slots, index, position);
         cursor.next.set(position.plus(1).get());
         Put::Done
@@ -212,9 +214,10 @@ impl Ring<'_> {
     /// cursor, not only of its lagging copy.
     #[inline]
     pub(crate) fn try_put<S: Source>(&self, cursor: &PutCursor, source: &S, exact: bool) -> Put {
-        match self.producers {
-            Side::Single => self.try_put_single(cursor, source, exact),
-            Side::Multi => self.try_put_multi(cursor, exact, 1, |_| source).1,
+        match (self.producers, self.consumers) {
+            (Side::Single, Side::Single) => self.try_put_run_spsc(cursor, 1, exact, |_| source).1,
+            (Side::Single, Side::Multi) => self.try_put_single(cursor, source, exact),
+            (Side::Multi, _) => self.try_put_multi(cursor, exact, 1, |_| source).1,
         }
     }
 
@@ -224,14 +227,14 @@ impl Ring<'_> {
         }
         let position = Position::private(cursor.next.get());
         match self.is_free_single(cursor, position, exact) {
-            Ok(true) => self.put_single(cursor, position, source, self.fences),
+            Ok(true) => self.put_single(cursor, position, source),
             Ok(false) => Put::Full,
             Err(Damaged) => Put::Damaged,
         }
     }
 
     /// Whether a Single producer may write `position`.
-    fn is_free_single(&self, cursor: &PutCursor, position: Position, exact: bool) -> Result<bool, Damaged> {
+    pub(super) fn is_free_single(&self, cursor: &PutCursor, position: Position, exact: bool) -> Result<bool, Damaged> {
         if self.consumers == Side::Multi {
             let stamp = self.stamp_at_lap(cursor, position);
             if stamp > Stamp::free(position) {
@@ -264,7 +267,8 @@ impl Ring<'_> {
             limit = self.control.load_taken().plus(self.capacity()).get();
         }
         if limit > cursor.limit.get() {
-            cursor.set_limit(limit);
+            cursor.limit.set(limit);
+            cursor.polls.set(0);
         }
         cursor.limit.get()
     }
@@ -316,7 +320,7 @@ impl Ring<'_> {
                     slots.prefetch_write(index, self.write_ahead);
                 }
                 // SAFETY: `put_index` bounds the index; the source was checked against `room`.
-                unsafe { source(offset).write(slots, index, 0) };
+                unsafe { source(offset).write(slots.payload(index), 0) };
                 state::publish(slots, index, position);
             }
             return (free, Put::Done);
@@ -358,9 +362,16 @@ impl Ring<'_> {
     ) -> (u64, Put) {
         let mut done = 0;
         while done < count {
-            let (put, how) = match self.producers {
-                Side::Multi => self.try_put_multi(cursor, exact, count - done, |offset| source(done + offset)),
-                Side::Single => self.try_put_run_single(cursor, count - done, exact, |offset| source(done + offset)),
+            let rest = count - done;
+            let (put, how) = match (self.producers, self.consumers) {
+                (Side::Multi, _) => self.try_put_multi(cursor, exact, rest, |offset| source(done + offset)),
+                (Side::Single, Side::Single) => {
+                    self.try_put_run_spsc(cursor, rest, exact, |offset| source(done + offset))
+                }
+                (Side::Single, Side::Multi) => {
+                    let how = self.try_put_single(cursor, &source(done), exact);
+                    (u64::from(how == Put::Done), how)
+                }
             };
             done += put;
             if how != Put::Done {
@@ -370,40 +381,12 @@ impl Ring<'_> {
         (done, Put::Done)
     }
 
-    /// A Single producer's run: what its limit says is free goes in without
-    /// another look at the consumers.
-    fn try_put_run_single<S: Source>(
-        &self,
-        cursor: &PutCursor,
-        count: u64,
-        exact: bool,
-        source: impl Fn(u64) -> S,
-    ) -> (u64, Put) {
-        let mut done = 0;
-        if cursor.fast.get() {
-            let free = cursor.gate.get().saturating_sub(cursor.next.get()).min(count);
-            while done < free {
-                let position = Position::private(cursor.next.get());
-                match self.put_single(cursor, position, &source(done), Fences::Asymmetric) {
-                    Put::Done => done += 1,
-                    refused => return (done, refused),
-                }
-            }
-            if done > 0 {
-                return (done, Put::Done);
-            }
-        }
-        match self.try_put_single(cursor, &source(0), exact) {
-            Put::Done => (1, Put::Done),
-            refused => (0, refused),
-        }
-    }
-
     /// Before a sleep (R5): might a put succeed, or must it learn of the close?
     pub(crate) fn may_put(&self, cursor: &PutCursor) -> bool {
         match self.producers {
             Side::Single => {
-                let position = Position::private(cursor.next.get());
+                let next = if self.consumers == Side::Single { &cursor.walk.next } else { &cursor.next };
+                let position = Position::private(next.get());
                 self.closed.load(Ordering::Acquire) != 0 || self.is_free_single(cursor, position, true) != Ok(false)
             }
             Side::Multi => {

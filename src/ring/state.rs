@@ -9,6 +9,8 @@
 //! | FREE | `release_slot` | `load_stamp` | "payload was copied out", to the next lap's writer |
 //! | TAIL | `claim_tail` | `load_tail` | the put intent of the claimer, to recovery |
 //! | HEAD | `claim_head`, `publish_head` | `load_head` | the get intent; for a Single consumer the copies it made |
+//! | BLOCK | `publish_block` | `load_block` | the payloads, to their reader |
+//! | END | `decide_end` | `decide_end`, `load_end` | the stamps below the end, to who obeys it |
 //! | TAKEN | `commit_taken` | `load_taken` | the copies a Single consumer made |
 //! | INTENT | `announce_*` | recovery | "this claim is mine", before the claim |
 
@@ -16,7 +18,7 @@
 
 use super::layout::{Control, Participant};
 use super::position::{Position, Stamp};
-use crate::primitive::{AtomicU64, Ordering, SlotMemory};
+use crate::primitive::{AtomicU64, BlockMemory, Ordering, SlotMemory};
 
 const CLOSED: u64 = 1 << 63;
 
@@ -94,6 +96,23 @@ impl Control {
         // Pair TAKEN: the payloads before it were copied out.
         self.taken.store(next.get(), Ordering::Release);
     }
+
+    /// Where the queue ends, if that is decided.
+    pub(super) fn load_end(&self) -> Option<Position> {
+        // Pair END.
+        let end = self.seldom.end.load(Ordering::Acquire);
+        (end != 0).then(|| Position::new(end))
+    }
+
+    /// S2, S3. Decides that the queue ends at `proposed`, unless that was decided
+    /// already. Says what holds.
+    pub(super) fn decide_end(&self, proposed: Position) -> Position {
+        // Pair END. A locked operation: the stamps stored before it are out.
+        match self.seldom.end.compare_exchange(0, proposed.get(), Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => proposed,
+            Err(decided) => Position::new(decided),
+        }
+    }
 }
 
 /// Private copy of the length last announced, so that it is stored only when it
@@ -151,6 +170,25 @@ pub(super) fn load_stamp(slots: SlotMemory, index: usize) -> Stamp {
     // SAFETY: `index` comes from a bounds compare or from `% count`.
     // Pairs FULL and FREE.
     Stamp::from_raw(unsafe { slots.stamp(index) }.load(Ordering::Acquire))
+}
+
+/// Everything below the result is published, as far as block `block` goes.
+#[inline(always)]
+pub(super) fn load_block(blocks: BlockMemory, block: usize) -> Position {
+    debug_assert!(block < blocks.blocks());
+    // SAFETY: `block` comes from `Walk`, which keeps it below the number of blocks,
+    // or from `locate`.
+    // Pair BLOCK.
+    Position::private(unsafe { blocks.stamp(block) }.load(Ordering::Acquire))
+}
+
+/// S1. The messages of `block` below `next` are there.
+#[inline(always)]
+pub(super) fn publish_block(blocks: BlockMemory, block: usize, next: Position) {
+    debug_assert!(block < blocks.blocks());
+    // SAFETY: as in `load_block`.
+    // Pair BLOCK.
+    unsafe { blocks.stamp(block) }.store(next.get(), Ordering::Release);
 }
 
 /// The first stamp of a slot that nobody else has yet.

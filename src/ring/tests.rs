@@ -4,15 +4,22 @@
 
 use super::position::{Position, Stamp};
 use super::*;
-use crate::primitive::{AtomicU64, Ordering};
+use crate::primitive::{AtomicU64, BlockShape, Ordering, Payload};
 use bytemuck::Zeroable;
 
-/// One ring on the heap, 16 bytes a slot.
+mod spsc;
+
+#[derive(Clone)]
+#[repr(C, align(64))]
+struct CacheLine([u64; 8]);
+
+/// One ring on the heap: 16 bytes a slot, or blocks of seven words.
 struct Heap {
     control: Box<Control>,
     participant: Box<Participant>,
     closed: Box<AtomicU32>,
-    words: Vec<u64>,
+    lines: Vec<CacheLine>,
+    capacity: usize,
     sides: (Side, Side),
 }
 
@@ -26,7 +33,8 @@ impl Heap {
             control,
             participant,
             closed: Box::new(AtomicU32::new(0)),
-            words: vec![0; capacity * STRIDE / 8],
+            lines: vec![CacheLine([0; 8]); capacity.div_ceil(4)],
+            capacity,
             sides: (producers, consumers),
         };
         heap.control.initialise(capacity as u64);
@@ -34,9 +42,24 @@ impl Heap {
         heap
     }
 
+    fn uses_blocks(&self) -> bool {
+        self.sides == (Side::Single, Side::Single)
+    }
+
+    fn base(&self) -> *mut u8 {
+        self.lines.as_ptr().cast_mut().cast()
+    }
+
     fn slots(&self) -> SlotMemory {
-        // SAFETY: the words live as long as `self`, and are accessed only here.
-        unsafe { SlotMemory::new(self.words.as_ptr().cast_mut().cast(), self.words.len() * 8 / STRIDE, STRIDE) }
+        let count = if self.uses_blocks() { 0 } else { self.capacity };
+        // SAFETY: the lines live as long as `self`, and are accessed only here.
+        unsafe { SlotMemory::new(self.base(), count, STRIDE) }
+    }
+
+    fn blocks(&self) -> BlockMemory {
+        let count = if self.uses_blocks() { self.capacity } else { 0 };
+        // SAFETY: as in `slots`.
+        unsafe { BlockMemory::new(self.base(), count, BlockShape::of(8)) }
     }
 
     fn ring(&self) -> Ring<'_> {
@@ -44,19 +67,32 @@ impl Heap {
             control: &self.control,
             me: &self.participant,
             closed: &self.closed,
+            closed_to_consumers: &self.closed,
+            capacity: self.capacity as u64,
             slots: self.slots(),
+            blocks: self.blocks(),
             producers: self.sides.0,
             consumers: self.sides.1,
             fences: Fences::Asymmetric,
             read_ahead: 0,
             write_ahead: 0,
+            adopts: true,
         }
     }
 
+    /// Word `at` of the memory.
+    fn word(&self, at: usize) -> &AtomicU64 {
+        assert!(at < 8 * self.lines.len());
+        // SAFETY: in bounds; the reference does not outlive `self`.
+        unsafe { AtomicU64::from_ptr(self.base().cast::<u64>().add(at)) }
+    }
+
+    fn words(&self, count: usize) -> Vec<u64> {
+        (0..count).map(|at| self.word(at).load(Ordering::Relaxed)).collect()
+    }
+
     fn stamp(&self, index: usize) -> &AtomicU64 {
-        // SAFETY: tests pass indices below the capacity; the reference does not
-        // outlive `self`.
-        unsafe { AtomicU64::from_ptr(self.words.as_ptr().cast_mut().add(index * STRIDE / 8)) }
+        self.word(index * STRIDE / 8)
     }
 
     fn set(&self, index: usize, stamp: Stamp) {
@@ -67,16 +103,17 @@ impl Heap {
 struct Word(u64);
 
 impl Source for Word {
-    unsafe fn write(&self, slots: SlotMemory, index: usize, _skip: usize) {
-        // SAFETY: the ring's index; eight bytes of a local.
-        unsafe { slots.write(index, 0, (&self.0 as *const u64).cast(), 8) }
+    unsafe fn write(&self, payload: Payload, _skip: usize) {
+        // SAFETY: eight bytes of a local.
+        unsafe { payload.write(0, (&self.0 as *const u64).cast(), 8) }
     }
 }
 
 impl Sink for Word {
-    unsafe fn read(&mut self, slots: SlotMemory, index: usize) {
-        // SAFETY: the ring's index; eight bytes of a local.
-        unsafe { slots.read(index, 0, (&mut self.0 as *mut u64).cast(), 8) }
+    unsafe fn read(&mut self, payload: Payload) -> usize {
+        // SAFETY: eight bytes of a local.
+        unsafe { payload.read(0, (&mut self.0 as *mut u64).cast(), 8) };
+        8
     }
 }
 
@@ -97,12 +134,10 @@ fn get(heap: &Heap, cursor: &GetCursor) -> Result<u64, Get> {
     }
 }
 
-const SIDES: [(Side, Side); 4] = [
-    (Side::Single, Side::Single),
-    (Side::Single, Side::Multi),
-    (Side::Multi, Side::Single),
-    (Side::Multi, Side::Multi),
-];
+/// Those whose messages lie in slots.
+const SLOTS: [(Side, Side); 3] = [(Side::Single, Side::Multi), (Side::Multi, Side::Single), (Side::Multi, Side::Multi)];
+
+const SIDES: [(Side, Side); 4] = [(Side::Single, Side::Single), SLOTS[0], SLOTS[1], SLOTS[2]];
 
 fn cursors(heap: &Heap) -> (PutCursor, GetCursor) {
     let (put, get) = (PutCursor::zeroed(), GetCursor::zeroed());
@@ -114,20 +149,20 @@ fn cursors(heap: &Heap) -> (PutCursor, GetCursor) {
 /// Golden bytes after a put, a get and a second lap.
 #[test]
 fn golden_states() {
-    for (producers, consumers) in SIDES {
+    for (producers, consumers) in SLOTS {
         let heap = Heap::new(2, producers, consumers);
         let (p, g) = cursors(&heap);
-        assert_eq!(heap.words, [2 << 6, 0, 3 << 6, 0]);
+        assert_eq!(heap.words(4), [2 << 6, 0, 3 << 6, 0]);
         assert_eq!(put(&heap, &p, 7), Put::Done);
-        assert_eq!(heap.words, [2 << 6 | 1 << 4, 7, 3 << 6, 0]);
+        assert_eq!(heap.words(4), [2 << 6 | 1 << 4, 7, 3 << 6, 0]);
         assert_eq!(get(&heap, &g), Ok(7));
         let committed = if consumers == Side::Multi { 4 << 6 } else { 2 << 6 | 1 << 4 };
-        assert_eq!(heap.words[0], committed, "{producers:?} {consumers:?}");
+        assert_eq!(heap.words(1), [committed], "{producers:?} {consumers:?}");
         assert_eq!(heap.ring().depth(), 0);
         for value in [8, 9] {
             assert_eq!(put(&heap, &p, value), Put::Done);
         }
-        assert_eq!(heap.words, [4 << 6 | 1 << 4, 9, 3 << 6 | 1 << 4, 8]);
+        assert_eq!(heap.words(4), [4 << 6 | 1 << 4, 9, 3 << 6 | 1 << 4, 8]);
         assert_eq!(put(&heap, &p, 10), Put::Full);
         assert_eq!((get(&heap, &g), get(&heap, &g), get(&heap, &g)), (Ok(8), Ok(9), Err(Get::Empty)));
     }
@@ -150,7 +185,7 @@ fn one_slot_is_a_queue_of_one() {
 
 #[test]
 fn tombstones_are_stepped_over_and_counted_by_nobody() {
-    for (producers, consumers) in SIDES {
+    for (producers, consumers) in SLOTS {
         let heap = Heap::new(4, producers, consumers);
         let (p, g) = cursors(&heap);
         (0..3).for_each(|value| assert_eq!(put(&heap, &p, value), Put::Done));
@@ -164,24 +199,22 @@ fn tombstones_are_stepped_over_and_counted_by_nobody() {
 /// R2: a successor goes on after the last publication, and buries a claim.
 #[test]
 fn a_successor_starts_where_its_predecessor_stopped() {
-    for consumers in [Side::Single, Side::Multi] {
-        let heap = Heap::new(4, Side::Single, consumers);
-        let (first, g) = cursors(&heap);
-        (0..3).for_each(|value| assert_eq!(put(&heap, &first, value), Put::Done));
-        assert_eq!(get(&heap, &g), Ok(0));
-        // Killed in the middle of the put at position 7.
-        heap.set(3, Stamp::claim(Position::new(7)));
-        let second = PutCursor::zeroed();
-        heap.ring().start_put(&second);
-        assert_eq!(heap.stamp(3).load(Ordering::Relaxed), Stamp::tomb(Position::new(7)).raw());
-        assert_eq!(put(&heap, &second, 3), Put::Done);
-        assert_eq!((get(&heap, &g), get(&heap, &g), get(&heap, &g)), (Ok(1), Ok(2), Ok(3)));
-        // Killed before the claim: nothing to bury.
-        let third = PutCursor::zeroed();
-        heap.ring().start_put(&third);
-        assert_eq!(put(&heap, &third, 4), Put::Done);
-        assert_eq!(get(&heap, &g), Ok(4));
-    }
+    let heap = Heap::new(4, Side::Single, Side::Multi);
+    let (first, g) = cursors(&heap);
+    (0..3).for_each(|value| assert_eq!(put(&heap, &first, value), Put::Done));
+    assert_eq!(get(&heap, &g), Ok(0));
+    // Killed in the middle of the put at position 7.
+    heap.set(3, Stamp::claim(Position::new(7)));
+    let second = PutCursor::zeroed();
+    heap.ring().start_put(&second);
+    assert_eq!(heap.stamp(3).load(Ordering::Relaxed), Stamp::tomb(Position::new(7)).raw());
+    assert_eq!(put(&heap, &second, 3), Put::Done);
+    assert_eq!((get(&heap, &g), get(&heap, &g), get(&heap, &g)), (Ok(1), Ok(2), Ok(3)));
+    // Killed before the claim: nothing to bury.
+    let third = PutCursor::zeroed();
+    heap.ring().start_put(&third);
+    assert_eq!(put(&heap, &third, 4), Put::Done);
+    assert_eq!(get(&heap, &g), Ok(4));
 }
 
 /// A Single consumer's successor starts at the exact cursor, not at its copy.
@@ -222,7 +255,7 @@ fn a_claimed_position_is_not_empty_but_unfinished() {
 
 #[test]
 fn closed_waits_for_claims_and_for_other_consumers() {
-    let heap = Heap::new(4, Side::Single, Side::Single);
+    let heap = Heap::new(4, Side::Single, Side::Multi);
     let (p, g) = cursors(&heap);
     assert_eq!(put(&heap, &p, 1), Put::Done);
     heap.ring().close();
@@ -285,7 +318,9 @@ fn laps_far_along_work_the_same() {
             let heap = Heap::new(3, producers, consumers);
             let start = start - start % 3;
             heap.control.initialise(start);
-            (0..3).for_each(|index| heap.set(index, Stamp::free(Position::new(start + index as u64))));
+            if !heap.uses_blocks() {
+                (0..3).for_each(|index| heap.set(index, Stamp::free(Position::new(start + index as u64))));
+            }
             let (p, g) = cursors(&heap);
             for value in 0..20 {
                 assert_eq!(put(&heap, &p, value), Put::Done);

@@ -22,7 +22,7 @@ use bytemuck::{Pod, Zeroable};
 const MAGIC: [u8; 8] = *b"ringway\x01";
 
 /// Changes whenever a region, a word or a rule about one changes.
-pub(crate) const LAYOUT_VERSION: u32 = 1;
+pub(crate) const LAYOUT_VERSION: u32 = 2;
 
 /// Bytes of the header, a page.
 pub(crate) const HEADER_SIZE: usize = 4096;
@@ -116,6 +116,13 @@ pub(crate) struct Plan {
     pub(crate) lifetime: Lifetime,
     /// Everybody uses full fences: the creator could not register for membarrier.
     pub(crate) symmetric_fences: bool,
+}
+
+impl Plan {
+    /// Whether messages lie in blocks that share a stamp, instead of slots.
+    pub(crate) fn uses_blocks(&self) -> bool {
+        self.single_producer && self.single_consumer
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -364,7 +371,7 @@ mod tests {
         let bytes = sample().to_bytes();
         assert_eq!(bytes.len(), 640);
         assert_eq!(&bytes[..8], b"ringway\x01");
-        assert_eq!(bytes[8..12], 1u32.to_le_bytes());
+        assert_eq!(bytes[8..12], 2u32.to_le_bytes());
         assert_eq!(bytes[12..16], 4096u32.to_le_bytes());
         assert_eq!(bytes[24..32], 9u64.to_le_bytes());
         assert_eq!(bytes[40..48], 8192u64.to_le_bytes());
@@ -397,8 +404,8 @@ mod tests {
         let error = Header::parse(&good, header.total_size - 1).unwrap_err();
         assert!(error.to_string().contains("cut to"), "{error}");
         let mut newer = good;
-        newer[8] = 2;
+        newer[8] = 3;
         let error = Header::parse(&newer, header.total_size).unwrap_err();
-        assert_eq!(*error.kind(), SetupErrorKind::VersionMismatch { expected: LAYOUT_VERSION, found: 2 });
+        assert_eq!(*error.kind(), SetupErrorKind::VersionMismatch { expected: LAYOUT_VERSION, found: 3 });
     }
 }

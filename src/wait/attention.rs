@@ -40,6 +40,14 @@ impl Attention {
         self.armed.load(Ordering::Relaxed) != 0
     }
 
+    /// W1, and whether the queue was closed: the two words of this line that matter
+    /// after an operation, in one question.
+    #[inline(always)]
+    pub(crate) fn stirred(&self, fences: Fences) -> bool {
+        light_barrier(fences);
+        (self.armed.load(Ordering::Relaxed) | self.closed.load(Ordering::Relaxed)) != 0
+    }
+
     /// W2 to W4. Wakes at most `count` sleepers.
     #[cold]
     #[inline(never)]

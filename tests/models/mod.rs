@@ -4,6 +4,7 @@
 //! - [`cells`]: leases and large messages: rows and blocks as one cell machine, husks, house-keeping, re-use of an index.
 //! - [`single_producer`]: a Single producer that claims in the slot itself, under store buffers.
 //! - [`slices`]: what a waiter looks at while it waits, batches with torn intents, newcomers that finish intents.
+//! - [`spsc`]: a Single producer and a Single consumer, blocks of cells with one stamp, an end that is settled once.
 //!
 //! A model is a rule book in code: each file begins with its numbered rules, says what it leaves out, and has *seeded
 //! bugs*, one broken rule each. A bug that the search does not find fails the test, because then the model proves nothing.
@@ -14,6 +15,7 @@ pub mod cells;
 pub mod engine;
 pub mod single_producer;
 pub mod slices;
+pub mod spsc;
 
 use engine::{Model, Outcome, Report, explore};
 use std::sync::{Mutex, PoisonError};

@@ -1,0 +1,357 @@
+//! The ring whose sides are both `Single` (rules S1 to S7).
+//!
+//! Messages lie in blocks that share a stamp: how far their block is published.
+//! Neither side executes a locked operation or stores to a line that the other
+//! stores to, but for the line that carries the message itself.
+
+#![allow(unsafe_code)]
+
+use super::position::Position;
+use super::{Damaged, Get, GetCursor, Put, PutCursor, Ring, Sink, Source, state};
+use crate::primitive::{BlockMemory, Fences, Ordering, light_barrier};
+use core::cell::Cell;
+
+/// Where one side stands in the blocks. Private to it.
+///
+/// Every store of an operation waits in the store queue behind those to lines that
+/// the other core still has to give up, private ones too (`docs/benchmarks.md`). So
+/// the hot paths store as few of these words as they can: only `next`.
+#[repr(C)]
+pub(super) struct Walk {
+    /// The next position.
+    pub(super) next: Cell<u64>,
+    /// Below it the hot path may go ahead: positions are free, or published. Of a
+    /// consumer of one message a block: they lie in the current stretch. 0: never.
+    pub(super) known: Cell<u64>,
+    /// The current stretch: the positions of one block, or, where a block holds one
+    /// message, of one lap. From, and up to.
+    start: Cell<u64>,
+    end: Cell<u64>,
+    /// The stretch's first block.
+    block: Cell<usize>,
+}
+
+impl Walk {
+    /// Stands at `position`, whose index in the ring is `index`.
+    fn start_at(&self, blocks: BlockMemory, position: Position, index: usize) {
+        let (block, cell) = if blocks.per_block() == 1 { (0, index) } else { blocks.locate(index) };
+        self.next.set(position.get());
+        self.known.set(0);
+        self.block.set(block);
+        self.start.set(position.get().wrapping_sub(cell as u64));
+        self.end.set(self.start.get().wrapping_add(Walk::stretch(blocks, block)));
+    }
+
+    fn stretch(blocks: BlockMemory, block: usize) -> u64 {
+        if blocks.per_block() == 1 { blocks.blocks() as u64 } else { blocks.len_of(block) as u64 }
+    }
+
+    /// Makes the current stretch the one of the next position. True: it is a new one.
+    #[inline(always)]
+    fn enter(&self, blocks: BlockMemory) -> bool {
+        let next = self.next.get();
+        if next < self.end.get() {
+            return false;
+        }
+        let block = self.block.get() + 1;
+        let block = if blocks.per_block() > 1 && block < blocks.blocks() { block } else { 0 };
+        self.block.set(block);
+        self.start.set(next);
+        self.end.set(next.wrapping_add(Walk::stretch(blocks, block)));
+        true
+    }
+
+    /// The block and the place in it of the next position, which is in the current
+    /// stretch: both in bounds, as `start_at` and `enter` keep the stretch.
+    #[inline(always)]
+    fn place(&self, blocks: BlockMemory) -> (usize, usize) {
+        let at = self.next.get().wrapping_sub(self.start.get()) as usize;
+        if blocks.per_block() == 1 { (at, 0) } else { (self.block.get(), at) }
+    }
+}
+
+impl Ring<'_> {
+    // ---- the producer ----
+
+    /// R2 of a ring of blocks: there are no claims, so nothing is left to finish.
+    pub(super) fn start_put_spsc(&self, cursor: &PutCursor) {
+        let start = self.first_unpublished_block();
+        cursor.walk.start_at(self.blocks, start, self.index_of(start));
+        cursor.fast.set(self.fences == Fences::Asymmetric);
+    }
+
+    /// Whether the next position is free by what is known already, and the hot path
+    /// may go on.
+    #[inline(never)]
+    pub(super) fn may_put_next(&self, cursor: &PutCursor) -> bool {
+        let walk = &cursor.walk;
+        // The cursor first: in a forked child all of it reads zero, and there is no segment.
+        if walk.next.get() >= cursor.limit.get() || !cursor.fast.get() {
+            return false;
+        }
+        if walk.enter(self.blocks) && self.write_ahead > 0 {
+            self.blocks.prefetch_write(walk.block.get(), self.write_ahead);
+        }
+        walk.known.set(walk.end.get().min(cursor.limit.get()));
+        true
+    }
+
+    /// S1, but for the question whether the queue was closed: the caller asks that
+    /// after it, and settles. The next position is free and in the current stretch.
+    #[inline(always)]
+    pub(super) fn put_next<S: Source>(&self, blocks: BlockMemory, cursor: &PutCursor, source: &S) {
+        let walk = &cursor.walk;
+        let (block, cell) = walk.place(blocks);
+        // SAFETY: `place` gives what is in bounds; the source was checked against the
+        // largest message.
+        unsafe { source.write(blocks.payload(block, cell), 0) };
+        let next = walk.next.get().wrapping_add(1);
+        state::publish_block(blocks, block, Position::private(next));
+        walk.next.set(next);
+    }
+
+    /// As many of `count` messages as there is room for; one stamp a block.
+    pub(super) fn try_put_run_spsc<S: Source>(
+        &self,
+        cursor: &PutCursor,
+        count: u64,
+        exact: bool,
+        source: impl Fn(u64) -> S,
+    ) -> (u64, Put) {
+        if self.closed.load(Ordering::Relaxed) != 0 {
+            return (0, Put::Closed);
+        }
+        let blocks = S::blocks(self.blocks);
+        let walk = &cursor.walk;
+        let mut done = 0;
+        while done < count {
+            let position = Position::private(walk.next.get());
+            match self.is_free_single(cursor, position, exact) {
+                Ok(true) => {}
+                Ok(false) => return (done, Put::Full),
+                Err(Damaged) => return (done, Put::Damaged),
+            }
+            walk.enter(blocks);
+            let (block, first) = walk.place(blocks);
+            let end = if blocks.per_block() == 1 { position.plus(1).get() } else { walk.end.get() };
+            let run = end.min(cursor.limit.get()).saturating_sub(position.get()).min(count - done);
+            for offset in 0..run {
+                // SAFETY: as in `put_next`; the run ends where the block does.
+                unsafe { source(done + offset).write(blocks.payload(block, first + offset as usize), 0) };
+            }
+            state::publish_block(blocks, block, position.plus(run));
+            walk.next.set(position.plus(run).get());
+            done += run;
+        }
+        (done, Put::Done)
+    }
+
+    /// S2. The queue was seen closed after messages were published: how many of
+    /// the latest `count` are in the queue for good. Nothing is put afterwards.
+    #[cold]
+    pub(crate) fn settle(&self, cursor: &PutCursor, count: u64) -> u64 {
+        let next = cursor.walk.next.get();
+        let end = self.control.decide_end(Position::private(next)).get();
+        cursor.stop_fast_path();
+        count.saturating_sub(next.saturating_sub(end))
+    }
+
+    // ---- the consumer ----
+
+    pub(super) fn start_get_spsc(&self, cursor: &GetCursor) {
+        let taken = self.control.load_taken();
+        cursor.walk.start_at(self.blocks, taken, self.index_of(taken));
+        let end = self.control.load_end();
+        cursor.end.set(end.map_or(u64::MAX, Position::get));
+        self.publish_head(cursor, taken);
+        cursor.spsc_fast.set(self.fences == Fences::Asymmetric);
+    }
+
+    /// The hot path, below `known`. False: nothing is published.
+    #[inline(always)]
+    pub(super) fn get_next<K: Sink>(&self, blocks: BlockMemory, cursor: &GetCursor, sink: &mut K) -> bool {
+        let walk = &cursor.walk;
+        let next = walk.next.get();
+        if blocks.per_block() == 1 {
+            // Published, and the slot cannot be a lap ahead.
+            if state::load_block(blocks, walk.place(blocks).0).get() != next.wrapping_add(1) || self.is_closing() {
+                return false;
+            }
+            if self.read_ahead > 0 {
+                blocks.prefetch_read(walk.place(blocks).0, self.read_ahead);
+            }
+        }
+        self.read_next(blocks, cursor, sink);
+        self.control.commit_taken(Position::private(next.wrapping_add(1)));
+        if blocks.per_block() == 1 && next >= cursor.head_due.get() {
+            self.publish_head(cursor, Position::private(next.wrapping_add(1)));
+        }
+        true
+    }
+
+    /// Whether the hot path may go on.
+    #[inline(never)]
+    pub(super) fn may_get_next(&self, cursor: &GetCursor) -> bool {
+        // The cursor first: in a forked child it reads false, and there is no segment.
+        if !cursor.spsc_fast.get() {
+            return false;
+        }
+        if self.blocks.per_block() > 1 {
+            return self.look(cursor);
+        }
+        cursor.walk.enter(self.blocks);
+        cursor.walk.known.set(cursor.walk.end.get());
+        true
+    }
+
+    /// S4. Asked after a stamp was loaded: if not, then all that it says was published
+    /// before the close, and lies below the end, wherever that will be.
+    #[inline(always)]
+    fn is_closing(&self) -> bool {
+        // Ordered behind the stamp by the barrier: who decides the end has stored the
+        // flag, made the heavy one, and only then looked at stamps.
+        light_barrier(self.fences);
+        // Pair CLOSED.
+        self.closed_to_consumers.load(Ordering::Acquire) != 0
+    }
+
+    /// Looks at the stamp of the next message's block: whether the message is there,
+    /// and how many more are. Everything taken so far is committed.
+    fn look(&self, cursor: &GetCursor) -> bool {
+        let (blocks, walk) = (self.blocks, &cursor.walk);
+        if walk.enter(blocks) && self.read_ahead > 0 {
+            blocks.prefetch_read(walk.block.get(), self.read_ahead);
+        }
+        let next = walk.next.get();
+        if next > cursor.head_due.get() {
+            self.publish_head(cursor, Position::private(next));
+        }
+        let (block, cell) = walk.place(blocks);
+        let stamp = state::load_block(blocks, block).get();
+        // Published, and not further than a producer may be: one compare.
+        if stamp.wrapping_sub(next).wrapping_sub(1) >= self.capacity() || next >= cursor.end.get() {
+            return false;
+        }
+        if cursor.end.get() == u64::MAX && self.is_closing() {
+            return false;
+        }
+        let after = next.wrapping_add(1);
+        // The stamp may be of the next lap already.
+        let known = stamp.min(walk.end.get()).min(cursor.end.get()).min(cursor.head_due.get().wrapping_add(1));
+        let known = if blocks.per_block() == 1 {
+            after
+        } else if after < walk.end.get() {
+            // S6. The last message of a block gets a look of its own, so that its line
+            // is adopted before it is committed.
+            known.min(walk.end.get().wrapping_sub(1))
+        } else {
+            if next >= cursor.stream_from.get() {
+                // SAFETY: `place` gives what is in bounds. It is the next message's own
+                // payload, which nobody writes before the message is committed.
+                unsafe { blocks.payload(block, cell).adopt_lines(0) };
+            }
+            known
+        };
+        walk.known.set(known);
+        true
+    }
+
+    /// Copies the next message out. It is there, and not yet committed.
+    #[inline(always)]
+    fn read_next<K: Sink>(&self, blocks: BlockMemory, cursor: &GetCursor, sink: &mut K) {
+        let walk = &cursor.walk;
+        let next = walk.next.get();
+        let (block, cell) = walk.place(blocks);
+        // SAFETY: `place` gives what is in bounds. Nobody writes the payload before the
+        // message is committed.
+        unsafe {
+            let payload = blocks.payload(block, cell);
+            let used = sink.read(payload);
+            if blocks.per_block() == 1 && next >= cursor.stream_from.get() {
+                payload.adopt_lines(used);
+            }
+        }
+        walk.next.set(next.wrapping_add(1));
+    }
+
+    /// Takes what is there, up to `max`; a commit for each block.
+    pub(super) fn try_get_run_spsc<K: Sink>(&self, cursor: &GetCursor, max: u64, sink: &mut K) -> (u64, Get) {
+        let blocks = K::blocks(self.blocks);
+        let walk = &cursor.walk;
+        let mut taken = 0;
+        while taken < max {
+            let known = blocks.per_block() > 1 && walk.next.get() < walk.known.get();
+            if !known && !self.look(cursor) {
+                break;
+            }
+            let run = walk.known.get().saturating_sub(walk.next.get()).min(max - taken);
+            for _ in 0..run {
+                self.read_next(blocks, cursor, sink);
+            }
+            self.control.commit_taken(Position::private(walk.next.get()));
+            taken += run;
+        }
+        // Only the hot path may go by what is known, and it has its own meaning of
+        // it where a block holds one message.
+        if blocks.per_block() == 1 || !cursor.spsc_fast.get() {
+            walk.known.set(0);
+        }
+        if taken == max {
+            return (taken, Get::Item);
+        }
+        self.ran_dry(cursor);
+        self.catch_up_head(cursor);
+        let next = walk.next.get();
+        let stamp = state::load_block(blocks, walk.place(blocks).0).get();
+        let why = if stamp > next.wrapping_add(self.capacity()) {
+            Get::Damaged
+        } else if cursor.end.get() == u64::MAX && self.is_closing() {
+            Get::Closing
+        } else {
+            Get::Empty
+        };
+        (taken, why)
+    }
+
+    /// Whether something is published at the next position, or damaged.
+    #[inline(always)]
+    pub(super) fn may_get_spsc(&self, cursor: &GetCursor) -> bool {
+        let (blocks, walk) = (self.blocks, &cursor.walk);
+        let next = walk.next.get();
+        if blocks.per_block() > 1 && next < walk.known.get() {
+            return true;
+        }
+        walk.enter(blocks);
+        next < cursor.end.get() && state::load_block(blocks, walk.place(blocks).0).get() > next
+    }
+
+    // ---- the end ----
+
+    /// S3. Decides where a closed queue ends, or learns it. The caller has seen it
+    /// closed, has told everybody, and has made the heavy barrier since.
+    pub(super) fn seal(&self) -> Position {
+        self.control.load_end().unwrap_or_else(|| self.control.decide_end(self.first_unpublished_block()))
+    }
+
+    /// The first position without a message, at or after the consumer's: a binary
+    /// search, since what is published is a prefix.
+    pub(super) fn first_unpublished_block(&self) -> Position {
+        let from = self.control.load_taken();
+        let (mut low, mut high) = (0, self.capacity());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.is_published(from.plus(middle)) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        from.plus(low)
+    }
+
+    /// Whether a position not below `taken` was published.
+    pub(super) fn is_published(&self, position: Position) -> bool {
+        let (block, _) = self.blocks.locate(self.index_of(position));
+        state::load_block(self.blocks, block) > position
+    }
+}
