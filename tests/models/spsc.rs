@@ -30,7 +30,7 @@
 //!   `Closed` and has stored nothing (so no CAS).
 //! - **F1** Fence mode: no membarrier; the producer fences between the last stamp and the load of `closed`.
 //!
-//! The ring (`src/ring/spsc.rs`, where these are the rules S1 to S6) is stricter: it follows S7, loads `closed` per
+//! The ring (`src/ring/spsc.rs`, where these are the rules S1 to S7) is stricter: it follows S7, loads `closed` per
 //! stamp ([`Freedom::CheckPerStamp`]) instead of S4's load after each commit, and scans once. [`BUILT`] is that form;
 //! the weaker ones are kept because they show what each rule is for.
 //!
