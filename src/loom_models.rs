@@ -114,7 +114,7 @@ impl Source for Word {
 }
 
 impl Sink for Word {
-    unsafe fn read(&mut self, payload: Payload) -> usize {
+    unsafe fn read(&mut self, _at: u64, payload: Payload) -> usize {
         // SAFETY: eight bytes of a local.
         unsafe { payload.read(0, (&mut self.0 as *mut u64).cast(), 8) };
         8

@@ -4,7 +4,7 @@
 use super::error::GetError;
 use super::message::{BatchFor, InPlace, Message, Plain, Pod, RoomFor};
 use super::port::{Port, Refusal, Wait};
-use crate::primitive::{Ordering, heavy_barrier};
+use crate::primitive::{Ordering, heavy_barrier, spin_hint};
 use crate::ring::{Get, Side, Sink};
 use crate::wait::{Parked, Spinner, WaitPolicy, park};
 use std::time::Duration;
@@ -71,9 +71,11 @@ impl Port {
         }
     }
 
-    /// One attempt. A queue that was just seen closed is asked where it ends, then
-    /// tried again.
+    /// One attempt. A queue that is seen closed is asked first where it ends.
     fn attempt<K: Sink>(&self, max: u64, sink: &mut K) -> Result<(u64, Get), GetError> {
+        if self.ring.is_closing_unawares(&self.cursors.get) && self.is_finished() {
+            return Err(GetError::Closed);
+        }
         let (taken, why) = self.ring.try_get_run(&self.cursors.get, max, sink);
         if taken > 0 || why != Get::Closing {
             return Ok((taken, why));
@@ -94,17 +96,34 @@ impl Port {
     #[inline(never)]
     fn get_slow<K: Sink>(&self, room: &mut K, wait: Wait) -> Result<(), GetError> {
         self.ready_to_get().map_err(Refusal::into_get)?;
-        self.wait_to_get(wait, || {
-            // While spinning, the message that comes is nearly always simply there.
-            if !self.ring.get_fast(&self.cursors.get, room) {
-                match self.attempt(1, room)? {
-                    (0, why) => return self.nothing(why),
-                    _ => {}
+        // A message that is there already was only fought over.
+        let spins = wait != Wait::No && self.policy.get().spins() && !self.ring.may_get(&self.cursors.get);
+        if spins {
+            self.ran_dry();
+            // The message that comes is nearly always simply there, and soon: between
+            // its arrival and the caller's answer there is nothing but taking it.
+            for turn in 0..self.patience.turns() {
+                if self.ring.get_fast(&self.cursors.get, room) {
+                    self.patience.spin_paid(turn);
+                    self.after_get(1);
+                    return Ok(());
                 }
+                spin_hint();
             }
-            self.after_get(1);
-            Ok(Some(()))
+        }
+        self.wait_to_get(wait, spins, || match self.attempt(1, room)? {
+            (0, why) => self.nothing(why),
+            _ => {
+                self.after_get(1);
+                Ok(Some(()))
+            }
         })
+    }
+
+    /// A get has to wait: what comes next is no stream, or has to get ahead first.
+    fn ran_dry(&self) {
+        self.ring.ran_dry(&self.cursors.get);
+        self.ring.let_producers_ahead(&self.cursors.get_pace, &self.cursors.get);
     }
 
     pub(super) fn get_many<M: Message>(
@@ -121,7 +140,7 @@ impl Port {
         if max == 0 {
             return Ok(0);
         }
-        self.wait_to_get(wait, || {
+        self.wait_to_get(wait, false, || {
             // Room is made before the claim. Where it costs, only for what is there;
             // asking how much that is reads the producers' line.
             let cheap = M::FIXED_LEN && max <= CHEAP_BATCH;
@@ -132,7 +151,9 @@ impl Port {
             if taken == 0 {
                 return self.nothing(how);
             }
-            let bad = M::finish_batch(batch.0, out);
+            // SAFETY: the ring has filled so many, from the first on.
+            #[allow(unsafe_code)]
+            let bad = unsafe { M::finish_batch(batch.0, taken as usize, out) };
             self.undecodable.set(bad);
             self.after_get(taken);
             Ok(Some(taken as usize - bad))
@@ -182,11 +203,12 @@ impl Port {
         if self.cursors.get.is_started() { self.ring.is_drained(&self.cursors.get) } else { self.ring.is_exhausted() }
     }
 
-    /// Spins, then sleeps, until `attempt` has something.
+    /// Spins, unless the caller has, then sleeps, until `attempt` has something.
     #[inline(always)]
     fn wait_to_get<R>(
         &self,
         wait: Wait,
+        has_spun: bool,
         mut attempt: impl FnMut() -> Result<Option<R>, GetError>,
     ) -> Result<R, GetError> {
         let policy = self.policy.get();
@@ -199,10 +221,10 @@ impl Port {
         }
         let Wait::Until(deadline) = wait else { return Err(GetError::Empty) };
         let mut spinner = Spinner::new(policy, &self.patience);
-        self.ring.ran_dry(&self.cursors.get);
-        // Several consumers keep each other from running ahead of the producers.
-        if policy != WaitPolicy::Park && self.ring.consumers == Side::Single {
-            self.cursors.pace.ran_dry(&self.ring, &self.cursors.get);
+        if has_spun {
+            spinner.has_spun();
+        } else if policy.spins() {
+            self.ran_dry();
         }
         let mut slept = false;
         loop {

@@ -117,13 +117,17 @@ pub unsafe trait Message: Sealed + 'static {
     fn batch(out: &mut Vec<Self::Out>, count: usize, payload: usize) -> Self::Batch;
     /// # Safety
     ///
-    /// As `read`, at most `count` times.
+    /// As `read`, and `at` is below `count`.
     #[doc(hidden)]
-    unsafe fn read_next(batch: &mut Self::Batch, payload: Payload) -> usize;
-    /// Appends what was read to the vector that the batch was made for. Says how
-    /// many messages could not be decoded.
+    unsafe fn read_at(batch: &mut Self::Batch, at: usize, payload: Payload) -> usize;
+    /// Appends the first `filled` messages to the vector that the batch was made for.
+    /// Says how many of them could not be decoded.
+    ///
+    /// # Safety
+    ///
+    /// `read_at` was called for all of them, and `out` was not touched since.
     #[doc(hidden)]
-    fn finish_batch(batch: Self::Batch, out: &mut Vec<Self::Out>) -> usize;
+    unsafe fn finish_batch(batch: Self::Batch, filled: usize, out: &mut Vec<Self::Out>) -> usize;
 }
 
 /// What a kind needs when its queue is created.
@@ -250,22 +254,21 @@ unsafe impl Message for Bytes {
         room.valid.then_some(room.bytes)
     }
 
-    type Batch = (Vec<BytesRoom>, usize);
+    type Batch = Vec<BytesRoom>;
 
     fn batch(out: &mut Vec<Vec<u8>>, count: usize, payload: usize) -> Self::Batch {
         out.reserve(count);
-        ((0..count).map(|_| Bytes::room(payload)).collect(), 0)
+        (0..count).map(|_| Bytes::room(payload)).collect()
     }
 
     #[inline(always)]
-    unsafe fn read_next((rooms, filled): &mut Self::Batch, payload: Payload) -> usize {
-        let Some(room) = rooms.get_mut(*filled) else { return 0 };
-        *filled += 1;
+    unsafe fn read_at(rooms: &mut Self::Batch, at: usize, payload: Payload) -> usize {
+        let Some(room) = rooms.get_mut(at) else { return 0 };
         // SAFETY: the contract of this function.
         unsafe { Bytes::read(room, payload) }
     }
 
-    fn finish_batch((rooms, filled): Self::Batch, out: &mut Vec<Vec<u8>>) -> usize {
+    unsafe fn finish_batch(rooms: Self::Batch, filled: usize, out: &mut Vec<Vec<u8>>) -> usize {
         let before = out.len();
         out.extend(rooms.into_iter().take(filled).filter_map(Bytes::decode));
         filled - (out.len() - before)
@@ -367,24 +370,23 @@ unsafe impl<T: Plain> Message for Pod<T> {
     #[inline(always)]
     fn batch(out: &mut Vec<T>, count: usize, _: usize) -> PodBatch<T> {
         out.reserve(count);
-        PodBatch { spare: out.spare_capacity_mut().as_mut_ptr().cast(), room: count, filled: 0 }
+        PodBatch { spare: out.spare_capacity_mut().as_mut_ptr().cast(), room: count }
     }
 
     #[inline(always)]
-    unsafe fn read_next(batch: &mut PodBatch<T>, payload: Payload) -> usize {
-        if batch.filled < batch.room {
-            // SAFETY: `spare` has room for `room` values; the contract of this function.
-            unsafe { payload.read(0, batch.spare.add(batch.filled).cast(), size_of::<T>()) };
-            batch.filled += 1;
-        }
+    unsafe fn read_at(batch: &mut PodBatch<T>, at: usize, payload: Payload) -> usize {
+        debug_assert!(at < batch.room);
+        // SAFETY: `spare` has room for `room` values, and `at` is below that by the
+        // contract of this function.
+        unsafe { payload.read(0, batch.spare.add(at).cast(), size_of::<T>()) };
         size_of::<T>()
     }
 
     #[inline(always)]
-    fn finish_batch(batch: PodBatch<T>, out: &mut Vec<T>) -> usize {
+    unsafe fn finish_batch(batch: PodBatch<T>, filled: usize, out: &mut Vec<T>) -> usize {
         let mut bad = 0;
-        for k in 0..batch.filled {
-            // SAFETY: `read_next` has written this element's bytes, and `Bits`
+        for k in 0..filled {
+            // SAFETY: `read_at` has written this element's bytes, and `Bits`
             // allows every pattern.
             let bits = unsafe { batch.spare.add(k).read_unaligned() };
             if !T::is_valid_bit_pattern(&bits) {
@@ -396,7 +398,7 @@ unsafe impl<T: Plain> Message for Pod<T> {
         }
         // SAFETY: that many valid values stand behind the old length, and `out`
         // was not touched since `batch` reserved them.
-        unsafe { out.set_len(out.len() + batch.filled - bad) };
+        unsafe { out.set_len(out.len() + filled - bad) };
         bad
     }
 }
@@ -407,7 +409,6 @@ unsafe impl<T: Plain> Message for Pod<T> {
 pub struct PodBatch<T: Plain> {
     spare: *mut T::Bits,
     room: usize,
-    filled: usize,
 }
 
 /// The type's own name without the path, generic arguments kept.
@@ -477,7 +478,7 @@ impl<M: Message> Sink for RoomFor<M> {
     }
 
     #[inline(always)]
-    unsafe fn read(&mut self, payload: Payload) -> usize {
+    unsafe fn read(&mut self, _at: u64, payload: Payload) -> usize {
         // SAFETY: the room was made for this queue.
         unsafe { M::read(&mut self.0, payload) }
     }
@@ -508,7 +509,7 @@ impl<T: Plain> Sink for InPlace<'_, T> {
     }
 
     #[inline(always)]
-    unsafe fn read(&mut self, payload: Payload) -> usize {
+    unsafe fn read(&mut self, _at: u64, payload: Payload) -> usize {
         // SAFETY: a payload of this queue; `T` may be overwritten by any bytes,
         // as `new` has made sure (`T` is its own `Bits`, which are `AnyBitPattern`).
         unsafe { payload.read(0, (self.0 as *mut T).cast(), size_of::<T>()) };
@@ -531,9 +532,10 @@ impl<M: Message> Sink for BatchFor<M> {
     }
 
     #[inline(always)]
-    unsafe fn read(&mut self, payload: Payload) -> usize {
-        // SAFETY: as in `RoomFor`.
-        unsafe { M::read_next(&mut self.0, payload) }
+    unsafe fn read(&mut self, at: u64, payload: Payload) -> usize {
+        // SAFETY: as in `RoomFor`; the batch was made for as many messages as the ring
+        // was asked for.
+        unsafe { M::read_at(&mut self.0, at as usize, payload) }
     }
 }
 

@@ -28,7 +28,8 @@ pub(super) enum Wait {
 pub(super) struct Cursors {
     pub(super) put: Line<PutCursor>,
     pub(super) get: Line<GetCursor>,
-    pub(super) pace: Pace,
+    pub(super) put_pace: Pace,
+    pub(super) get_pace: Pace,
     /// 1 in the process that attached.
     alive: Cell<u64>,
 }

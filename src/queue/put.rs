@@ -101,7 +101,11 @@ impl Port {
         deadline: Deadline,
         mut attempt: impl FnMut(bool) -> Result<bool, PutError<()>>,
     ) -> Result<(), PutError<()>> {
-        let mut spinner = Spinner::new(self.policy.get(), &self.patience);
+        let policy = self.policy.get();
+        if policy.spins() {
+            self.ring.let_consumers_ahead(&self.cursors.put_pace, &self.cursors.put);
+        }
+        let mut spinner = Spinner::new(policy, &self.patience);
         let mut slept = false;
         loop {
             if attempt(false)? {

@@ -31,11 +31,6 @@ pub(crate) enum Get {
 pub(crate) struct GetCursor {
     /// Single/Single: where this consumer stands.
     pub(super) walk: Walk,
-    /// The capacity where the fast path for slots and a Single consumer may be
-    /// taken, else 0.
-    fast_count: Cell<u64>,
-    /// The same for the Multi fast path.
-    multi_count: Cell<u64>,
     /// Single consumer, Multi producers: the next position, which is `taken`.
     next: Cell<u64>,
     /// The position of slot 0 in the current lap.
@@ -46,12 +41,15 @@ pub(crate) struct GetCursor {
     published: Cell<u64>,
     /// From this position on this is a stream: lines are adopted.
     pub(super) stream_from: Cell<u64>,
-    /// Single/Single: where the queue ends, once that is known.
+    /// Single/Single: where the queue ends; `u64::MAX` while that is not known.
     pub(super) end: Cell<u64>,
     announced: Cell<u64>,
     started: Cell<bool>,
-    /// Single/Single: the fast path may be taken.
+    /// The fast path may be taken: for Single/Single, for a Single consumer of Multi
+    /// producers, for Multi consumers.
     pub(super) spsc_fast: Cell<bool>,
+    slots_fast: Cell<bool>,
+    multi_fast: Cell<bool>,
 }
 
 // SAFETY: plain cells of integers and bools; all zeros is a valid value.
@@ -69,8 +67,8 @@ impl GetCursor {
     pub(crate) fn stop_fast_path(&self) {
         self.spsc_fast.set(false);
         self.walk.known.set(0);
-        self.fast_count.set(0);
-        self.multi_count.set(0);
+        self.slots_fast.set(false);
+        self.multi_fast.set(false);
     }
 
     /// Back to "not started".
@@ -99,21 +97,22 @@ impl Ring<'_> {
                 let taken = self.control.load_taken();
                 cursor.next.set(taken.get());
                 self.publish_head(cursor, taken);
-                if self.fences == Fences::Asymmetric {
-                    cursor.fast_count.set(self.capacity());
-                }
+                cursor.slots_fast.set(self.fences == Fences::Asymmetric);
             }
-            (_, Side::Multi) if self.fences == Fences::Asymmetric => cursor.multi_count.set(self.capacity()),
-            (_, Side::Multi) => {}
+            (_, Side::Multi) => cursor.multi_fast.set(self.fences == Fences::Asymmetric),
         }
         cursor.lap_base.set(0);
         self.ran_dry(cursor);
         cursor.started.set(true);
     }
 
-    /// The next position of a Single consumer.
-    pub(crate) fn get_position(&self, cursor: &GetCursor) -> u64 {
-        if self.producers == Side::Single { cursor.walk.next.get() } else { cursor.next.get() }
+    /// The position that is taken next.
+    pub(super) fn get_position(&self, cursor: &GetCursor) -> u64 {
+        match (self.producers, self.consumers) {
+            (Side::Single, Side::Single) => cursor.walk.next.get(),
+            (Side::Multi, Side::Single) => cursor.next.get(),
+            (_, Side::Multi) => self.control.load_head().get(),
+        }
     }
 
     /// A Single consumer has to wait: what comes next is not a stream yet.
@@ -128,10 +127,11 @@ impl Ring<'_> {
     pub(crate) fn get_fast<K: Sink>(&self, cursor: &GetCursor, sink: &mut K) -> bool {
         let walk = &cursor.walk;
         if walk.next.get() >= walk.known.get() {
-            if cursor.multi_count.get() != 0 {
+            // In a forked child all of this reads false, and there is no segment.
+            if cursor.multi_fast.get() {
                 return self.get_fast_multi(cursor, sink);
             }
-            if cursor.fast_count.get() != 0 {
+            if cursor.slots_fast.get() {
                 return self.get_fast_slots(cursor, sink);
             }
             if !self.may_get_next(cursor) {
@@ -146,11 +146,7 @@ impl Ring<'_> {
     #[inline(always)]
     fn get_fast_slots<K: Sink>(&self, cursor: &GetCursor, sink: &mut K) -> bool {
         let next = cursor.next.get();
-        let index = next.wrapping_sub(cursor.lap_base.get());
-        if index >= cursor.fast_count.get() {
-            return false;
-        }
-        let index = index as usize;
+        let index = self.get_index(cursor, Position::private(next));
         let slots = K::slots(self.slots);
         if self.read_ahead > 0 {
             slots.prefetch_read(index, self.read_ahead);
@@ -159,8 +155,8 @@ impl Ring<'_> {
         if state::load_stamp(slots, index) != Stamp::full(position) {
             return false;
         }
-        // SAFETY: `index < fast_count`, which is the capacity.
-        let used = unsafe { sink.read(slots.payload(index)) };
+        // SAFETY: `get_index` bounds the index.
+        let used = unsafe { sink.read(0, slots.payload(index)) };
         self.adopt_slot(cursor, slots, index, next, used);
         self.control.commit_taken(position.plus(1));
         cursor.next.set(position.plus(1).get());
@@ -174,14 +170,8 @@ impl Ring<'_> {
     /// line. Anything but a message that is simply there is the slow path's.
     #[inline(always)]
     fn get_fast_multi<K: Sink>(&self, cursor: &GetCursor, sink: &mut K) -> bool {
-        // The cursor comes first: in a forked child it reads zero, and there is no segment.
-        let count = cursor.multi_count.get();
         let head = self.control.load_head();
-        let index = head.get().wrapping_sub(cursor.lap_base.get());
-        if index >= count {
-            return false;
-        }
-        let index = index as usize;
+        let index = self.get_index(cursor, head);
         let slots = K::slots(self.slots);
         if !state::load_stamp(slots, index).is_full(head) {
             return false;
@@ -190,8 +180,8 @@ impl Ring<'_> {
         if !self.control.claim_head(head, 1) {
             return false;
         }
-        // SAFETY: `index < multi_count`, which is the capacity.
-        unsafe { sink.read(slots.payload(index)) };
+        // SAFETY: `get_index` bounds the index.
+        unsafe { sink.read(0, slots.payload(index)) };
         state::release_slot(slots, index, head.plus(self.capacity()));
         true
     }
@@ -237,8 +227,8 @@ impl Ring<'_> {
         index
     }
 
-    /// One attempt at one message.
-    #[inline]
+    /// One attempt at one message, for tests.
+    #[cfg(test)]
     pub(crate) fn try_get<K: Sink>(&self, cursor: &GetCursor, sink: &mut K) -> Get {
         match self.try_get_run(cursor, 1, sink) {
             (0, why) => why,
@@ -274,7 +264,7 @@ impl Ring<'_> {
             let stamp = state::load_stamp(slots, index);
             if stamp.is_full(next) {
                 // SAFETY: `get_index` bounds the index.
-                let used = unsafe { sink.read(slots.payload(index)) };
+                let used = unsafe { sink.read(taken, slots.payload(index)) };
                 self.adopt_slot(cursor, slots, index, next.get(), used);
                 taken += 1;
             } else if stamp != Stamp::tomb(next) {
@@ -326,20 +316,20 @@ impl Ring<'_> {
                 let why = if stamp.is_before(head) { self.why_not(head) } else { Get::Damaged };
                 return (0, why);
             }
-            let run = if is_tomb { 1 } else { self.full_run(cursor, head, max) };
+            let run = if is_tomb { 1 } else { self.full_run(slots, head, index, max) };
             self.me.announce_get(head, run, &cursor.announced);
             if !self.control.claim_head(head, run) {
                 backoff.lost();
                 continue;
             }
+            let mut index = index;
             for offset in 0..run {
-                let position = head.plus(offset);
-                let index = self.get_index(cursor, position);
                 if !is_tomb {
-                    // SAFETY: `get_index` bounds the index.
-                    unsafe { sink.read(slots.payload(index)) };
+                    // SAFETY: `get_index` and `next_index` bound the index.
+                    unsafe { sink.read(offset, slots.payload(index)) };
                 }
-                state::release_slot(slots, index, position.plus(self.capacity()));
+                state::release_slot(slots, index, head.plus(offset + self.capacity()));
+                index = self.next_index(index);
             }
             if !is_tomb {
                 return (run, Get::Item);
@@ -349,14 +339,14 @@ impl Ring<'_> {
         (0, Get::Unfinished)
     }
 
-    /// How many messages are there from `head`, where one is for sure.
+    /// How many messages are there from `head`, which is at `index` and is one.
     #[inline(always)]
-    fn full_run(&self, cursor: &GetCursor, head: Position, max: u64) -> u64 {
+    fn full_run(&self, slots: SlotMemory, head: Position, mut index: usize, max: u64) -> u64 {
         let max = max.min(self.capacity());
         let mut run = 1;
         while run < max {
-            let position = head.plus(run);
-            if !state::load_stamp(self.slots, self.get_index(cursor, position)).is_full(position) {
+            index = self.next_index(index);
+            if !state::load_stamp(slots, index).is_full(head.plus(run)) {
                 break;
             }
             run += 1;

@@ -76,10 +76,11 @@ pub(crate) trait Sink {
         blocks
     }
 
-    /// Copies the payload into `self`. Says how many of its bytes it looked at.
+    /// Copies the payload of message `at` of this call, counted from 0, into `self`.
+    /// Says how many of its bytes it looked at.
     ///
     /// # Safety
     ///
-    /// `self` was made for payloads of this room.
-    unsafe fn read(&mut self, payload: Payload) -> usize;
+    /// `self` was made for payloads of this room, and for more than `at` messages.
+    unsafe fn read(&mut self, at: u64, payload: Payload) -> usize;
 }

@@ -116,6 +116,13 @@ impl Ring<'_> {
         (position.get() % self.capacity()) as usize
     }
 
+    /// The index of the position after the one at `index`.
+    #[inline(always)]
+    pub(super) fn next_index(&self, index: usize) -> usize {
+        let next = index + 1;
+        if next < self.slots.count() { next } else { 0 }
+    }
+
     /// The stamp at a position, for cold paths (pairs FULL and FREE).
     pub(super) fn stamp_at(&self, position: Position) -> Stamp {
         state::load_stamp(self.slots, self.index_of(position))

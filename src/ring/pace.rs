@@ -1,33 +1,42 @@
-//! The pace of a Single consumer that blocks on a stream.
+//! The pace of a stream whose one side has caught up with the other.
 //!
 //! A consumer that runs faster than its producers ends up reading the very line
-//! that one of them is writing. Then every line crosses between the cores twice
-//! or more instead of once, neither side fails or waits for long, and the stream
-//! settles at a fraction of its speed. So a *blocking* get that finds the ring
-//! empty after a run of messages lets the producers get ahead before it looks
-//! again: the longer, the shorter the runs are, and never longer than some
-//! microseconds.
+//! that one of them is writing, and a producer that runs into a full ring writes the
+//! very line that is being read. Then every line crosses between the cores twice or
+//! more instead of once, neither side fails or waits for long, and the stream
+//! settles at a fraction of its speed. So a *blocking* operation that has to wait in
+//! the middle of a stream lets the other side get ahead by a lead of messages before
+//! it goes on, and never waits longer for that than some microseconds.
 //!
 //! A lone message (request and reply) is never delayed: its run has length 1.
 //! Measured: `docs/benchmarks.md`.
 
-use super::{GetCursor, Ring};
+use super::position::{Position, Stamp};
+use super::{GetCursor, PutCursor, Ring, Side};
 use crate::primitive::spin_hint;
 use core::cell::Cell;
 
 /// A run shorter than this is no stream.
 const STREAM: u64 = 16;
 
-/// Spin hints of the longest pause: four to ten microseconds, as the processor
-/// takes 16 to 40 ns for one.
-const LONGEST_PAUSE: u32 = 256;
+/// The lead to wait for, in messages; half the ring if that is less.
+const LEAD: u64 = 2048;
 
-/// What is remembered between two runs.
+/// Looks at the other side's progress, and spin hints between two of them: some five
+/// to ten microseconds in all, as the processor takes 16 to 40 ns for a hint.
+const LOOKS: u32 = 32;
+const HINTS: u32 = 8;
+
+/// So many waits are left out, at most, after some that were in vain.
+const LONGEST_REST: u32 = 64;
+
+/// What one side remembers between two waits.
 #[repr(C)]
 pub(crate) struct Pace {
     run_start: Cell<u64>,
-    pause: Cell<u32>,
-    _padding: Cell<u32>,
+    /// Waits to leave out, and how many it was last time.
+    rest: Cell<u32>,
+    last_rest: Cell<u32>,
 }
 
 // SAFETY: plain cells of integers; all zeros is a valid value.
@@ -35,25 +44,58 @@ pub(crate) struct Pace {
 unsafe impl bytemuck::Zeroable for Pace {}
 
 impl Pace {
-    /// A Single consumer found the ring empty: perhaps give the producers a start.
+    /// The operation at `next` has to wait: perhaps until the other side has got past
+    /// more positions, as `passed` says.
     #[cold]
-    pub(crate) fn ran_dry(&self, ring: &Ring<'_>, cursor: &GetCursor) {
-        let next = ring.get_position(cursor);
+    pub(super) fn let_ahead(&self, capacity: u64, next: u64, passed: impl Fn(Position) -> bool) {
         let run = next.wrapping_sub(self.run_start.replace(next));
-        if run < STREAM {
+        if run < STREAM || capacity < 4 * STREAM {
             return;
         }
-        let pause = self.pause.get().max(1);
-        let pause = if run < ring.capacity() / 4 {
-            (pause * 2).min(LONGEST_PAUSE)
-        } else if run > ring.capacity() / 2 {
-            (pause / 2).max(1)
-        } else {
-            pause
-        };
-        self.pause.set(pause);
-        for _ in 0..pause {
-            spin_hint();
+        if self.rest.get() > 0 {
+            self.rest.set(self.rest.get() - 1);
+            return;
         }
+        let at = |ahead: u64| Position::new(next.wrapping_add(ahead - 1));
+        let lead = LEAD.min(capacity / 2);
+        for _ in 0..LOOKS {
+            if passed(at(lead)) {
+                self.last_rest.set(0);
+                return;
+            }
+            (0..HINTS).for_each(|_| spin_hint());
+        }
+        // In vain, if not even a stream's worth has come.
+        let rest = if passed(at(STREAM)) { 0 } else { (2 * self.last_rest.get()).clamp(1, LONGEST_REST) };
+        self.last_rest.set(rest);
+        self.rest.set(rest);
+    }
+}
+
+impl Ring<'_> {
+    /// Whether the producers are done with `position`.
+    fn is_past_publication(&self, position: Position) -> bool {
+        match (self.producers, self.consumers) {
+            (Side::Single, Side::Single) => self.is_published(position),
+            _ => !self.stamp_at(position).is_before(position),
+        }
+    }
+
+    /// Whether the consumers have made room for `position`.
+    fn is_past_commit(&self, position: Position) -> bool {
+        match self.consumers {
+            Side::Single => self.control.load_head().plus(self.capacity()) > position,
+            Side::Multi => self.stamp_at(position) >= Stamp::free(position),
+        }
+    }
+
+    /// What the producers still have to publish is not there yet: lets them get ahead.
+    pub(crate) fn let_producers_ahead(&self, pace: &Pace, cursor: &GetCursor) {
+        pace.let_ahead(self.capacity(), self.get_position(cursor), |position| self.is_past_publication(position));
+    }
+
+    /// There is no room: lets the consumers get ahead.
+    pub(crate) fn let_consumers_ahead(&self, pace: &Pace, cursor: &PutCursor) {
+        pace.let_ahead(self.capacity(), self.put_position(cursor), |position| self.is_past_commit(position));
     }
 }

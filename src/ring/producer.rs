@@ -5,7 +5,7 @@
 use super::position::{Position, Stamp};
 use super::spsc::Walk;
 use super::{Damaged, Ring, Side, Source, state};
-use crate::primitive::{Backoff, Fences, Ordering, light_barrier};
+use crate::primitive::{Backoff, Fences, Ordering, SlotMemory, light_barrier};
 use core::cell::Cell;
 
 /// How an attempt to put ended.
@@ -30,8 +30,6 @@ pub(crate) struct PutCursor {
     pub(super) walk: Walk,
     /// With a Single consumer: positions below it are free.
     pub(super) limit: Cell<u64>,
-    /// The capacity where the Multi fast path may be taken, else 0.
-    multi_count: Cell<u64>,
     /// The position of slot 0 in the current lap.
     lap_base: Cell<u64>,
     announced: Cell<u64>,
@@ -39,8 +37,9 @@ pub(crate) struct PutCursor {
     next: Cell<u64>,
     polls: Cell<u64>,
     started: Cell<bool>,
-    /// Single/Single: the fast path may be taken.
+    /// The fast path may be taken: for Single/Single, for Multi/Multi.
     pub(super) fast: Cell<bool>,
+    multi_fast: Cell<bool>,
 }
 
 // SAFETY: plain cells of integers and bools; all zeros is a valid value.
@@ -64,7 +63,7 @@ impl PutCursor {
     pub(crate) fn stop_fast_path(&self) {
         self.fast.set(false);
         self.walk.known.set(0);
-        self.multi_count.set(0);
+        self.multi_fast.set(false);
     }
 }
 
@@ -74,8 +73,8 @@ impl Ring<'_> {
         match (self.producers, self.consumers) {
             (Side::Single, Side::Single) => self.start_put_spsc(cursor),
             (Side::Single, Side::Multi) => cursor.next.set(self.successor_start().get()),
-            (Side::Multi, Side::Multi) if self.fences == Fences::Asymmetric => cursor.multi_count.set(self.capacity()),
-            (Side::Multi, _) => {}
+            (Side::Multi, Side::Multi) => cursor.multi_fast.set(self.fences == Fences::Asymmetric),
+            (Side::Multi, Side::Single) => {}
         }
         cursor.lap_base.set(0);
         cursor.limit.set(0);
@@ -125,14 +124,15 @@ impl Ring<'_> {
     pub(crate) fn put_fast<S: Source>(&self, cursor: &PutCursor, source: &S) -> bool {
         let walk = &cursor.walk;
         if walk.next.get() >= walk.known.get() {
-            if cursor.multi_count.get() != 0 {
+            // In a forked child all of this reads false, and there is no segment.
+            if cursor.multi_fast.get() {
                 return self.put_fast_multi(cursor, source);
             }
             if !self.may_put_next(cursor) {
                 return false;
             }
         }
-        // S1: a put that begins after the close is refused.
+        // S7.
         if self.closed.load(Ordering::Relaxed) != 0 {
             return false;
         }
@@ -144,15 +144,12 @@ impl Ring<'_> {
     /// nobody else wants is the slow path's.
     #[inline(always)]
     fn put_fast_multi<S: Source>(&self, cursor: &PutCursor, source: &S) -> bool {
-        // The cursor comes first: in a forked child it reads zero, and there is no segment.
-        let count = cursor.multi_count.get();
         let tail = self.control.load_tail();
-        let position = tail.position();
-        let index = position.get().wrapping_sub(cursor.lap_base.get());
-        if index >= count || tail.is_closed() {
+        if tail.is_closed() {
             return false;
         }
-        let index = index as usize;
+        let position = tail.position();
+        let index = self.put_index(cursor, position);
         let slots = S::slots(self.slots);
         if state::load_stamp(slots, index) != Stamp::free(position) {
             return false;
@@ -161,8 +158,7 @@ impl Ring<'_> {
         if !self.control.claim_tail(tail, 1) {
             return false;
         }
-        // SAFETY: `index < multi_count`, which is the capacity; the source was
-        // checked against `room`.
+        // SAFETY: `put_index` bounds the index; the source was checked against `room`.
         unsafe { source.write(slots.payload(index), 0) };
         state::publish(slots, index, position);
         true
@@ -291,7 +287,7 @@ impl Ring<'_> {
                 return (0, Put::Closed);
             }
             let start = tail.position();
-            let free = match self.free_run(cursor, start, count, exact) {
+            let free = match self.free_run(S::slots(self.slots), cursor, start, count, exact) {
                 Ok(free) => free,
                 Err(Damaged) if self.control.load_tail() == tail => return (0, Put::Damaged),
                 Err(Damaged) => {
@@ -313,15 +309,16 @@ impl Ring<'_> {
                 continue;
             }
             let slots = S::slots(self.slots);
+            let mut index = self.put_index(cursor, start);
             for offset in 0..free {
-                let position = start.plus(offset);
-                let index = self.put_index(cursor, position);
                 if self.write_ahead > 0 {
                     slots.prefetch_write(index, self.write_ahead);
                 }
-                // SAFETY: `put_index` bounds the index; the source was checked against `room`.
+                // SAFETY: `put_index` and `next_index` bound the index; the source was
+                // checked against `room`.
                 unsafe { source(offset).write(slots.payload(index), 0) };
-                state::publish(slots, index, position);
+                state::publish(slots, index, start.plus(offset));
+                index = self.next_index(index);
             }
             return (free, Put::Done);
         }
@@ -331,7 +328,14 @@ impl Ring<'_> {
 
     /// How many of `start..start + count` are free, from the front.
     #[inline(always)]
-    fn free_run(&self, cursor: &PutCursor, start: Position, count: u64, exact: bool) -> Result<u64, Damaged> {
+    fn free_run(
+        &self,
+        slots: SlotMemory,
+        cursor: &PutCursor,
+        start: Position,
+        count: u64,
+        exact: bool,
+    ) -> Result<u64, Damaged> {
         let count = count.min(self.capacity());
         if self.consumers == Side::Single {
             let wanted = start.plus(count).get();
@@ -340,9 +344,11 @@ impl Ring<'_> {
             }
             return Ok(cursor.limit.get().saturating_sub(start.get()).min(count));
         }
+        let mut index = self.put_index(cursor, start);
         for offset in 0..count {
             let position = start.plus(offset);
-            let stamp = self.stamp_at_lap(cursor, position);
+            let stamp = state::load_stamp(slots, index);
+            index = self.next_index(index);
             if stamp != Stamp::free(position) {
                 return if offset == 0 && stamp > Stamp::free(position) { Err(Damaged) } else { Ok(offset) };
             }
@@ -381,17 +387,25 @@ impl Ring<'_> {
         (done, Put::Done)
     }
 
+    /// The position that is put next.
+    pub(super) fn put_position(&self, cursor: &PutCursor) -> u64 {
+        match (self.producers, self.consumers) {
+            (Side::Single, Side::Single) => cursor.walk.next.get(),
+            (Side::Single, Side::Multi) => cursor.next.get(),
+            (Side::Multi, _) => self.control.load_tail().position().get(),
+        }
+    }
+
     /// Before a sleep (R5): might a put succeed, or must it learn of the close?
     pub(crate) fn may_put(&self, cursor: &PutCursor) -> bool {
         match self.producers {
             Side::Single => {
-                let next = if self.consumers == Side::Single { &cursor.walk.next } else { &cursor.next };
-                let position = Position::private(next.get());
+                let position = Position::private(self.put_position(cursor));
                 self.closed.load(Ordering::Acquire) != 0 || self.is_free_single(cursor, position, true) != Ok(false)
             }
             Side::Multi => {
                 let tail = self.control.load_tail();
-                tail.is_closed() || self.free_run(cursor, tail.position(), 1, true) != Ok(0)
+                tail.is_closed() || self.free_run(self.slots, cursor, tail.position(), 1, true) != Ok(0)
             }
         }
     }

@@ -61,11 +61,11 @@ impl Walk {
         true
     }
 
-    /// The block and the place in it of the next position, which is in the current
-    /// stretch: both in bounds, as `start_at` and `enter` keep the stretch.
+    /// The block of a position in the current stretch, and the place in it: both in
+    /// bounds, as `start_at` and `enter` keep the stretch.
     #[inline(always)]
-    fn place(&self, blocks: BlockMemory) -> (usize, usize) {
-        let at = self.next.get().wrapping_sub(self.start.get()) as usize;
+    fn place(&self, blocks: BlockMemory, position: u64) -> (usize, usize) {
+        let at = position.wrapping_sub(self.start.get()) as usize;
         if blocks.per_block() == 1 { (at, 0) } else { (self.block.get(), at) }
     }
 }
@@ -73,7 +73,7 @@ impl Walk {
 impl Ring<'_> {
     // ---- the producer ----
 
-    /// R2 of a ring of blocks: there are no claims, so nothing is left to finish.
+    /// S6. There are no claims, so nothing is left to finish.
     pub(super) fn start_put_spsc(&self, cursor: &PutCursor) {
         let start = self.first_unpublished_block();
         cursor.walk.start_at(self.blocks, start, self.index_of(start));
@@ -101,13 +101,14 @@ impl Ring<'_> {
     #[inline(always)]
     pub(super) fn put_next<S: Source>(&self, blocks: BlockMemory, cursor: &PutCursor, source: &S) {
         let walk = &cursor.walk;
-        let (block, cell) = walk.place(blocks);
+        let next = walk.next.get();
+        let (block, cell) = walk.place(blocks, next);
         // SAFETY: `place` gives what is in bounds; the source was checked against the
         // largest message.
         unsafe { source.write(blocks.payload(block, cell), 0) };
-        let next = walk.next.get().wrapping_add(1);
-        state::publish_block(blocks, block, Position::private(next));
-        walk.next.set(next);
+        let after = next.wrapping_add(1);
+        state::publish_block(blocks, block, Position::private(after));
+        walk.next.set(after);
     }
 
     /// As many of `count` messages as there is room for; one stamp a block.
@@ -132,7 +133,7 @@ impl Ring<'_> {
                 Err(Damaged) => return (done, Put::Damaged),
             }
             walk.enter(blocks);
-            let (block, first) = walk.place(blocks);
+            let (block, first) = walk.place(blocks, position.get());
             let end = if blocks.per_block() == 1 { position.plus(1).get() } else { walk.end.get() };
             let run = end.min(cursor.limit.get()).saturating_sub(position.get()).min(count - done);
             for offset in 0..run {
@@ -172,20 +173,20 @@ impl Ring<'_> {
     pub(super) fn get_next<K: Sink>(&self, blocks: BlockMemory, cursor: &GetCursor, sink: &mut K) -> bool {
         let walk = &cursor.walk;
         let next = walk.next.get();
+        let place = walk.place(blocks, next);
+        let after = next.wrapping_add(1);
         if blocks.per_block() == 1 {
             // Published, and the slot cannot be a lap ahead.
-            if state::load_block(blocks, walk.place(blocks).0).get() != next.wrapping_add(1) || self.is_closing() {
+            if state::load_block(blocks, place.0).get() != after || self.is_closing() {
                 return false;
             }
             if self.read_ahead > 0 {
-                blocks.prefetch_read(walk.place(blocks).0, self.read_ahead);
+                blocks.prefetch_read(place.0, self.read_ahead);
             }
         }
-        self.read_next(blocks, cursor, sink);
-        self.control.commit_taken(Position::private(next.wrapping_add(1)));
-        if blocks.per_block() == 1 && next >= cursor.head_due.get() {
-            self.publish_head(cursor, Position::private(next.wrapping_add(1)));
-        }
+        self.read_at(blocks, place, next >= cursor.stream_from.get(), 0, sink);
+        walk.next.set(after);
+        self.control.commit_taken(Position::private(after));
         true
     }
 
@@ -199,9 +200,20 @@ impl Ring<'_> {
         if self.blocks.per_block() > 1 {
             return self.look(cursor);
         }
+        // The hot path looks at each stamp itself, and comes back here when a new lap
+        // begins or `head` is due.
         cursor.walk.enter(self.blocks);
-        cursor.walk.known.set(cursor.walk.end.get());
+        self.publish_head_if_due(cursor);
+        cursor.walk.known.set(cursor.walk.end.get().min(cursor.head_due.get().wrapping_add(1)));
         true
+    }
+
+    /// R8. Everything taken so far is committed.
+    fn publish_head_if_due(&self, cursor: &GetCursor) {
+        let next = cursor.walk.next.get();
+        if next > cursor.head_due.get() {
+            self.publish_head(cursor, Position::private(next));
+        }
     }
 
     /// S4. Asked after a stamp was loaded: if not, then all that it says was published
@@ -215,63 +227,66 @@ impl Ring<'_> {
         self.closed_to_consumers.load(Ordering::Acquire) != 0
     }
 
+    /// Whether the queue was closed and this consumer has not asked where it ends.
+    #[inline(always)]
+    pub(crate) fn is_closing_unawares(&self, cursor: &GetCursor) -> bool {
+        cursor.end.get() == u64::MAX && self.is_closing()
+    }
+
     /// Looks at the stamp of the next message's block: whether the message is there,
     /// and how many more are. Everything taken so far is committed.
+    #[inline(always)]
     fn look(&self, cursor: &GetCursor) -> bool {
         let (blocks, walk) = (self.blocks, &cursor.walk);
         if walk.enter(blocks) && self.read_ahead > 0 {
             blocks.prefetch_read(walk.block.get(), self.read_ahead);
         }
+        self.publish_head_if_due(cursor);
         let next = walk.next.get();
-        if next > cursor.head_due.get() {
-            self.publish_head(cursor, Position::private(next));
-        }
-        let (block, cell) = walk.place(blocks);
+        let (block, _) = walk.place(blocks, next);
         let stamp = state::load_block(blocks, block).get();
         // Published, and not further than a producer may be: one compare.
         if stamp.wrapping_sub(next).wrapping_sub(1) >= self.capacity() || next >= cursor.end.get() {
             return false;
         }
-        if cursor.end.get() == u64::MAX && self.is_closing() {
+        if self.is_closing_unawares(cursor) {
             return false;
         }
-        let after = next.wrapping_add(1);
         // The stamp may be of the next lap already.
-        let known = stamp.min(walk.end.get()).min(cursor.end.get()).min(cursor.head_due.get().wrapping_add(1));
-        let known = if blocks.per_block() == 1 {
-            after
-        } else if after < walk.end.get() {
-            // S6. The last message of a block gets a look of its own, so that its line
-            // is adopted before it is committed.
-            known.min(walk.end.get().wrapping_sub(1))
-        } else {
-            if next >= cursor.stream_from.get() {
-                // SAFETY: `place` gives what is in bounds. It is the next message's own
-                // payload, which nobody writes before the message is committed.
-                unsafe { blocks.payload(block, cell).adopt_lines(0) };
-            }
-            known
-        };
+        let end = walk.end.get();
+        let known = stamp.min(end).min(cursor.end.get()).min(cursor.head_due.get().wrapping_add(1));
+        let known = if blocks.per_block() == 1 { next.wrapping_add(1) } else { known };
+        // S4. The whole block is there: its line will not be written before its last
+        // message is committed.
+        if blocks.per_block() > 1 && stamp >= end && next >= cursor.stream_from.get() {
+            let (block, last) = walk.place(blocks, end.wrapping_sub(1));
+            // SAFETY: `place` gives what is in bounds; the last message is not committed,
+            // as it is not below the next one.
+            unsafe { blocks.payload(block, last).adopt_lines(0) };
+        }
         walk.known.set(known);
         true
     }
 
-    /// Copies the next message out. It is there, and not yet committed.
+    /// Copies a message out, which is there and not yet committed.
     #[inline(always)]
-    fn read_next<K: Sink>(&self, blocks: BlockMemory, cursor: &GetCursor, sink: &mut K) {
-        let walk = &cursor.walk;
-        let next = walk.next.get();
-        let (block, cell) = walk.place(blocks);
+    fn read_at<K: Sink>(
+        &self,
+        blocks: BlockMemory,
+        (block, cell): (usize, usize),
+        stream: bool,
+        at: u64,
+        sink: &mut K,
+    ) {
         // SAFETY: `place` gives what is in bounds. Nobody writes the payload before the
         // message is committed.
         unsafe {
             let payload = blocks.payload(block, cell);
-            let used = sink.read(payload);
-            if blocks.per_block() == 1 && next >= cursor.stream_from.get() {
+            let used = sink.read(at, payload);
+            if blocks.per_block() == 1 && stream {
                 payload.adopt_lines(used);
             }
         }
-        walk.next.set(next.wrapping_add(1));
     }
 
     /// Takes what is there, up to `max`; a commit for each block.
@@ -285,9 +300,13 @@ impl Ring<'_> {
                 break;
             }
             let run = walk.known.get().saturating_sub(walk.next.get()).min(max - taken);
-            for _ in 0..run {
-                self.read_next(blocks, cursor, sink);
+            let first = walk.next.get();
+            for offset in 0..run {
+                let next = first.wrapping_add(offset);
+                let stream = next >= cursor.stream_from.get();
+                self.read_at(blocks, walk.place(blocks, next), stream, taken + offset, sink);
             }
+            walk.next.set(first.wrapping_add(run));
             self.control.commit_taken(Position::private(walk.next.get()));
             taken += run;
         }
@@ -302,10 +321,10 @@ impl Ring<'_> {
         self.ran_dry(cursor);
         self.catch_up_head(cursor);
         let next = walk.next.get();
-        let stamp = state::load_block(blocks, walk.place(blocks).0).get();
+        let stamp = state::load_block(blocks, walk.place(blocks, next).0).get();
         let why = if stamp > next.wrapping_add(self.capacity()) {
             Get::Damaged
-        } else if cursor.end.get() == u64::MAX && self.is_closing() {
+        } else if self.is_closing_unawares(cursor) {
             Get::Closing
         } else {
             Get::Empty
@@ -322,7 +341,7 @@ impl Ring<'_> {
             return true;
         }
         walk.enter(blocks);
-        next < cursor.end.get() && state::load_block(blocks, walk.place(blocks).0).get() > next
+        next < cursor.end.get() && state::load_block(blocks, walk.place(blocks, next).0).get() > next
     }
 
     // ---- the end ----

@@ -36,6 +36,11 @@ pub enum WaitPolicy {
 }
 
 impl WaitPolicy {
+    /// Whether a wait begins with spinning. Never on one processor.
+    pub(crate) fn spins(self) -> bool {
+        self != WaitPolicy::Park && processors_online() > 1
+    }
+
     /// Spinning pays as long as it is not longer than the wake-up it saves.
     const DEFAULT_BUDGET: Duration = Duration::from_micros(50);
 }
@@ -73,7 +78,13 @@ impl Patience {
         Patience(Cell::new(LONGEST_SPIN))
     }
 
-    fn spin_paid(&self, turns: u32) {
+    /// How many turns of pure spinning are worth while.
+    pub(crate) fn turns(&self) -> u32 {
+        self.0.get()
+    }
+
+    /// Spinning has found what it waited for, after so many turns.
+    pub(crate) fn spin_paid(&self, turns: u32) {
         let wanted = (turns * 2).clamp(SHORTEST_SPIN, LONGEST_SPIN);
         self.0.set(self.0.get().max(wanted));
     }
@@ -99,8 +110,13 @@ const IDLE_YIELD: Duration = Duration::from_micros(2);
 
 impl<'h> Spinner<'h> {
     pub(crate) fn new(policy: WaitPolicy, patience: &'h Patience) -> Self {
-        let policy = if processors_online() > 1 { policy } else { WaitPolicy::Park };
+        let policy = if policy.spins() { policy } else { WaitPolicy::Park };
         Spinner { policy, patience, turns: 0, since: None, spent: Duration::ZERO }
+    }
+
+    /// The phase of pure spinning is over already.
+    pub(crate) fn has_spun(&mut self) {
+        self.turns = self.patience.turns();
     }
 
     /// Spends one turn. False: the budget is used up, sleep.

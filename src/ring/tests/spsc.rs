@@ -67,10 +67,11 @@ fn runs_of_any_length() {
 struct Batch(Vec<u64>);
 
 impl Sink for Batch {
-    unsafe fn read(&mut self, payload: Payload) -> usize {
+    unsafe fn read(&mut self, at: u64, payload: Payload) -> usize {
+        assert_eq!(at, self.0.len() as u64);
         let mut word = Word(0);
         // SAFETY: the same contract.
-        let used = unsafe { word.read(payload) };
+        let used = unsafe { word.read(at, payload) };
         self.0.push(word.0);
         used
     }
