@@ -4,7 +4,7 @@
 use super::error::GetError;
 use super::message::{BatchFor, InPlace, Message, Plain, Pod, RoomFor};
 use super::port::{Port, Refusal, Wait};
-use crate::primitive::{Ordering, heavy_barrier, spin_hint};
+use crate::primitive::{Fences, Ordering, heavy_barrier, spin_hint};
 use crate::ring::{Get, Side, Sink};
 use crate::wait::{Parked, Spinner, WaitPolicy, park};
 use std::time::Duration;
@@ -20,7 +20,7 @@ impl Port {
     pub(super) fn get<M: Message>(&self, wait: Wait) -> Result<M::Out, GetError> {
         let mut room = RoomFor::<M>(M::room(self.payload));
         if self.ring.get_fast(&self.cursors.get, &mut room) {
-            self.after_get(1);
+            self.after_get(1, Fences::Asymmetric);
             return M::decode(room.0).ok_or(GetError::Undecodable);
         }
         // Moved, so that on the fast path the room need not lie in memory.
@@ -44,13 +44,13 @@ impl Port {
         if !self.ring.get_fast(&self.cursors.get, room) {
             return self.get_slow(room, wait);
         }
-        self.after_get(1);
+        self.after_get(1, Fences::Asymmetric);
         Ok(())
     }
 
     #[inline(always)]
-    fn after_get(&self, count: u64) {
-        if self.for_consumers.stirred(self.ring.fences) {
+    fn after_get(&self, count: u64, fences: Fences) {
+        if self.for_consumers.stirred(fences) {
             self.stirred_get(count);
         }
     }
@@ -105,7 +105,7 @@ impl Port {
             for turn in 0..self.patience.turns() {
                 if self.ring.get_fast(&self.cursors.get, room) {
                     self.patience.spin_paid(turn);
-                    self.after_get(1);
+                    self.after_get(1, self.ring.fences);
                     return Ok(());
                 }
                 spin_hint();
@@ -114,7 +114,7 @@ impl Port {
         self.wait_to_get(wait, spins, || match self.attempt(1, room)? {
             (0, why) => self.nothing(why),
             _ => {
-                self.after_get(1);
+                self.after_get(1, self.ring.fences);
                 Ok(Some(()))
             }
         })
@@ -155,7 +155,7 @@ impl Port {
             #[allow(unsafe_code)]
             let bad = unsafe { M::finish_batch(batch.0, taken as usize, out) };
             self.undecodable.set(bad);
-            self.after_get(taken);
+            self.after_get(taken, self.ring.fences);
             Ok(Some(taken as usize - bad))
         })
         .and_then(|taken| if taken > 0 { Ok(taken) } else { self.report_undecodable() })

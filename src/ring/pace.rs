@@ -6,7 +6,8 @@
 //! more instead of once, neither side fails or waits for long, and the stream
 //! settles at a fraction of its speed. So a *blocking* operation that has to wait in
 //! the middle of a stream lets the other side get ahead by a lead of messages before
-//! it goes on, and never waits longer for that than some microseconds.
+//! it goes on, and never waits longer for that than some twenty microseconds; one or
+//! two, and ever more seldom, if the other side is slow.
 //!
 //! A lone message (request and reply) is never delayed: its run has length 1.
 //! Measured: `docs/benchmarks.md`.
@@ -20,12 +21,17 @@ use core::cell::Cell;
 const STREAM: u64 = 16;
 
 /// The lead to wait for, in messages; half the ring if that is less.
-const LEAD: u64 = 2048;
+const LEAD: u64 = 4096;
 
-/// Looks at the other side's progress, and spin hints between two of them: some five
-/// to ten microseconds in all, as the processor takes 16 to 40 ns for a hint.
-const LOOKS: u32 = 32;
+/// Looks at the other side's progress, and spin hints between two of them: some
+/// twenty microseconds in all, as the processor takes 16 to 40 ns for a hint.
+const LOOKS: u32 = 96;
 const HINTS: u32 = 8;
+
+/// After so many looks, one to two microseconds, the other side must have come a
+/// `STREAM` further: one that puts or gets less than some ten million messages a
+/// second gains nothing by a lead, and its messages would only get late.
+const FIRST_LOOKS: u32 = 8;
 
 /// So many waits are left out, at most, after some that were in vain.
 const LONGEST_REST: u32 = 64;
@@ -58,17 +64,19 @@ impl Pace {
         }
         let at = |ahead: u64| Position::new(next.wrapping_add(ahead - 1));
         let lead = LEAD.min(capacity / 2);
-        for _ in 0..LOOKS {
+        for look in 0..LOOKS {
             if passed(at(lead)) {
-                self.last_rest.set(0);
+                break;
+            }
+            if look == FIRST_LOOKS && !passed(at(STREAM)) {
+                let rest = (2 * self.last_rest.get()).clamp(1, LONGEST_REST);
+                self.last_rest.set(rest);
+                self.rest.set(rest);
                 return;
             }
             (0..HINTS).for_each(|_| spin_hint());
         }
-        // In vain, if not even a stream's worth has come.
-        let rest = if passed(at(STREAM)) { 0 } else { (2 * self.last_rest.get()).clamp(1, LONGEST_REST) };
-        self.last_rest.set(rest);
-        self.rest.set(rest);
+        self.last_rest.set(0);
     }
 }
 

@@ -168,7 +168,8 @@ impl Ring<'_> {
         cursor.spsc_fast.set(self.fences == Fences::Asymmetric);
     }
 
-    /// The hot path, below `known`. False: nothing is published.
+    /// The hot path, below `known`, where fences are asymmetric. False: nothing is
+    /// published.
     #[inline(always)]
     pub(super) fn get_next<K: Sink>(&self, blocks: BlockMemory, cursor: &GetCursor, sink: &mut K) -> bool {
         let walk = &cursor.walk;
@@ -177,7 +178,7 @@ impl Ring<'_> {
         let after = next.wrapping_add(1);
         if blocks.per_block() == 1 {
             // Published, and the slot cannot be a lap ahead.
-            if state::load_block(blocks, place.0).get() != after || self.is_closing() {
+            if state::load_block(blocks, place.0).get() != after || self.is_closing(Fences::Asymmetric) {
                 return false;
             }
             if self.read_ahead > 0 {
@@ -219,10 +220,10 @@ impl Ring<'_> {
     /// S4. Asked after a stamp was loaded: if not, then all that it says was published
     /// before the close, and lies below the end, wherever that will be.
     #[inline(always)]
-    fn is_closing(&self) -> bool {
+    fn is_closing(&self, fences: Fences) -> bool {
         // Ordered behind the stamp by the barrier: who decides the end has stored the
         // flag, made the heavy one, and only then looked at stamps.
-        light_barrier(self.fences);
+        light_barrier(fences);
         // Pair CLOSED.
         self.closed_to_consumers.load(Ordering::Acquire) != 0
     }
@@ -230,7 +231,7 @@ impl Ring<'_> {
     /// Whether the queue was closed and this consumer has not asked where it ends.
     #[inline(always)]
     pub(crate) fn is_closing_unawares(&self, cursor: &GetCursor) -> bool {
-        cursor.end.get() == u64::MAX && self.is_closing()
+        cursor.end.get() == u64::MAX && self.is_closing(self.fences)
     }
 
     /// Looks at the stamp of the next message's block: whether the message is there,
