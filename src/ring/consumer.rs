@@ -39,7 +39,7 @@ pub(crate) struct GetCursor {
     pub(super) head_due: Cell<u64>,
     /// What `head` says.
     published: Cell<u64>,
-    /// From this position on this is a stream: lines are adopted.
+    /// From this position on this is a stream.
     pub(super) stream_from: Cell<u64>,
     /// Single/Single: where the queue ends; `u64::MAX` while that is not known.
     pub(super) end: Cell<u64>,
@@ -79,8 +79,7 @@ impl GetCursor {
 }
 
 /// After how many messages in a row without a wait a consumer takes them for a
-/// stream. A request and its reply are none: there the store would stand in the way
-/// of the answer.
+/// stream, in which more is about to be written to the line that was read.
 const STREAM: u64 = 2;
 
 impl Ring<'_> {
@@ -118,8 +117,7 @@ impl Ring<'_> {
     /// A Single consumer has to wait: what comes next is not a stream yet.
     #[inline]
     pub(crate) fn ran_dry(&self, cursor: &GetCursor) {
-        let from = if self.adopts { self.get_position(cursor).wrapping_add(STREAM) } else { u64::MAX };
-        cursor.stream_from.set(from);
+        cursor.stream_from.set(self.get_position(cursor).wrapping_add(STREAM));
     }
 
     /// The hot path of the rings that have one. False: take [`Ring::try_get`].
@@ -157,7 +155,7 @@ impl Ring<'_> {
         }
         // SAFETY: `get_index` bounds the index.
         let used = unsafe { sink.read(0, slots.payload(index)) };
-        self.adopt_slot(cursor, slots, index, next, used);
+        self.adopt_slot(slots, index, used);
         self.control.commit_taken(position.plus(1));
         cursor.next.set(position.plus(1).get());
         if next >= cursor.head_due.get() {
@@ -186,11 +184,11 @@ impl Ring<'_> {
         true
     }
 
-    /// In a stream the consumer adopts the lines that it has read. Of slots that
-    /// share a line, any one will do: the last.
+    /// A Single consumer adopts the lines that it has read. Of slots that share a line,
+    /// any one will do: the last.
     #[inline(always)]
-    fn adopt_slot(&self, cursor: &GetCursor, slots: SlotMemory, index: usize, next: u64, used: usize) {
-        if next >= cursor.stream_from.get() && slots.ends_line(index) {
+    fn adopt_slot(&self, slots: SlotMemory, index: usize, used: usize) {
+        if self.adopts && slots.ends_line(index) {
             // SAFETY: the caller bounds the index, the sink has read no more than the
             // payload, and nobody writes the slot before it is committed.
             unsafe { slots.payload(index).adopt_lines(used) };
@@ -265,7 +263,7 @@ impl Ring<'_> {
             if stamp.is_full(next) {
                 // SAFETY: `get_index` bounds the index.
                 let used = unsafe { sink.read(taken, slots.payload(index)) };
-                self.adopt_slot(cursor, slots, index, next.get(), used);
+                self.adopt_slot(slots, index, used);
                 taken += 1;
             } else if stamp != Stamp::tomb(next) {
                 why = if stamp.is_before(next) { self.why_not(next) } else { Get::Damaged };

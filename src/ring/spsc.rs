@@ -133,14 +133,17 @@ impl Ring<'_> {
                 Err(Damaged) => return (done, Put::Damaged),
             }
             walk.enter(blocks);
-            let (block, first) = walk.place(blocks, position.get());
-            let end = if blocks.per_block() == 1 { position.plus(1).get() } else { walk.end.get() };
-            let run = end.min(cursor.limit.get()).saturating_sub(position.get()).min(count - done);
+            let end = walk.end.get().min(cursor.limit.get());
+            let run = end.saturating_sub(position.get()).min(count - done);
             for offset in 0..run {
-                // SAFETY: as in `put_next`; the run ends where the block does.
-                unsafe { source(done + offset).write(blocks.payload(block, first + offset as usize), 0) };
+                let next = position.plus(offset);
+                let (block, cell) = walk.place(blocks, next.get());
+                // SAFETY: as in `put_next`; the run ends where the stretch does.
+                unsafe { source(done + offset).write(blocks.payload(block, cell), 0) };
+                if blocks.per_block() == 1 || offset + 1 == run {
+                    state::publish_block(blocks, block, next.plus(1));
+                }
             }
-            state::publish_block(blocks, block, position.plus(run));
             walk.next.set(position.plus(run).get());
             done += run;
         }
@@ -185,7 +188,7 @@ impl Ring<'_> {
                 blocks.prefetch_read(place.0, self.read_ahead);
             }
         }
-        self.read_at(blocks, place, next >= cursor.stream_from.get(), 0, sink);
+        self.read_at(blocks, place, 0, sink);
         walk.next.set(after);
         self.control.commit_taken(Position::private(after));
         true
@@ -207,6 +210,13 @@ impl Ring<'_> {
         self.publish_head_if_due(cursor);
         cursor.walk.known.set(cursor.walk.end.get().min(cursor.head_due.get().wrapping_add(1)));
         true
+    }
+
+    /// Up to where a consumer may go without another look: the end of the stretch or of
+    /// the queue, or where `head` is due.
+    #[inline(always)]
+    fn stretch_end(&self, cursor: &GetCursor) -> u64 {
+        cursor.walk.end.get().min(cursor.end.get()).min(cursor.head_due.get().wrapping_add(1))
     }
 
     /// R8. Everything taken so far is committed.
@@ -255,14 +265,14 @@ impl Ring<'_> {
         }
         // The stamp may be of the next lap already.
         let end = walk.end.get();
-        let known = stamp.min(end).min(cursor.end.get()).min(cursor.head_due.get().wrapping_add(1));
+        let known = stamp.min(self.stretch_end(cursor));
         let known = if blocks.per_block() == 1 { next.wrapping_add(1) } else { known };
         // S4. The whole block is there: its line will not be written before its last
         // message is committed.
-        if blocks.per_block() > 1 && stamp >= end && next >= cursor.stream_from.get() {
+        if blocks.per_block() > 1 && self.adopts && stamp >= end && next >= cursor.stream_from.get() {
             let (block, last) = walk.place(blocks, end.wrapping_sub(1));
-            // SAFETY: `place` gives what is in bounds; the last message is not committed,
-            // as it is not below the next one.
+            // SAFETY: `place` gives what is in bounds; the last message is published, and not
+            // committed, as it is not below the next one.
             unsafe { blocks.payload(block, last).adopt_lines(0) };
         }
         walk.known.set(known);
@@ -271,26 +281,19 @@ impl Ring<'_> {
 
     /// Copies a message out, which is there and not yet committed.
     #[inline(always)]
-    fn read_at<K: Sink>(
-        &self,
-        blocks: BlockMemory,
-        (block, cell): (usize, usize),
-        stream: bool,
-        at: u64,
-        sink: &mut K,
-    ) {
+    fn read_at<K: Sink>(&self, blocks: BlockMemory, (block, cell): (usize, usize), at: u64, sink: &mut K) {
         // SAFETY: `place` gives what is in bounds. Nobody writes the payload before the
         // message is committed.
         unsafe {
             let payload = blocks.payload(block, cell);
             let used = sink.read(at, payload);
-            if blocks.per_block() == 1 && stream {
+            if blocks.per_block() == 1 && self.adopts {
                 payload.adopt_lines(used);
             }
         }
     }
 
-    /// Takes what is there, up to `max`; a commit for each block.
+    /// Takes what is there, up to `max`; a commit for each look.
     pub(super) fn try_get_run_spsc<K: Sink>(&self, cursor: &GetCursor, max: u64, sink: &mut K) -> (u64, Get) {
         let blocks = K::blocks(self.blocks);
         let walk = &cursor.walk;
@@ -300,12 +303,23 @@ impl Ring<'_> {
             if !known && !self.look(cursor) {
                 break;
             }
-            let run = walk.known.get().saturating_sub(walk.next.get()).min(max - taken);
             let first = walk.next.get();
-            for offset in 0..run {
-                let next = first.wrapping_add(offset);
-                let stream = next >= cursor.stream_from.get();
-                self.read_at(blocks, walk.place(blocks, next), stream, taken + offset, sink);
+            let known = if blocks.per_block() == 1 { self.stretch_end(cursor) } else { walk.known.get() };
+            let most = known.saturating_sub(first).min(max - taken);
+            let mut run = 0;
+            while run < most {
+                let next = first.wrapping_add(run);
+                let place = walk.place(blocks, next);
+                // Where each message has a stamp, only the first was looked at.
+                if blocks.per_block() == 1
+                    && run > 0
+                    && (state::load_block(blocks, place.0).get() != next.wrapping_add(1)
+                        || self.is_closing_unawares(cursor))
+                {
+                    break;
+                }
+                self.read_at(blocks, place, taken + run, sink);
+                run += 1;
             }
             walk.next.set(first.wrapping_add(run));
             self.control.commit_taken(Position::private(walk.next.get()));

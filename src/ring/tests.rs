@@ -20,6 +20,7 @@ struct Heap {
     closed: Box<AtomicU32>,
     lines: Vec<CacheLine>,
     capacity: usize,
+    shape: BlockShape,
     sides: (Side, Side),
 }
 
@@ -35,6 +36,7 @@ impl Heap {
             closed: Box::new(AtomicU32::new(0)),
             lines: vec![CacheLine([0; 8]); capacity.div_ceil(4)],
             capacity,
+            shape: BlockShape::of(8),
             sides: (producers, consumers),
         };
         heap.control.initialise(capacity as u64);
@@ -59,7 +61,7 @@ impl Heap {
     fn blocks(&self) -> BlockMemory {
         let count = if self.uses_blocks() { self.capacity } else { 0 };
         // SAFETY: as in `slots`.
-        unsafe { BlockMemory::new(self.base(), count, BlockShape::of(8)) }
+        unsafe { BlockMemory::new(self.base(), count, self.shape) }
     }
 
     fn ring(&self) -> Ring<'_> {

@@ -177,3 +177,37 @@ fn a_stamp_beyond_the_window_is_damage() {
     let first_refusal = (0..9).map(|value| put(&heap, &p, value)).find(|how| *how != Put::Done);
     assert_eq!(first_refusal, Some(Put::Damaged));
 }
+
+/// The same ring with a block, and so a stamp, for every message.
+#[test]
+fn blocks_of_one_message() {
+    let (heap, p, g) = single(5);
+    // As many lines as messages; the heap has two.
+    let mut heap = heap;
+    heap.lines = vec![CacheLine([0; 8]); 5];
+    heap.shape = BlockShape::of(56);
+    heap.ring().start_put(&p);
+    heap.ring().start_get(&g);
+    let (mut sent, mut taken) = (0, 0);
+    for round in 0..200_u64 {
+        let (done, _) = heap.ring().try_put_run(&p, round % 7, true, |offset| Word(sent + offset));
+        sent += done;
+        let mut batch = Batch(Vec::new());
+        let (got, _) = heap.ring().try_get_run(&g, round % 4, &mut batch);
+        assert_eq!(batch.0, (taken..taken + got).collect::<Vec<_>>());
+        taken += got;
+        assert_eq!(heap.ring().depth(), sent - taken);
+    }
+    // Two of the three messages published last lie beyond the end.
+    let mut rest = Batch(Vec::new());
+    heap.ring().try_get_run(&g, 9, &mut rest);
+    let next = p.walk.next.get();
+    assert_eq!(heap.ring().try_put_run(&p, 3, true, Word), (3, Put::Done));
+    assert_eq!(heap.control.decide_end(Position::new(next + 1)), Position::new(next + 1));
+    heap.ring().close();
+    assert_eq!(heap.ring().settle(&p, 3), 1);
+    assert!(!heap.ring().is_drained(&g));
+    let mut last = Batch(Vec::new());
+    assert_eq!(heap.ring().try_get_run(&g, 9, &mut last), (1, Get::Empty));
+    assert!(heap.ring().is_drained(&g));
+}
