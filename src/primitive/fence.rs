@@ -19,14 +19,24 @@ pub(crate) enum Fences {
     Asymmetric,
     /// Both sides are full fences.
     Symmetric,
+    /// A full fence on the light side, for others; but the light sides of others,
+    /// which compile to nothing, are out of reach: this process cannot call
+    /// membarrier, and those who made the segment can.
+    #[cfg(not(loom))]
+    Blind,
 }
 
 impl Fences {
-    /// The form that this process can use as a waker. Registers it: before the
-    /// first operation, or sleepers elsewhere would not reach it.
+    /// The form that this process can use in a segment whose participants all use
+    /// full fences, or do not. Registers it: before the first operation, or sleepers
+    /// elsewhere would not reach it.
     #[cfg(not(loom))]
-    pub(crate) fn of_this_process() -> Fences {
-        if sys::membarrier::register() { Fences::Asymmetric } else { Fences::Symmetric }
+    pub(crate) fn of_this_process(all_symmetric: bool) -> Fences {
+        match sys::membarrier::register() {
+            _ if all_symmetric => Fences::Symmetric,
+            true => Fences::Asymmetric,
+            false => Fences::Blind,
+        }
     }
 }
 
@@ -47,10 +57,11 @@ pub(crate) fn light_barrier(fences: Fences) {
 #[cold]
 pub(crate) fn heavy_barrier(fences: Fences) -> bool {
     super::fence(super::Ordering::SeqCst);
-    #[cfg(not(loom))]
-    if fences == Fences::Asymmetric {
-        return sys::membarrier::barrier();
+    match fences {
+        #[cfg(not(loom))]
+        Fences::Asymmetric => sys::membarrier::barrier(),
+        #[cfg(not(loom))]
+        Fences::Blind => false,
+        _ => true,
     }
-    let _ = fences;
-    true
 }

@@ -91,8 +91,9 @@ impl Payload {
             // SAFETY: the word lies in the payload.
             unsafe { self.store_back(0) };
             let mut line = LINE - super::STAMP_SIZE;
-            while line + 8 <= len {
-                // SAFETY: as above.
+            while line < len {
+                // SAFETY: `room` and `line` are multiples of 8, so `line < len <= room` leaves
+                // room for a word.
                 unsafe { self.store_back(line) };
                 line += LINE;
             }

@@ -5,7 +5,7 @@ use super::error::GetError;
 use super::message::{BatchFor, InPlace, Message, Plain, Pod, RoomFor};
 use super::port::{Port, Refusal, Wait};
 use crate::primitive::{Fences, Ordering, heavy_barrier, spin_hint};
-use crate::ring::{Get, Side, Sink};
+use crate::ring::{Damaged, Get, Side, Sink};
 use crate::wait::{Parked, Spinner, WaitPolicy, park};
 use std::time::Duration;
 
@@ -73,14 +73,14 @@ impl Port {
 
     /// One attempt. A queue that is seen closed is asked first where it ends.
     fn attempt<K: Sink>(&self, max: u64, sink: &mut K) -> Result<(u64, Get), GetError> {
-        if self.ring.is_closing_unawares(&self.cursors.get) && self.is_finished() {
+        if self.ring.is_closing_unawares(&self.cursors.get) && self.has_ended()? {
             return Err(GetError::Closed);
         }
         let (taken, why) = self.ring.try_get_run(&self.cursors.get, max, sink);
         if taken > 0 || why != Get::Closing {
             return Ok((taken, why));
         }
-        if self.is_finished() {
+        if self.has_ended()? {
             return Err(GetError::Closed);
         }
         Ok(self.ring.try_get_run(&self.cursors.get, max, sink))
@@ -99,7 +99,7 @@ impl Port {
         // A message that is there already was only fought over.
         let spins = wait != Wait::No && self.policy.get().spins() && !self.ring.may_get(&self.cursors.get);
         if spins {
-            self.ran_dry();
+            self.ran_dry(wait);
             // The message that comes is nearly always simply there, and soon: between
             // its arrival and the caller's answer there is nothing but taking it.
             for turn in 0..self.patience.turns() {
@@ -121,9 +121,11 @@ impl Port {
     }
 
     /// A get has to wait: what comes next is no stream, or has to get ahead first.
-    fn ran_dry(&self) {
+    fn ran_dry(&self, wait: Wait) {
         self.ring.ran_dry(&self.cursors.get);
-        self.ring.let_producers_ahead(&self.cursors.get_pace, &self.cursors.get);
+        if matches!(wait, Wait::Until(deadline) if deadline.is_far()) {
+            self.ring.let_producers_ahead(&self.cursors.get_pace, &self.cursors.get);
+        }
     }
 
     pub(super) fn get_many<M: Message>(
@@ -174,9 +176,16 @@ impl Port {
                 self.poison();
                 Err(GetError::Corrupt)
             }
-            _ if self.for_consumers.closed.load(Ordering::Acquire) != 0 && self.is_finished() => Err(GetError::Closed),
+            _ if self.for_consumers.closed.load(Ordering::Acquire) != 0 && self.has_ended()? => Err(GetError::Closed),
             _ => Ok(None),
         }
+    }
+
+    fn has_ended(&self) -> Result<bool, GetError> {
+        self.is_finished().map_err(|Damaged| {
+            self.poison();
+            GetError::Corrupt
+        })
     }
 
     /// R10, S3. The queue was seen closed: tells everybody, then makes the barrier,
@@ -198,7 +207,7 @@ impl Port {
 
     /// Whether a queue that was seen closed has nothing left.
     #[cold]
-    pub(super) fn is_finished(&self) -> bool {
+    pub(super) fn is_finished(&self) -> Result<bool, Damaged> {
         self.closing_barrier();
         if self.cursors.get.is_started() { self.ring.is_drained(&self.cursors.get) } else { self.ring.is_exhausted() }
     }
@@ -224,7 +233,7 @@ impl Port {
         if has_spun {
             spinner.has_spun();
         } else if policy.spins() {
-            self.ran_dry();
+            self.ran_dry(wait);
         }
         let mut slept = false;
         loop {

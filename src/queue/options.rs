@@ -187,7 +187,7 @@ impl Options {
             single_producer: self.producers == Some(Side::Single),
             single_consumer: self.consumers == Some(Side::Single),
             lifetime: self.lifetime.unwrap_or(Lifetime::Ephemeral),
-            symmetric_fences: Fences::of_this_process() == Fences::Symmetric,
+            symmetric_fences: Fences::of_this_process(false) == Fences::Blind,
         };
         if slots_size(&plan).is_none_or(|bytes| bytes > 1 << 46) {
             return Err(SetupError::options(format!("{capacity} slots of {payload} bytes exceed the address space")));

@@ -82,12 +82,15 @@ impl Port {
     /// Opens a named queue. None: there is no such name.
     pub(super) fn open<M: Message>(place: &Place, options: &Options) -> Result<Option<Port>, SetupError> {
         // Registration comes before the first operation.
-        let _ = Fences::of_this_process();
+        let _ = Fences::of_this_process(false);
         let opened = Segment::open(place, options.prefault_bytes(), |plan| options.check::<M>(plan))?;
         let Some(member) = opened else { return Ok(None) };
         let port = Port::attach(member, options.policy())?;
-        if port.ring.is_closed() && port.is_finished() {
-            return Err(SetupError::new(SetupErrorKind::Closed));
+        if port.ring.is_closed() {
+            let damaged = |_| SetupError::not_a_segment("its shared memory contradicts itself");
+            if port.is_finished().map_err(damaged)? {
+                return Err(SetupError::new(SetupErrorKind::Closed));
+            }
         }
         Ok(Some(port))
     }
@@ -109,7 +112,7 @@ impl Port {
         me.clear_intents();
         me.who.pid.store(u64::from(std::process::id()), Ordering::Relaxed);
         let side = |single| if single { Side::Single } else { Side::Multi };
-        let fences = if plan.symmetric_fences { Fences::Symmetric } else { Fences::of_this_process() };
+        let fences = Fences::of_this_process(plan.symmetric_fences);
         let (read_ahead, write_ahead) = Ring::prefetch_distances(view.stride);
         let cursors =
             Wiped::<Cursors>::zeroed().map_err(|e| SetupError::system("mapping a handle's private page", e))?;

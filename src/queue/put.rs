@@ -53,7 +53,7 @@ impl Port {
         match how {
             Put::Done | Put::Full => None,
             Put::Closed => {
-                // A claim that was refused is a tombstone now: news for a consumer.
+                // A claim that was refused may be a tombstone now: news for a consumer.
                 if self.for_producers.wanted(self.ring.fences) {
                     self.for_producers.wake(1);
                 }
@@ -102,7 +102,7 @@ impl Port {
         mut attempt: impl FnMut(bool) -> Result<bool, PutError<()>>,
     ) -> Result<(), PutError<()>> {
         let policy = self.policy.get();
-        if policy.spins() {
+        if policy.spins() && deadline.is_far() {
             self.ring.let_consumers_ahead(&self.cursors.put_pace, &self.cursors.put);
         }
         let mut spinner = Spinner::new(policy, &self.patience);
@@ -159,10 +159,9 @@ impl Port {
                 #[allow(unsafe_code)]
                 Encoded::<M>(unsafe { rest.get_unchecked(offset as usize) })
             });
-            if put > 0 {
-                done += self.after_put(put);
-            }
-            (done, how)
+            let is_in = if put > 0 { self.after_put(put) } else { 0 };
+            done += is_in;
+            (done, if is_in < put { Put::Closed } else { how })
         };
         let (so_far, how) = attempt(wait == Wait::No);
         match (self.refused(how), wait) {

@@ -1,7 +1,7 @@
 //! Closing, and the questions that are asked seldom.
 
 use super::position::{Position, Stamp, Tag};
-use super::{GetCursor, Ring, Side};
+use super::{Damaged, GetCursor, Ring, Side};
 use crate::primitive::Ordering;
 
 impl Ring<'_> {
@@ -26,10 +26,10 @@ impl Ring<'_> {
 
     /// R10. Whether a closed queue has nothing left for this consumer. The
     /// caller has seen it closed and has made the heavy barrier since.
-    pub(crate) fn is_drained(&self, cursor: &GetCursor) -> bool {
-        match (self.producers, self.consumers) {
+    pub(crate) fn is_drained(&self, cursor: &GetCursor) -> Result<bool, Damaged> {
+        Ok(match (self.producers, self.consumers) {
             (Side::Single, Side::Single) => {
-                cursor.end.set(self.seal().get());
+                cursor.end.set(self.seal()?.get());
                 self.get_position(cursor) >= cursor.end.get()
             }
             (Side::Multi, Side::Single) => self.control.load_tail().position().get() == self.get_position(cursor),
@@ -37,7 +37,7 @@ impl Ring<'_> {
                 self.control.load_tail().position() == self.control.load_head() && self.all_slots_are_free()
             }
             (Side::Single, Side::Multi) => self.all_slots_are_free(),
-        }
+        })
     }
 
     fn all_slots_are_free(&self) -> bool {
@@ -87,15 +87,15 @@ impl Ring<'_> {
     }
 
     /// As `is_drained`, for somebody who has not consumed here.
-    pub(crate) fn is_exhausted(&self) -> bool {
-        match (self.producers, self.consumers) {
-            (Side::Single, Side::Single) => self.control.load_taken() >= self.seal(),
+    pub(crate) fn is_exhausted(&self) -> Result<bool, Damaged> {
+        Ok(match (self.producers, self.consumers) {
+            (Side::Single, Side::Single) => self.control.load_taken() >= self.seal()?,
             (Side::Single, Side::Multi) => {
                 let next = self.next_message();
                 self.stamp_at(next).is_before(next) && self.stamp_at(next) != Stamp::claim(next)
             }
             (Side::Multi, _) => self.control.load_tail().position() == self.next_message(),
-        }
+        })
     }
 
     /// What `try_put` would say.

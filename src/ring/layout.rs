@@ -1,7 +1,7 @@
 //! Where the ring's words lie. Layout only: no algorithm.
 //!
 //! ```text
-//! Control (4096 bytes)                 Participant (256 bytes each)
+//! Control (512 bytes)                  Participant (256 bytes each)
 //! +0    tail    claimed by producers   +0    put intent: start, length
 //! +128  head    claimed by consumers   +16   get intent: start, length
 //! +256  taken   Single consumer's      +128  who: pid, roles, attached, sleeps

@@ -1,5 +1,5 @@
-//! The algorithm: a bounded ring of stamped slots, `Single` or `Multi` on each
-//! side.
+//! The algorithm: a bounded ring of stamped slots, or of blocks with one stamp,
+//! `Single` or `Multi` on each side.
 //!
 //! [`PROTOCOL.md`](PROTOCOL.md) has the rules (R1, R2, ...) and why they hold.
 //! This folder borrows memory and never sleeps. It must not know where its

@@ -9,7 +9,8 @@
 //! it goes on, and never waits longer for that than some twenty microseconds; one or
 //! two, and ever more seldom, if the other side is slow.
 //!
-//! A lone message (request and reply) is never delayed: its run has length 1.
+//! A lone message (request and reply) is never delayed: its run has length 1. (Of a
+//! `Multi` side the run is that of all its participants together.)
 //! Measured: `docs/benchmarks.md`.
 
 use super::position::{Position, Stamp};
@@ -28,10 +29,10 @@ const LEAD: u64 = 4096;
 const LOOKS: u32 = 96;
 const HINTS: u32 = 8;
 
-/// After so many looks, one to two microseconds, the other side must have come a
+/// In every so many looks, one to two microseconds, the other side must come a
 /// `STREAM` further: one that puts or gets less than some ten million messages a
-/// second gains nothing by a lead, and its messages would only get late.
-const FIRST_LOOKS: u32 = 8;
+/// second gains nothing by a lead, and one that has stopped waits for us.
+const STEP: u32 = 8;
 
 /// So many waits are left out, at most, after some that were in vain.
 const LONGEST_REST: u32 = 64;
@@ -54,8 +55,9 @@ impl Pace {
     /// more positions, as `passed` says.
     #[cold]
     pub(super) fn let_ahead(&self, capacity: u64, next: u64, passed: impl Fn(Position) -> bool) {
-        let run = next.wrapping_sub(self.run_start.replace(next));
-        if run < STREAM || capacity < 4 * STREAM {
+        let start = self.run_start.replace(next);
+        let run = next.wrapping_sub(start);
+        if start == 0 || run < STREAM || capacity < 4 * STREAM {
             return;
         }
         if self.rest.get() > 0 {
@@ -68,7 +70,8 @@ impl Pace {
             if passed(at(lead)) {
                 break;
             }
-            if look == FIRST_LOOKS && !passed(at(STREAM)) {
+            let due = u64::from(look / STEP) * STREAM;
+            if look.is_multiple_of(STEP) && due > 0 && due < lead && !passed(at(due)) {
                 let rest = (2 * self.last_rest.get()).clamp(1, LONGEST_REST);
                 self.last_rest.set(rest);
                 self.rest.set(rest);

@@ -54,6 +54,9 @@ const CLAIM_ATTEMPTS: u32 = 1 << 14;
 /// factor of three of a stream's speed).
 const EXACT_EVERY: u64 = 2048;
 
+/// Rings below this always ask the exact cursor.
+const SMALL: u64 = 32;
+
 impl PutCursor {
     pub(crate) fn is_started(&self) -> bool {
         self.started.get()
@@ -259,7 +262,10 @@ impl Ring<'_> {
         let mut limit = self.control.load_head().plus(self.capacity()).get();
         let polls = cursor.polls.get().wrapping_add(1);
         cursor.polls.set(polls);
-        if limit <= cursor.limit.get().max(position.get()) && (exact || polls.is_multiple_of(EXACT_EVERY)) {
+        // In a small ring the two share every line anyway, and the copy is that of the
+        // consumer's last look.
+        let exact = exact || self.capacity() < SMALL || polls.is_multiple_of(EXACT_EVERY);
+        if limit <= cursor.limit.get().max(position.get()) && exact {
             limit = self.control.load_taken().plus(self.capacity()).get();
         }
         if limit > cursor.limit.get() {

@@ -165,8 +165,7 @@ impl Ring<'_> {
     pub(super) fn start_get_spsc(&self, cursor: &GetCursor) {
         let taken = self.control.load_taken();
         cursor.walk.start_at(self.blocks, taken, self.index_of(taken));
-        let end = self.control.load_end();
-        cursor.end.set(end.map_or(u64::MAX, Position::get));
+        cursor.end.set(u64::MAX);
         self.publish_head(cursor, taken);
         cursor.spsc_fast.set(self.fences == Fences::Asymmetric);
     }
@@ -363,8 +362,10 @@ impl Ring<'_> {
 
     /// S3. Decides where a closed queue ends, or learns it. The caller has seen it
     /// closed, has told everybody, and has made the heavy barrier since.
-    pub(super) fn seal(&self) -> Position {
-        self.control.load_end().unwrap_or_else(|| self.control.decide_end(self.first_unpublished_block()))
+    pub(super) fn seal(&self) -> Result<Position, Damaged> {
+        let end = self.control.load_end().unwrap_or_else(|| self.control.decide_end(self.first_unpublished_block()));
+        // Everything below a true end is published.
+        if end > self.first_unpublished_block() { Err(Damaged) } else { Ok(end) }
     }
 
     /// The first position without a message, at or after the consumer's: a binary

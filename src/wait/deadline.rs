@@ -26,6 +26,15 @@ impl Deadline {
         Deadline::after(at.saturating_duration_since(Instant::now()))
     }
 
+    /// Whether there is time to make a peer's work easier first.
+    pub(crate) fn is_far(self) -> bool {
+        const FAR_NS: u64 = 100_000;
+        match self {
+            Deadline::Never => true,
+            Deadline::At(ns) => ns.saturating_sub(now_ns()) > FAR_NS,
+        }
+    }
+
     pub(crate) fn passed(self) -> bool {
         match self {
             Deadline::Never => false,

@@ -3,10 +3,17 @@
 use super::*;
 
 fn single(capacity: usize) -> (Heap, PutCursor, GetCursor) {
-    let heap = Heap::new(capacity, Side::Single, Side::Single);
+    fenced(capacity, Fences::Asymmetric)
+}
+
+fn fenced(capacity: usize, fences: Fences) -> (Heap, PutCursor, GetCursor) {
+    let mut heap = Heap::new(capacity, Side::Single, Side::Single);
+    heap.fences = fences;
     let (p, g) = cursors(&heap);
     (heap, p, g)
 }
+
+const FENCES: [Fences; 3] = [Fences::Asymmetric, Fences::Symmetric, Fences::Blind];
 
 /// The stamp of a block says up to which position it is published.
 #[test]
@@ -29,8 +36,8 @@ fn golden_blocks() {
 /// yet taken.
 #[test]
 fn a_stamp_a_lap_ahead_vouches_for_its_own_block_only() {
-    for capacity in 1..20 {
-        let (heap, p, g) = single(capacity);
+    for (capacity, fences) in (1..20).flat_map(|capacity| FENCES.map(|fences| (capacity, fences))) {
+        let (heap, p, g) = fenced(capacity, fences);
         let mut next = 0;
         for value in 0..200 {
             while put(&heap, &p, value) == Put::Full {
@@ -45,8 +52,8 @@ fn a_stamp_a_lap_ahead_vouches_for_its_own_block_only() {
 /// Whatever runs are put and taken: first in, first out, and never too many.
 #[test]
 fn runs_of_any_length() {
-    for capacity in [1, 2, 7, 8, 20] {
-        let (heap, p, g) = single(capacity);
+    for (capacity, fences) in [1, 2, 7, 8, 20].into_iter().flat_map(|n| FENCES.map(|fences| (n, fences))) {
+        let (heap, p, g) = fenced(capacity, fences);
         let (mut sent, mut taken) = (0, 0);
         for round in 0..400_u64 {
             let wanted = round * 7 % 25;
@@ -120,24 +127,25 @@ fn one_end_for_both() {
     assert_eq!(heap.ring().settle(&p, 1), 1);
     assert_eq!(put(&heap, &p, 2), Put::Closed);
     assert_eq!(get(&heap, &g), Err(Get::Closing));
-    assert!(!heap.ring().is_drained(&g));
+    assert_eq!(heap.ring().is_drained(&g), Ok(false));
     assert_eq!(get(&heap, &g), Ok(1));
-    assert!(heap.ring().is_drained(&g));
+    assert_eq!(heap.ring().is_drained(&g), Ok(true));
 
     // A looker was first: what was published meanwhile is the caller's again, and no
     // consumer returns it.
     let (heap, p, g) = single(4);
     assert_eq!(put(&heap, &p, 1), Put::Done);
     heap.ring().close();
-    assert!(!heap.ring().is_exhausted());
+    assert_eq!(heap.ring().is_exhausted(), Ok(false));
     state::publish_block(heap.blocks(), 0, Position::new(7));
     p.walk.next.set(7);
     assert_eq!(heap.ring().settle(&p, 2), 0);
     assert_eq!(heap.ring().depth(), 1);
     assert_eq!(get(&heap, &g), Err(Get::Closing));
-    assert!(!heap.ring().is_drained(&g));
+    assert_eq!(heap.ring().is_drained(&g), Ok(false));
     assert_eq!((get(&heap, &g), get(&heap, &g)), (Ok(1), Err(Get::Empty)));
-    assert!(heap.ring().is_drained(&g) && heap.ring().is_exhausted() && heap.ring().is_empty());
+    let finished = (heap.ring().is_drained(&g), heap.ring().is_exhausted(), heap.ring().is_empty());
+    assert_eq!(finished, (Ok(true), Ok(true), true));
 
     // Of a run published meanwhile some messages can be in.
     let (heap, p, g) = single(4);
@@ -145,10 +153,10 @@ fn one_end_for_both() {
     assert_eq!(heap.control.decide_end(Position::new(6)), Position::new(6));
     heap.ring().close();
     assert_eq!(heap.ring().settle(&p, 3), 2);
-    assert!(!heap.ring().is_drained(&g));
+    assert_eq!(heap.ring().is_drained(&g), Ok(false));
     let mut batch = Batch(Vec::new());
     assert_eq!(heap.ring().try_get_run(&g, 9, &mut batch).0, 2);
-    assert!(heap.ring().is_drained(&g));
+    assert_eq!(heap.ring().is_drained(&g), Ok(true));
 }
 
 /// S1: a put that begins after the close stores nothing.
@@ -161,6 +169,16 @@ fn a_put_after_the_close_leaves_no_trace() {
     assert_eq!(put(&heap, &p, 2), Put::Closed);
     assert_eq!(heap.ring().try_put_run(&p, 2, true, Word), (0, Put::Closed));
     assert_eq!((heap.words(8), heap.control.load_end()), (before, None));
+}
+
+#[test]
+fn an_end_beyond_what_is_published_is_damage() {
+    let (heap, p, g) = single(4);
+    assert_eq!(put(&heap, &p, 1), Put::Done);
+    assert_eq!(heap.control.decide_end(Position::new(7)), Position::new(7));
+    assert_eq!(get(&heap, &g), Ok(1), "an open queue has no end yet");
+    heap.ring().close();
+    assert_eq!((heap.ring().is_drained(&g), heap.ring().is_exhausted()), (Err(Damaged), Err(Damaged)));
 }
 
 #[test]
@@ -200,14 +218,14 @@ fn blocks_of_one_message() {
     }
     // Two of the three messages published last lie beyond the end.
     let mut rest = Batch(Vec::new());
-    heap.ring().try_get_run(&g, 9, &mut rest);
+    let _ = heap.ring().try_get_run(&g, 9, &mut rest);
     let next = p.walk.next.get();
     assert_eq!(heap.ring().try_put_run(&p, 3, true, Word), (3, Put::Done));
     assert_eq!(heap.control.decide_end(Position::new(next + 1)), Position::new(next + 1));
     heap.ring().close();
     assert_eq!(heap.ring().settle(&p, 3), 1);
-    assert!(!heap.ring().is_drained(&g));
+    assert_eq!(heap.ring().is_drained(&g), Ok(false));
     let mut last = Batch(Vec::new());
     assert_eq!(heap.ring().try_get_run(&g, 9, &mut last), (1, Get::Empty));
-    assert!(heap.ring().is_drained(&g));
+    assert_eq!(heap.ring().is_drained(&g), Ok(true));
 }
