@@ -13,8 +13,8 @@ macro_rules! common_methods {
             self.port.capacity()
         }
 
-        /// Messages put and not yet taken. Never blocks. While others put or get,
-        /// the answer was true at some moment and may be stale already; at most
+        /// Messages put and not yet taken. Never blocks. While others put and get, an
+        /// estimate: the two ends are read one after the other; at most
         /// [`capacity`](Self::capacity). 0 in a forked child.
         pub fn len(&self) -> usize {
             self.port.len()

@@ -47,8 +47,8 @@ impl Ring<'_> {
         })
     }
 
-    /// Messages put and not taken. Exact while nobody moves; while others run it
-    /// was true at some moment.
+    /// Messages put and not taken. Exact while nobody moves; else an estimate, since the
+    /// two ends are read one after the other.
     pub(crate) fn depth(&self) -> u64 {
         let consumed = self.consumed();
         let end = match (self.producers, self.consumers) {
