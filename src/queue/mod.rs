@@ -15,6 +15,7 @@ mod options;
 mod port;
 mod producer;
 mod put;
+mod rescue;
 mod view;
 
 pub use consumer::{Consumer, Iter, TryIter};

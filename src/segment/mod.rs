@@ -14,7 +14,7 @@ pub(crate) use header::Header;
 pub use header::Lifetime;
 pub(crate) use header::{Identity, MessageKind, Plan, RegionKind, max_tag};
 pub(crate) use lifecycle::{Place, Segment};
-pub(crate) use members::{Member, Role};
+pub(crate) use members::{Member, Proof, Role};
 
 // Private memory that a forked child finds wiped: how a handle learns of it.
 pub(crate) use crate::sys::mem::Wiped;
