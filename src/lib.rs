@@ -36,8 +36,8 @@ mod wait;
 pub use error::{SetupError, SetupErrorKind};
 #[cfg(not(loom))]
 pub use queue::{
-    ByteQueue, Bytes, Consumer, GetError, Handle, Iter, Message, Options, Plain, Pod, PodQueue, Producer, PutError,
-    PutManyError, TryIter, unlink,
+    ByteQueue, Bytes, Consumer, GetError, Handle, Iter, Lease, Message, Options, Plain, Pod, PodQueue, Producer,
+    PutError, PutManyError, TryIter, unlink,
 };
 pub use ring::Side;
 #[cfg(not(loom))]

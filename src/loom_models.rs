@@ -9,7 +9,7 @@
 #![allow(unsafe_code)]
 
 use crate::primitive::{BlockMemory, Fences, Payload, SlotMemory};
-use crate::ring::{Control, Get, GetCursor, Participant, Put, PutCursor, Ring, Side, Sink, Source};
+use crate::ring::{Control, Get, GetCursor, Participant, Put, PutCursor, Ring, Rows, Side, Sink, Source};
 use crate::wait::{Attention, Deadline, park};
 use bytemuck::Zeroable;
 use loom::sync::Arc;
@@ -24,6 +24,7 @@ struct Memory {
     for_consumers: Attention,
     slots: ManuallyDrop<SlotMemory>,
     blocks: ManuallyDrop<BlockMemory>,
+    no_rows: ManuallyDrop<SlotMemory>,
     capacity: u64,
     free: Option<Box<dyn FnOnce()>>,
     sides: (Side, Side),
@@ -40,6 +41,7 @@ impl Memory {
         let (slot_count, block_count) = if in_blocks { (0, capacity) } else { (capacity, 0) };
         let first_stamps = (capacity..capacity + slot_count).map(|position| position << 6);
         let (slots, raw_slots) = SlotMemory::from_stamps(first_stamps);
+        let (no_rows, raw_rows) = SlotMemory::from_stamps(0..0);
         let (blocks, raw_blocks) = BlockMemory::fresh(block_count as usize);
         Arc::new(Memory {
             control: Control::new(capacity),
@@ -48,9 +50,12 @@ impl Memory {
             for_consumers: Attention::new(),
             slots: ManuallyDrop::new(slots),
             blocks: ManuallyDrop::new(blocks),
+            no_rows: ManuallyDrop::new(no_rows),
             capacity,
-            // SAFETY: both came from boxes, and nobody has the memory any more.
-            free: Some(Box::new(move || drop(unsafe { (Box::from_raw(raw_slots), Box::from_raw(raw_blocks)) }))),
+            // SAFETY: all came from boxes, and nobody has the memory any more.
+            free: Some(Box::new(move || unsafe {
+                drop((Box::from_raw(raw_slots), Box::from_raw(raw_blocks), Box::from_raw(raw_rows)))
+            })),
             sides: (producers, consumers),
         })
     }
@@ -59,7 +64,9 @@ impl Memory {
         Ring {
             control: &self.control,
             me: &self.participants[participant],
+            index: participant as u32,
             everyone: &self.participants,
+            rows: Rows { memory: *self.no_rows, notes: &[], per_handle: 0 },
             news: &self.for_producers.news,
             news_to_consumers: &self.for_consumers.news,
             capacity: self.capacity,

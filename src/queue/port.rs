@@ -192,6 +192,7 @@ impl Port {
             return Err(Refusal::Closed);
         }
         self.take_side(Role::Producer, self.ring.producers)?;
+        self.look_before_starting();
         self.ring.start_put(&self.cursors.put);
         Ok(())
     }
@@ -203,6 +204,7 @@ impl Port {
             return Ok(());
         }
         self.take_side(Role::Consumer, self.ring.consumers)?;
+        self.look_before_starting();
         self.ring.start_get(&self.cursors.get);
         Ok(())
     }
@@ -343,6 +345,10 @@ impl Drop for Port {
             }
         }
         self.ring.me.clear_intents();
+        // Of leases that were forgotten, not dropped.
+        if self.cursors.get.holds_leases() && self.ring.keep_rows(self.ring.index) > 0 {
+            self.came_back();
+        }
         self.set_roles(0);
     }
 }

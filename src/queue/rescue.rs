@@ -92,6 +92,9 @@ impl Scene {
         if rescue.left > 0 {
             return (false, rescue);
         }
+        // After the claims: a slot whose message is in a row is released by then.
+        let rescue = Rescue { brought_back: rescue.brought_back + self.ring.keep_rows(index), ..rescue };
+        self.tell(rescue);
         let Some(dead) = self.ring.everyone.get(index as usize) else { return (true, rescue) };
         dead.clear_intents();
         let roles = dead.who.roles.swap(0, Ordering::AcqRel);
@@ -154,6 +157,12 @@ impl Port {
         }
         let rescue = self.look(true).map_err(|Unprovable| SetupError::new(SetupErrorKind::RecoveryUnavailable))?;
         Ok((rescue.finished + rescue.brought_back) as usize)
+    }
+
+    /// What a predecessor left comes first.
+    #[cold]
+    pub(super) fn look_before_starting(&self) {
+        let _ = self.look(false);
     }
 
     #[cold]

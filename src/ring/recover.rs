@@ -119,7 +119,8 @@ impl Ring<'_> {
         if self.some_live_one(living, claimed) {
             return Rescue { left: 1, ..Rescue::default() };
         }
-        if is_tomb || seeded(2) {
+        if is_tomb || self.rows.has(position) || seeded(2) {
+            // A tombstone, or a husk: the message is in a row.
             let next = position.plus(self.capacity());
             let done = state::release_dead(self.slots, index, seen, next);
             return Rescue { finished: u64::from(done), ..Rescue::default() };
