@@ -18,6 +18,7 @@ mod producer;
 mod put;
 mod rescue;
 mod view;
+mod watch;
 
 pub use consumer::{Consumer, Iter, TryIter};
 pub use error::{GetError, PutError, PutManyError};
@@ -26,3 +27,4 @@ pub use lease::Lease;
 pub use message::{Bytes, Message, Plain, Pod};
 pub use options::{Options, unlink};
 pub use producer::Producer;
+pub use watch::watch;

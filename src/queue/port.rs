@@ -7,6 +7,7 @@ use super::message::Message;
 use super::options::{Options, regions};
 use super::rescue::Scene;
 use super::view::View;
+use super::watch::Attached;
 use crate::error::{SetupError, SetupErrorKind};
 use crate::primitive::{Fences, Line, Ordering};
 use crate::ring::{GETS, GetCursor, PUTS, Pace, PutCursor, Ring, Side};
@@ -72,6 +73,7 @@ pub(super) struct Port {
     /// The last get found a position that was claimed and not finished.
     pub(super) blocked: Cell<bool>,
     pub(super) member: RefCell<Member>,
+    _attached: Attached,
 }
 
 impl Port {
@@ -149,6 +151,7 @@ impl Port {
             reports_gone,
             last_look: Cell::new(0),
             blocked: Cell::new(false),
+            _attached: Attached::new(&segment, member.index()),
             member: RefCell::new(member),
         })
     }

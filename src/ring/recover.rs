@@ -28,6 +28,8 @@ pub(crate) struct Rescue {
     pub(crate) brought_back: u64,
     /// Positions that a live participant may have claimed too: look again later.
     pub(crate) left: u64,
+    /// Places of dead participants that are free again.
+    pub(crate) vacated: u64,
 }
 
 impl Rescue {
@@ -35,11 +37,12 @@ impl Rescue {
         self.finished += other.finished;
         self.brought_back += other.brought_back;
         self.left += other.left;
+        self.vacated += other.vacated;
     }
 
     /// Whether somebody may go on who could not before.
     pub(crate) fn changed_anything(self) -> bool {
-        self.finished + self.brought_back > 0
+        self.finished + self.brought_back + self.vacated > 0
     }
 }
 

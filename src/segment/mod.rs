@@ -17,4 +17,4 @@ pub(crate) use lifecycle::{Place, Segment};
 pub(crate) use members::{Member, Proof, Role};
 
 // Private memory that a forked child finds wiped: how a handle learns of it.
-pub(crate) use crate::sys::mem::Wiped;
+pub(crate) use crate::sys::mem::{PerProcess, Wiped};
