@@ -18,6 +18,8 @@ pub(crate) use event;
 #[cfg(not(loom))]
 mod error;
 #[cfg(all(test, loom))]
+mod loom_crashes;
+#[cfg(all(test, loom))]
 mod loom_models;
 #[cfg_attr(loom, allow(dead_code, unused_imports))]
 mod primitive;

@@ -375,6 +375,14 @@ impl Ring<'_> {
         (0, Get::Unfinished)
     }
 
+    /// Claims the next message and does no more, as who is killed there.
+    #[cfg(all(test, loom))]
+    pub(crate) fn claim_and_die(&self, cursor: &GetCursor) {
+        let head = self.control.load_head();
+        self.me.announce_get(head, 1, &cursor.announced);
+        assert!(self.control.claim_head(head, 1), "nobody else is there");
+    }
+
     /// There may be redeliveries.
     #[inline(always)]
     fn is_alerted(&self) -> bool {
