@@ -335,6 +335,9 @@ impl Ring<'_> {
         let slots = K::slots(self.slots);
         let mut backoff = Backoff::new();
         for _ in 0..CLAIM_ATTEMPTS {
+            if backoff.is_spent() {
+                break;
+            }
             let head = self.control.load_head();
             let index = self.get_index(cursor, head);
             if self.read_ahead > 0 {
