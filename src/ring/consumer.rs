@@ -375,7 +375,7 @@ impl Ring<'_> {
             }
         }
         self.me.withdraw_get(&cursor.announced);
-        (0, Get::Unfinished)
+        (0, if self.control.head_is_no_position() { Get::Damaged } else { Get::Unfinished })
     }
 
     /// Claims the next message and does no more, as who is killed there.

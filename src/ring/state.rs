@@ -77,6 +77,13 @@ impl Control {
             .is_ok()
     }
 
+    /// Whether the head has bits that no position has. No exchange succeeds then.
+    #[cold]
+    pub(super) fn head_is_no_position(&self) -> bool {
+        let raw = self.head.load(Ordering::Relaxed);
+        raw != Position::new(raw).get()
+    }
+
     /// R8. The Single consumer's lagging copy of `taken`.
     #[inline(always)]
     pub(super) fn publish_head(&self, head: Position) {
