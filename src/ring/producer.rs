@@ -303,7 +303,10 @@ impl Ring<'_> {
             let start = tail.position();
             let free = match self.free_run(S::slots(self.slots), cursor, start, count, exact) {
                 Ok(free) => free,
-                Err(Damaged) if self.control.load_tail() == tail => return (0, Put::Damaged),
+                Err(Damaged) if self.control.load_tail() == tail => {
+                    self.me.withdraw_put(&cursor.announced);
+                    return (0, Put::Damaged);
+                }
                 Err(Damaged) => {
                     backoff.lost();
                     continue;
