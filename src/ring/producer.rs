@@ -359,6 +359,10 @@ impl Ring<'_> {
             if cursor.limit.get() < wanted {
                 self.refresh_limit(cursor, start, exact);
             }
+            // As in `is_free_single`: a consumer ahead of the producers, if the tail stands.
+            if cursor.limit.get() > start.plus(self.capacity()).get() {
+                return Err(Damaged);
+            }
             return Ok(cursor.limit.get().saturating_sub(start.get()).min(count));
         }
         let mut index = self.put_index(cursor, start);
