@@ -36,7 +36,10 @@ struct Victim {
 /// How a put or get may end.
 pub const ENDS: [&str; 7] = ["done", "full or empty", "timed out", "closed", "undecodable", "corrupt", "refused"];
 
-pub const CALLS: [&str; 18] = [
+pub const CALLS: [&str; 21] = [
+    "lease_timeout",
+    "try_lease",
+    "ack",
     "put_timeout",
     "try_put",
     "put_many_timeout",

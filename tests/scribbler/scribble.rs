@@ -23,8 +23,10 @@ pub struct Segment {
     wait: Part,
     participants: Part,
     slots: Part,
+    rows: Part,
     /// Words from stamp to stamp.
     stride: usize,
+    row_stride: usize,
 }
 
 const POSITION_BITS: u32 = 58;
@@ -42,7 +44,9 @@ impl Segment {
             wait: Part { start: 0, len: 0 },
             participants: Part { start: 0, len: 0 },
             slots: Part { start: 0, len: 0 },
+            rows: Part { start: 0, len: 0 },
             stride: 1,
+            row_stride: 1,
         };
         segment.pristine = (0..segment.count).map(|at| segment.load(at)).collect();
         let word = |at: usize| segment.pristine[at / 8];
@@ -57,14 +61,16 @@ impl Segment {
         let part = |kind: u32| parts.iter().find(|part| part.0 == kind).expect("every segment has it").1;
         let (capacity, payload, single) = (word(64), word(72) as usize, word(56) & 3);
         let size = payload + 8;
+        let slot = if size <= 64 { size.next_power_of_two() } else { size.next_multiple_of(64) };
+        segment.row_stride = slot / 8;
         let stride = match single {
             // Blocks of one line, or of as many as a message takes.
             3 if payload <= 56 => 64,
             3 => size.next_multiple_of(64),
-            _ if size <= 64 => size.next_power_of_two(),
-            _ => size.next_multiple_of(64),
+            _ => slot,
         };
         (segment.ring, segment.wait, segment.participants, segment.slots) = (part(1), part(2), part(3), part(4));
+        segment.rows = part(6);
         (segment.capacity, segment.stride) = (capacity, stride / 8);
         segment
     }
@@ -170,7 +176,9 @@ impl Segment {
             60..=71 => self.wait.start + random.pick(&[0, 1, 2, 16, 17, 18]),
             // Intents and whatever else the first participants have.
             72..=79 => self.participants.start + random.below(32 * 8) as usize % self.participants.len,
-            80..=85 => self.slots.start + random.below(self.slots.len as u64) as usize,
+            // The states of the first leases; their rows are as large as slots.
+            80..=82 => self.rows.start + random.below(32) as usize * self.row_stride % self.rows.len,
+            83..=85 => self.slots.start + random.below(self.slots.len as u64) as usize,
             // The message behind a stamp: its length.
             86..=95 => self.slots.start + (random.below(stamps) as usize * self.stride + 1).min(self.slots.len - 1),
             // Who is attached.
@@ -186,8 +194,13 @@ impl Segment {
         let is_cursor = at >= self.ring.start && at < self.ring.start + self.ring.len;
         let is_length = at > self.slots.start && (at - self.slots.start) % self.stride == 1;
         let is_flag = at >= self.wait.start && at < self.wait.start + self.wait.len;
+        let is_row = at >= self.rows.start && at < self.rows.start + self.rows.len;
         let is_mark = (128..256).contains(&at);
         let value = match random.below(4) {
+            0..=2 if is_row => {
+                let low = self.position(random) & ((1 << 44) - 1);
+                random.below(5) << 61 | random.below(3) << 51 | random.pick(&[0, 1, 127]) << 44 | low
+            }
             0..=2 if is_mark => random.pick(&[0, 1, 0x0101_0101_0101_0101, 0x0100_0000_0001, self.pristine[at]]),
             0 | 1 if is_cursor => self.position(random),
             0 if is_block => self.position(random),

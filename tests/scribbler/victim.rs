@@ -115,7 +115,7 @@ const REFUSED: End = 6;
 /// What queues of this kind may say besides.
 fn refused(error: impl std::fmt::Debug) -> End {
     let text = format!("{error:?}");
-    let known = ["SideTaken", "PeersGone", "RecoveryUnavailable"];
+    let known = ["SideTaken", "PeersGone", "RecoveryUnavailable", "TooManyLeases"];
     assert!(known.iter().any(|known| text.starts_with(known)), "a call said {text}");
     REFUSED
 }
@@ -214,16 +214,17 @@ impl Victim<'_> {
                 let all: Vec<_> = self.call("try_iter", Duration::ZERO, |_| handle.try_iter().take(50).collect());
                 all.into_iter().map(|got| get_end(got, M::check)).max().unwrap_or(NOT_NOW)
             }
-            85 if self.random.below(40) == 0 => {
+            85..=87 if self.gets => self.lease(handle, timeout),
+            88 if self.random.below(40) == 0 => {
                 self.call("close", Duration::ZERO, |_| handle.close());
                 return None;
             }
-            86 if self.random.below(20) == 0 => {
+            89 if self.random.below(20) == 0 => {
                 let alive = self.call("participants", Duration::ZERO, |_| handle.participants());
                 assert!(alive <= 64);
                 return None;
             }
-            87..=91 => {
+            90..=91 => {
                 let len = self.call("len", Duration::ZERO, |_| handle.len());
                 assert!(len <= handle.capacity(), "{len} messages of {}", handle.capacity());
                 return None;
@@ -248,6 +249,34 @@ impl Victim<'_> {
         };
         self.board.count_end(self.number, end);
         Some(end)
+    }
+
+    /// A few leases, of which some are acknowledged, some given back and some forgotten.
+    fn lease<M: Kind>(&mut self, handle: &Handle<M>, timeout: Duration) -> End {
+        let mut held = Vec::new();
+        let mut end = NOT_NOW;
+        for _ in 0..1 + self.random.below(3) {
+            let result = if self.random.below(2) == 0 {
+                self.call("lease_timeout", timeout, |_| handle.lease_timeout(timeout))
+            } else {
+                self.call("try_lease", Duration::ZERO, |_| handle.try_lease())
+            };
+            match result {
+                Ok(lease) => {
+                    M::check(&lease);
+                    held.push(lease);
+                }
+                Err(error) => end = get_end::<()>(Err(error), |_| ()),
+            }
+        }
+        for lease in held {
+            match self.random.below(16) {
+                0 => std::mem::forget(lease),
+                1..=5 => self.call("ack", Duration::ZERO, |_| drop(lease)),
+                _ => end = self.call("ack", Duration::ZERO, |_| get_end(lease.ack(), M::check)),
+            }
+        }
+        end
     }
 
     /// A poisoned handle says so whatever is asked of it.
