@@ -197,7 +197,7 @@ impl Port {
     #[inline(never)]
     pub(super) fn nothing<R>(&self, how: Get) -> Result<Option<R>, GetError> {
         match how {
-            Get::Damaged => {
+            how if how == Get::Damaged || self.is_torn() => {
                 self.poison();
                 Err(GetError::Corrupt)
             }
