@@ -59,7 +59,7 @@ fn role_worker(arguments: &[String]) {
         let mut random = Random::new(seed + number);
         if work != "get" {
             // A Single side is taken before the round begins.
-            drop(queue.try_put_many(&[]));
+            let _ = queue.try_put_many(&[]);
         }
         log.clear();
         tell("here");

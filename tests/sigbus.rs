@@ -76,12 +76,7 @@ fn slots_of(path: &Path) -> (u64, u64) {
 
 /// Cuts the file of a queue that is empty or full three quarters on, and says how the
 /// user ended.
-fn cut(
-    mode: (ringway::Side, ringway::Side),
-    guarded: &str,
-    work: &str,
-    at: fn(u64, u64) -> u64,
-) -> std::process::ExitStatus {
+fn cut(mode: (ringway::Side, ringway::Side), guarded: &str, work: &str, at: Cut) -> std::process::ExitStatus {
     let sandbox = Sandbox::new();
     let options = sandbox.mode(CAPACITY, mode).lifetime(ringway::Lifetime::Persistent);
     let queue = PodQueue::<Message>::create("q", options).expect("a free name");
@@ -114,7 +109,10 @@ fn cut(
     status
 }
 
-const CUTS: [(&str, fn(u64, u64) -> u64); 3] =
+/// Where to cut, by where the slots start and how long they are.
+type Cut = fn(u64, u64) -> u64;
+
+const CUTS: [(&str, Cut); 3] =
     [("to nothing", |_, _| 0), ("to a page", |_, _| PAGE), ("in the middle", |start, len| start + len / 2)];
 
 /// Whether who does this there comes across the cut. Room is made by a Single consumer

@@ -69,6 +69,7 @@ impl Guarded {
     fn scribble(&self, random: &mut Random, most: u64) {
         let near = self.0.capacity as u64 * (1 + random.below(3));
         let Control { tail, head, taken, seldom } = &*self.0.control;
+        let rows = self.0.rows();
         let control = [&tail.0, &head.0, &taken.0, &seldom.end];
         for _ in 0..most {
             let word = random.word(near);
@@ -84,6 +85,14 @@ impl Guarded {
                     len.store([0, 1, 2, near, u64::MAX, 1 << 58][random.below(6) as usize], Ordering::Relaxed);
                 }
                 0 => control[random.below(4) as usize].store(word, Ordering::Relaxed),
+                // The state of a row: of somebody, near a position, or anything.
+                1 if random.below(2) == 0 => {
+                    let row = random.below(8) << 61 | random.below(5) << 51 | random.below(128) << 44;
+                    let word = if random.below(4) == 0 { word } else { row | near };
+                    // SAFETY: there are so many rows.
+                    let state = unsafe { rows.memory.stamp(random.below(ROWS as u64) as usize) };
+                    state.store(word, Ordering::Relaxed);
+                }
                 1 => self.0.news.store(random.pick_news(), Ordering::Relaxed),
                 _ => self.0.word(random.below(self.words() as u64) as usize).store(word, Ordering::Relaxed),
             }
@@ -95,7 +104,7 @@ impl Guarded {
         let ring = self.0.ring();
         let count = random.below(3 * self.0.capacity as u64 + 2);
         let exact = random.below(2) == 0;
-        match random.below(19) {
+        match random.below(23) {
             0 => {
                 ring.put_fast(p, &Word(1));
             }
@@ -148,7 +157,22 @@ impl Guarded {
                 let count = count.clamp(1, self.0.capacity as u64);
                 assert!(ring.take_back(g, count, &mut Room { left: count }) <= count);
             }
-            17 => {
+            17 | 18 => {
+                let leased = match random.below(2) {
+                    0 => ring.try_lease(g, 0, &mut Room { left: 1 }),
+                    _ => ring.lease_back(g, 0, &mut Room { left: 1 }),
+                };
+                let Leased::Yes(holding) = leased else { return leased == Leased::No(Get::Damaged) };
+                self.scribble(random, 2);
+                return !if random.below(2) == 0 { ring.acknowledge(g, holding) } else { ring.give_back(g, holding) };
+            }
+            19 => {
+                ring.keep_rows(random.below(1025) as u32);
+            }
+            20 => {
+                let _ = (ring.others_hold_leases(), ring.has_all_leases(g));
+            }
+            21 => {
                 let _ = (ring.is_at_rest(), ring.is_held_up(p));
             }
             _ if ring.producers == Side::Single && ring.consumers == Side::Single => {
