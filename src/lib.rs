@@ -43,5 +43,5 @@ pub use queue::{
 };
 pub use ring::Side;
 #[cfg(not(loom))]
-pub use segment::Lifetime;
+pub use segment::{Lifetime, sigbus_guard};
 pub use wait::WaitPolicy;

@@ -197,7 +197,7 @@ impl Port {
     #[inline(never)]
     pub(super) fn nothing<R>(&self, how: Get) -> Result<Option<R>, GetError> {
         match how {
-            Get::Damaged => {
+            how if how == Get::Damaged || self.is_torn() => {
                 self.poison();
                 Err(GetError::Corrupt)
             }
@@ -344,6 +344,10 @@ impl Port {
                 return Ok(found);
             }
             if !spun_out && spinner.turn() {
+                // A position that always looks as if something were there.
+                if spinner.deadline_due() && deadline.passed() {
+                    return attempt()?.ok_or(GetError::TimedOut);
+                }
                 continue;
             }
             self.ring.rest_get(&self.cursors.get);

@@ -216,11 +216,17 @@ impl Port {
     pub(super) fn usable(&self) -> Result<(), Refusal> {
         if self.cursors.alive.get() == 0 {
             Err(Refusal::Forked)
-        } else if self.poisoned.get() {
+        } else if self.poisoned.get() || self.is_torn() {
             Err(Refusal::Corrupt)
         } else {
             Ok(())
         }
+    }
+
+    /// Whether the segment's file was cut; asked wherever there seems to be nothing to do.
+    #[inline]
+    pub(super) fn is_torn(&self) -> bool {
+        self.member.borrow().segment().is_torn()
     }
 
     #[cold]

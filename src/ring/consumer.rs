@@ -335,6 +335,9 @@ impl Ring<'_> {
         let slots = K::slots(self.slots);
         let mut backoff = Backoff::new();
         for _ in 0..CLAIM_ATTEMPTS {
+            if backoff.is_spent() {
+                break;
+            }
             let head = self.control.load_head();
             let index = self.get_index(cursor, head);
             if self.read_ahead > 0 {
@@ -372,7 +375,7 @@ impl Ring<'_> {
             }
         }
         self.me.withdraw_get(&cursor.announced);
-        (0, Get::Unfinished)
+        (0, if self.control.head_is_no_position() { Get::Damaged } else { Get::Unfinished })
     }
 
     /// Claims the next message and does no more, as who is killed there.

@@ -4,11 +4,13 @@
 //! It must not know what its regions are used for.
 
 mod directory;
+mod guard;
 mod header;
 mod lifecycle;
 mod members;
 
 pub(crate) use directory::{Directory, SegmentName};
+pub use guard::sigbus_guard;
 #[cfg(test)]
 pub(crate) use header::Header;
 pub use header::Lifetime;
