@@ -10,6 +10,10 @@ use super::position::{Position, Stamp};
 use super::{Ring, Side, state};
 use crate::primitive::seeded;
 
+/// Attempts at one position: each that fails means that somebody else has finished it, or
+/// taken it again.
+const EXCHANGES: u32 = 4;
+
 /// Who is alive. Asked last, about those whose intent names a position; an answer that
 /// is not certain must be "yes".
 pub(crate) trait Living {
@@ -108,28 +112,38 @@ impl Ring<'_> {
 
     /// D3. `position` is below the head that was read before.
     fn finish_get(&self, position: Position, living: &dyn Living) -> Rescue {
+        for _ in 0..EXCHANGES {
+            if let Some(rescue) = self.try_finish_get(position, living) {
+                return rescue;
+            }
+        }
+        Rescue { left: 1, ..Rescue::default() }
+    }
+
+    /// One attempt. None: the stamp was changed meanwhile; what it says now matters, too.
+    fn try_finish_get(&self, position: Position, living: &dyn Living) -> Option<Rescue> {
         let index = self.index_of(position);
         let seen = state::load_stamp(self.slots, index);
         let is_tomb = seen == Stamp::tomb(position);
         if seen.is_back(position) {
             // Whoever brought it back may have died before it told anybody.
-            return Rescue { brought_back: 1, ..Rescue::default() };
+            return Some(Rescue { brought_back: 1, ..Rescue::default() });
         }
         if !seen.is_full(position) && !is_tomb {
-            return Rescue::default();
+            return Some(Rescue::default());
         }
         let claimed = |participant: &super::Participant| participant.get_intent().covers(position);
         if self.some_live_one(living, claimed) {
-            return Rescue { left: 1, ..Rescue::default() };
+            return Some(Rescue { left: 1, ..Rescue::default() });
         }
         if is_tomb || self.rows.has(position) || seeded(2) {
             // A tombstone, or a husk: the message is in a row.
             let next = position.plus(self.capacity());
             let done = state::release_dead(self.slots, index, seen, next);
-            return Rescue { finished: u64::from(done), ..Rescue::default() };
+            return done.then_some(Rescue { finished: 1, ..Rescue::default() });
         }
         let done = state::bring_back(self.slots, index, seen);
-        Rescue { brought_back: u64::from(done), ..Rescue::default() }
+        done.then_some(Rescue { brought_back: 1, ..Rescue::default() })
     }
 
     /// R2, C2. CLAIM(p) of a dead Single producer that has no successor yet: first the
