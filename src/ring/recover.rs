@@ -21,6 +21,9 @@ pub(crate) trait Living {
     fn is_alive(&self, index: u32) -> bool;
     /// Whether the role byte of a `Single` producers' side is held.
     fn has_single_producer(&self) -> bool;
+    /// Whether there is time for more. Claims that were made take next to none; intents that
+    /// somebody has forged could take for ever.
+    fn may_go_on(&self) -> bool;
 }
 
 /// What a look for the dead has done.
@@ -58,15 +61,13 @@ impl Ring<'_> {
         let Some(participant) = self.everyone.get(dead as usize) else { return rescue };
         if self.producers == Side::Multi {
             let tail = self.control.load_tail().position();
-            for position in participant.put_intent().among_the_last(self.capacity(), tail) {
-                rescue.add(self.finish_put(position, living));
-            }
+            let positions = participant.put_intent().among_the_last(self.capacity(), tail);
+            rescue.add(self.finish_each(positions, living, Ring::finish_put));
         }
         if self.consumers == Side::Multi {
             let head = self.control.load_head();
-            for position in participant.get_intent().among_the_last(self.capacity(), head) {
-                rescue.add(self.finish_get(position, living));
-            }
+            let positions = participant.get_intent().among_the_last(self.capacity(), head);
+            rescue.add(self.finish_each(positions, living, Ring::finish_get));
         }
         if self.producers == Side::Single {
             rescue.add(self.finish_single_producer(living));
@@ -80,17 +81,33 @@ impl Ring<'_> {
         let capacity = self.capacity();
         if self.producers == Side::Multi {
             let tail = self.control.load_tail().position().get();
-            for position in tail.saturating_sub(capacity)..tail {
-                rescue.add(self.finish_put(Position::new(position), living));
-            }
+            let positions = (tail.saturating_sub(capacity)..tail).map(Position::new);
+            rescue.add(self.finish_each(positions, living, Ring::finish_put));
         } else {
             rescue.add(self.finish_single_producer(living));
         }
         if self.consumers == Side::Multi {
             let head = self.control.load_head().get();
-            for position in head.saturating_sub(capacity)..head {
-                rescue.add(self.finish_get(Position::new(position), living));
+            let positions = (head.saturating_sub(capacity)..head).map(Position::new);
+            rescue.add(self.finish_each(positions, living, Ring::finish_get));
+        }
+        rescue
+    }
+
+    /// As many as there is time for; the rest is left.
+    fn finish_each(
+        &self,
+        positions: impl Iterator<Item = Position>,
+        living: &dyn Living,
+        finish: impl Fn(&Self, Position, &dyn Living) -> Rescue,
+    ) -> Rescue {
+        let mut rescue = Rescue::default();
+        for position in positions {
+            if !living.may_go_on() {
+                rescue.left += 1;
+                break;
             }
+            rescue.add(finish(self, position, living));
         }
         rescue
     }

@@ -8,6 +8,7 @@ mod guard;
 mod header;
 mod lifecycle;
 mod members;
+mod watch;
 
 pub(crate) use directory::{Directory, SegmentName};
 pub use guard::sigbus_guard;
@@ -17,6 +18,7 @@ pub use header::Lifetime;
 pub(crate) use header::{Identity, MessageKind, Plan, RegionKind, max_tag};
 pub(crate) use lifecycle::{Place, Segment};
 pub(crate) use members::{Member, Proof, Role};
+pub(crate) use watch::{Attached, watch};
 
 // Private memory that a forked child finds wiped: how a handle learns of it.
-pub(crate) use crate::sys::mem::{PerProcess, Wiped};
+pub(crate) use crate::sys::mem::Wiped;

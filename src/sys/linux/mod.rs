@@ -6,5 +6,6 @@ pub(crate) mod futex;
 pub(crate) mod lock;
 pub(crate) mod mem;
 pub(crate) mod membarrier;
+pub(crate) mod pidfd;
 pub(crate) mod shm;
 pub(crate) mod sigbus;
