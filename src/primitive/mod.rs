@@ -10,6 +10,7 @@ mod cell;
 mod fence;
 mod futex;
 mod payload;
+mod seed;
 
 pub use block::BlockMemory;
 pub(crate) use block::BlockShape;
@@ -18,6 +19,7 @@ pub(crate) use cell::{Line, STAMP_SIZE};
 pub(crate) use fence::{Fences, heavy_barrier, light_barrier};
 pub(crate) use futex::FutexWord;
 pub use payload::Payload;
+pub(crate) use seed::seeded;
 
 // Time and the processor, for the layers above.
 pub(crate) use crate::sys::clock::now_ns;
