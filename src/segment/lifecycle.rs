@@ -34,7 +34,7 @@ const ADMIN_PAUSE: Duration = Duration::from_micros(100);
 
 /// How long the last one to leave waits for processes that were just started to
 /// let go of what they inherited: 10 ms at most.
-const GHOST_ATTEMPTS: u32 = 50;
+pub(super) const GHOST_ATTEMPTS: u32 = 50;
 const GHOST_PAUSE: Duration = Duration::from_micros(200);
 
 /// Where a named segment is.
@@ -66,6 +66,10 @@ impl Segment {
     ) -> Result<Member, SetupError> {
         if !shm::proc_mounted() {
             return Err(SetupError::new(SetupErrorKind::NoProc));
+        }
+        if let Some(place) = place {
+            // Before: what the dead have left may be the room that we need.
+            super::stale::sweep(place);
         }
         for _ in 0..NAME_ATTEMPTS {
             if let Some(place) = place {
@@ -106,7 +110,7 @@ impl Segment {
         if header.plan.lifetime == Lifetime::Persistent {
             return Err(taken());
         }
-        if Segment::unlink_if_deserted(&file, place, header.plan.max_participants) {
+        if Segment::unlink_if_deserted(&file, place, header.plan.max_participants, GHOST_ATTEMPTS) {
             crate::event!("removed dead ephemeral segment {}", place.name.as_str());
             return Ok(());
         }
@@ -141,6 +145,7 @@ impl Segment {
             let segment = Arc::new(Segment::map(file, header, Some(place.clone()), prefault)?);
             let member = Member::join(segment)?;
             drop(admin);
+            super::stale::sweep(place);
             return Ok(Some(member));
         }
         Err(SetupError::new(SetupErrorKind::Busy))
@@ -173,7 +178,7 @@ impl Segment {
         Err(SetupError::new(SetupErrorKind::Busy))
     }
 
-    fn read_header(file: &File) -> Result<Header, SetupError> {
+    pub(super) fn read_header(file: &File) -> Result<Header, SetupError> {
         let stat = shm::stat(file).map_err(|e| SetupError::system("examining the segment", e))?;
         check_file(&stat)?;
         let mut bytes = [0; HEADER_SIZE];
@@ -227,16 +232,15 @@ impl Segment {
     pub(super) fn retire_if_deserted(&self) {
         let Some(place) = &self.place else { return };
         if self.header.plan.lifetime == Lifetime::Ephemeral {
-            Segment::unlink_if_deserted(&self.file, place, self.header.plan.max_participants);
+            Segment::unlink_if_deserted(&self.file, place, self.header.plan.max_participants, GHOST_ATTEMPTS);
         }
     }
 
     /// Unlinks the name if nobody lives. Whoever finds the admin byte busy leaves
     /// the work to its holder, who looks again after letting go of it: somebody
-    /// may have left meanwhile. Ghosts are given a moment to go.
-    fn unlink_if_deserted(file: &File, place: &Place, max_participants: u32) -> bool {
+    /// may have left meanwhile. Ghosts are given `patience` moments to go.
+    pub(super) fn unlink_if_deserted(file: &File, place: &Place, max_participants: u32, mut patience: u32) -> bool {
         let mut looks = 2;
-        let mut patience = GHOST_ATTEMPTS;
         while looks > 0 {
             let Ok(own) = shm::reopen(file) else { return false };
             match Segment::population(&own, max_participants) {
@@ -339,7 +343,7 @@ fn names_this(place: &Place, file: &File) -> Result<bool, SetupError> {
     Ok(ours.links > 0 && named.is_some_and(|n| (n.device, n.inode) == (ours.device, ours.inode)))
 }
 
-fn check_file(stat: &Stat) -> Result<(), SetupError> {
+pub(super) fn check_file(stat: &Stat) -> Result<(), SetupError> {
     let not_ours = |reason: &str| Err(SetupError::not_a_segment(reason));
     match stat.kind {
         FileKind::Regular => {}
@@ -376,6 +380,6 @@ fn random_identity() -> Result<u128, SetupError> {
     Ok(u128::from_le_bytes(bytes))
 }
 
-fn unix_seconds() -> u64 {
+pub(crate) fn unix_seconds() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }

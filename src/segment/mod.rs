@@ -7,14 +7,18 @@ mod directory;
 mod header;
 mod lifecycle;
 mod members;
+mod stale;
+mod survey;
 
 pub(crate) use directory::{Directory, SegmentName};
 #[cfg(test)]
 pub(crate) use header::Header;
 pub use header::Lifetime;
 pub(crate) use header::{Identity, MessageKind, Plan, RegionKind, max_tag};
-pub(crate) use lifecycle::{Place, Segment};
+pub(crate) use lifecycle::{Place, Segment, unix_seconds};
 pub(crate) use members::{Member, Role};
+pub(crate) use stale::{Kept, Verdict, clean};
+pub(crate) use survey::{Presence, Survey, anonymous, names};
 
 // Private memory that a forked child finds wiped: how a handle learns of it.
 pub(crate) use crate::sys::mem::Wiped;
