@@ -37,7 +37,7 @@ pub use error::{SetupError, SetupErrorKind};
 #[cfg(not(loom))]
 pub use queue::{
     ByteQueue, Bytes, Consumer, GetError, Handle, Iter, Message, Options, Plain, Pod, PodQueue, Producer, PutError,
-    PutManyError, TryIter, unlink,
+    PutManyError, TryIter, admin, unlink,
 };
 pub use ring::Side;
 #[cfg(not(loom))]

@@ -9,7 +9,7 @@ use super::view::View;
 use crate::error::{SetupError, SetupErrorKind};
 use crate::primitive::{Fences, Line, Ordering, adopting_pays};
 use crate::ring::{GetCursor, Pace, PutCursor, Ring, Side};
-use crate::segment::{Member, Place, Role, Segment, Wiped};
+use crate::segment::{Member, Place, Role, Segment, Wiped, unix_seconds};
 use crate::wait::{Attention, Deadline, Patience, WaitPolicy};
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -111,6 +111,7 @@ impl Port {
         let me = view.participant(member.index());
         me.clear_intents();
         me.who.pid.store(u64::from(std::process::id()), Ordering::Relaxed);
+        me.who.attached.store(unix_seconds(), Ordering::Relaxed);
         let side = |single| if single { Side::Single } else { Side::Multi };
         let fences = Fences::of_this_process(plan.symmetric_fences);
         let (read_ahead, write_ahead) = Ring::prefetch_distances(view.stride);
