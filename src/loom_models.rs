@@ -8,7 +8,7 @@
 
 #![allow(unsafe_code)]
 
-use crate::primitive::{AtomicU32, BlockMemory, Fences, Ordering, Payload, SlotMemory};
+use crate::primitive::{BlockMemory, Fences, Payload, SlotMemory};
 use crate::ring::{Control, Get, GetCursor, Participant, Put, PutCursor, Ring, Side, Sink, Source};
 use crate::wait::{Attention, Deadline, park};
 use bytemuck::Zeroable;
@@ -59,8 +59,9 @@ impl Memory {
         Ring {
             control: &self.control,
             me: &self.participants[participant],
-            closed: self.closed(),
-            closed_to_consumers: &self.for_consumers.closed,
+            everyone: &self.participants,
+            news: &self.for_producers.news,
+            news_to_consumers: &self.for_consumers.news,
             capacity: self.capacity,
             slots: *self.slots,
             blocks: *self.blocks,
@@ -73,20 +74,16 @@ impl Memory {
         }
     }
 
-    fn closed(&self) -> &AtomicU32 {
-        &self.for_producers.closed
-    }
-
     /// What a producer asks after a publication.
     fn is_in(&self, ring: &Ring<'_>, cursor: &PutCursor) -> bool {
         let stirred = self.for_producers.stirred(Fences::Symmetric);
         let settles = self.sides == (Side::Single, Side::Single);
-        !settles || !stirred || self.closed().load(Ordering::Relaxed) == 0 || ring.settle(cursor, 1) == 1
+        !settles || !stirred || !self.for_producers.is_closed() || ring.settle(cursor, 1) == 1
     }
 
     fn close(&self) {
         self.ring(2).close();
-        self.for_consumers.closed.store(1, Ordering::Release);
+        self.for_consumers.set_closed();
         self.for_producers.wake_all();
         self.for_consumers.wake_all();
     }
@@ -166,7 +163,7 @@ fn consume(memory: &Memory, participant: usize, count: usize, sleep: bool) -> Ve
             }
             Get::Damaged => panic!("the ring contradicts itself"),
             Get::Empty | Get::Unfinished | Get::Closing => {
-                if memory.for_consumers.closed.load(Ordering::Acquire) != 0 {
+                if memory.for_consumers.is_closed() {
                     crate::primitive::heavy_barrier(Fences::Symmetric);
                     if ring.is_drained(&cursor) == Ok(true) {
                         break;
@@ -174,7 +171,7 @@ fn consume(memory: &Memory, participant: usize, count: usize, sleep: bool) -> Ve
                     thread::yield_now();
                 } else if sleep {
                     ring.rest_get(&cursor);
-                    let closed = || memory.for_consumers.closed.load(Ordering::Acquire) != 0;
+                    let closed = || memory.for_consumers.is_closed();
                     let ready = || ring.may_get(&cursor) || closed();
                     let _ = park(&memory.for_producers, Fences::Symmetric, Deadline::Never, ready);
                 } else {
@@ -347,7 +344,7 @@ fn a_hasty_closed_is_caught() {
         loop {
             match ring.try_get(&cursor, &mut Word(0)) {
                 Get::Item => taken += 1,
-                _ if memory.for_consumers.closed.load(Ordering::Acquire) != 0 => break,
+                _ if memory.for_consumers.is_closed() => break,
                 _ => thread::yield_now(),
             }
         }

@@ -22,7 +22,7 @@ pub use payload::Payload;
 pub(crate) use seed::seeded;
 
 // Time and the processor, for the layers above.
-pub(crate) use crate::sys::clock::now_ns;
+pub(crate) use crate::sys::clock::{coarse_now_ns, now_ns};
 pub(crate) use crate::sys::cpu::{adopting_pays, online as processors_online, prefetching_pays, yield_now};
 
 #[cfg(not(loom))]

@@ -6,7 +6,7 @@ use super::options::{regions, slots_size, stride};
 use crate::primitive::BlockShape;
 use crate::ring::{CONTROL_SIZE, ControlLook, PARTICIPANT_SIZE, ParticipantLook, Pending, RingLook, Side, Unfinished};
 use crate::segment::{Lifetime, MessageKind, Presence, RegionKind, Role, Survey};
-use crate::wait::Attention;
+use crate::wait::{Attention, CLOSED};
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
@@ -387,7 +387,7 @@ fn ring_of(survey: &Survey) -> Option<RingLook<impl Fn(u64) -> Option<u64>>> {
     let start = |kind, len| survey.header.region(kind).ok().filter(|r| r.len >= len).map(|region| region.offset);
     let mut bytes = [0; CONTROL_SIZE];
     // The line that producers read comes first.
-    let closed_at = start(RegionKind::Wait, wait)? + core::mem::offset_of!(Attention, closed) as u64;
+    let closed_at = start(RegionKind::Wait, wait)? + core::mem::offset_of!(Attention, news) as u64;
     let mut closed = [0; 4];
     if !survey.read(start(RegionKind::Ring, ring)?, &mut bytes) || !survey.read(closed_at, &mut closed) {
         return None;
@@ -404,7 +404,7 @@ fn ring_of(survey: &Survey) -> Option<RingLook<impl Fn(u64) -> Option<u64>>> {
         producers: side(plan.single_producer),
         consumers: side(plan.single_consumer),
         per_stamp,
-        closed_flag: u32::from_ne_bytes(closed) != 0,
+        closed_flag: u32::from_ne_bytes(closed) & CLOSED != 0,
         stamp: move |index| {
             let mut stamp = [0; 8];
             let at = slots.saturating_add(index.saturating_mul(stride));

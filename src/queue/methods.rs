@@ -46,6 +46,27 @@ macro_rules! common_methods {
             self.port.close()
         }
 
+        /// Looks for participants that have died, now, and finishes what they left: says
+        /// how many claims were finished and messages brought back.
+        ///
+        /// Nobody needs to call this: whoever waits looks once in 100 ms, and whoever
+        /// finds a dead one's claim in its way does. It is for those who learn of a
+        /// death earlier. Never waits; reads every slot once.
+        ///
+        /// # Errors
+        ///
+        /// `RecoveryUnavailable` if the segment's descriptor was closed behind our back and
+        /// it cannot be opened again; `Forked`; `NotASegment` if the handle said `Corrupt`.
+        ///
+        /// ```
+        /// let queue = ringway::PodQueue::<u64>::bounded(4)?;
+        /// assert_eq!(queue.recover()?, 0);
+        /// # Ok::<(), Box<dyn std::error::Error>>(())
+        /// ```
+        pub fn recover(&self) -> Result<usize, crate::SetupError> {
+            self.port.recover()
+        }
+
         /// The longest message that can be put, in bytes.
         pub fn max_message(&self) -> usize {
             self.port.max_message()
@@ -87,8 +108,8 @@ macro_rules! put_methods {
         ///
         /// # Errors
         ///
-        /// `Closed`, `TooLarge`, `SideTaken`, `Forked`, `Corrupt`, `System`; each
-        /// gives the message back. No panics.
+        /// `Closed`, `PeersGone`, `TooLarge`, `SideTaken`, `Forked`, `Corrupt`,
+        /// `RecoveryUnavailable`, `System`; each gives the message back. No panics.
         ///
         /// ```
         /// let queue = ringway::ByteQueue::bounded(4)?;
@@ -211,8 +232,8 @@ macro_rules! get_methods {
         ///
         /// # Errors
         ///
-        /// `Closed` once the queue is closed and drained, `Undecodable`,
-        /// `SideTaken`, `Forked`, `Corrupt`, `System`. No panics.
+        /// `Closed` once the queue is closed and drained, `PeersGone`, `Undecodable`,
+        /// `SideTaken`, `Forked`, `Corrupt`, `RecoveryUnavailable`, `System`. No panics.
         ///
         /// ```
         /// let queue = ringway::ByteQueue::bounded(4)?;

@@ -17,6 +17,7 @@ mod options;
 mod port;
 mod producer;
 mod put;
+mod rescue;
 mod view;
 
 pub use consumer::{Consumer, Iter, TryIter};

@@ -27,6 +27,7 @@ use std::sync::Arc;
 /// | [`type_tag`](Options::type_tag) | the type's last path segment | at most 128 bytes |
 /// | [`directory`](Options::directory) | `RINGWAY_DIR`, else `/dev/shm/ringway-UID` | yours, on a tmpfs |
 /// | [`wait_policy`](Options::wait_policy) | [`WaitPolicy::default`] | of this handle only |
+/// | [`peers_gone`](Options::peers_gone) | anonymous: yes, named: no | of this handle only |
 ///
 /// ```
 /// use ringway::{Lifetime, Options, PodQueue, Side};
@@ -50,6 +51,7 @@ pub struct Options {
     type_tag: Option<String>,
     directory: Option<PathBuf>,
     wait_policy: Option<WaitPolicy>,
+    peers_gone: Option<bool>,
 }
 
 /// Bytes inline in a slot of the default byte queue: with its stamp and length
@@ -123,6 +125,17 @@ impl Options {
     pub fn wait_policy(mut self, policy: WaitPolicy) -> Options {
         self.wait_policy = Some(policy);
         self
+    }
+
+    /// Whether this handle, and ends taken from it, say `PeersGone` when the other side
+    /// was there and is gone. If not, they wait for a newcomer.
+    pub fn peers_gone(mut self, report: bool) -> Options {
+        self.peers_gone = Some(report);
+        self
+    }
+
+    pub(super) fn reports_gone(&self, is_anonymous: bool) -> bool {
+        self.peers_gone.unwrap_or(is_anonymous)
     }
 
     pub(super) fn policy(&self) -> WaitPolicy {

@@ -2,8 +2,8 @@
 
 use super::options::{regions, slots_size, stride};
 use crate::error::SetupError;
-use crate::primitive::{BlockMemory, BlockShape, Line, SlotMemory};
-use crate::ring::{Control, PARTICIPANT_SIZE, Participant, Ring};
+use crate::primitive::{BlockMemory, BlockShape, Fences, Line, SlotMemory, adopting_pays};
+use crate::ring::{Control, PARTICIPANT_SIZE, Participant, Ring, Side};
 use crate::segment::{Plan, RegionKind, Segment};
 use crate::wait::Attention;
 
@@ -12,8 +12,7 @@ pub(super) struct View {
     pub(super) control: &'static Control,
     pub(super) for_producers: &'static Attention,
     pub(super) for_consumers: &'static Attention,
-    participants: *const Participant,
-    max_participants: u32,
+    everyone: &'static [Participant],
     /// Of `slots` and `blocks` the one that this kind of ring does not use is empty.
     pub(super) slots: SlotMemory,
     pub(super) blocks: BlockMemory,
@@ -50,6 +49,7 @@ impl View {
         let slot_stride = stride(plan.inline_size) as usize;
         let (slots, blocks, stride) =
             if plan.uses_blocks() { (0, count, shape.stride()) } else { (count, 0, slot_stride) };
+        const { assert!(size_of::<Participant>() == PARTICIPANT_SIZE) };
         // SAFETY: `start` has checked that each region lies in the mapping and is
         // large enough, regions are aligned to 128 (the strictest alignment
         // here), and all these types are made of atomics, valid for any bytes.
@@ -60,8 +60,7 @@ impl View {
                 control: &*control,
                 for_producers: &*attention.cast(),
                 for_consumers: &*attention.add(1).cast(),
-                participants,
-                max_participants: plan.max_participants,
+                everyone: std::slice::from_raw_parts(participants, plan.max_participants as usize),
                 slots: SlotMemory::new(base, slots, slot_stride),
                 blocks: BlockMemory::new(base, blocks, shape),
                 stride,
@@ -70,15 +69,26 @@ impl View {
         }
     }
 
-    pub(super) fn participant(&self, index: u32) -> &'static Participant {
-        debug_assert!(index < self.max_participants);
-        const { assert!(size_of::<Participant>() == PARTICIPANT_SIZE) };
-        // SAFETY: `Member::join` gives indices below the limit, for which the
-        // region has room; otherwise as in `of`.
-        #[allow(unsafe_code)]
-        unsafe {
-            &*self.participants.add(index as usize)
-        }
+    /// The ring as participant `index` uses it; `None` if there is no such index.
+    pub(super) fn ring(&self, plan: &Plan, index: u32) -> Option<Ring<'static>> {
+        let side = |single| if single { Side::Single } else { Side::Multi };
+        let (read_ahead, write_ahead) = Ring::prefetch_distances(self.stride);
+        Some(Ring {
+            control: self.control,
+            me: self.everyone.get(index as usize)?,
+            everyone: self.everyone,
+            news: &self.for_producers.news,
+            news_to_consumers: &self.for_consumers.news,
+            capacity: plan.capacity,
+            slots: self.slots,
+            blocks: self.blocks,
+            producers: side(plan.single_producer),
+            consumers: side(plan.single_consumer),
+            fences: Fences::of_this_process(plan.symmetric_fences),
+            read_ahead,
+            write_ahead,
+            adopts: adopting_pays(),
+        })
     }
 
     /// Sets up the regions of a segment that nobody else has yet.

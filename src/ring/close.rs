@@ -1,7 +1,7 @@
 //! Closing, and the questions that are asked seldom.
 
 use super::position::{Position, Stamp, Tag};
-use super::{Damaged, GetCursor, Ring, Side};
+use super::{CLOSED, Damaged, GetCursor, Ring, Side, state};
 use crate::primitive::Ordering;
 
 impl Ring<'_> {
@@ -12,7 +12,7 @@ impl Ring<'_> {
             self.control.close_tail();
         }
         // Pair CLOSED.
-        self.closed.store(1, Ordering::Release);
+        self.news.fetch_or(CLOSED, Ordering::Release);
     }
 
     /// Whether puts are refused: the bit of the tail decides, where there is one.
@@ -20,7 +20,7 @@ impl Ring<'_> {
         match self.producers {
             Side::Multi => self.control.load_tail().is_closed(),
             // Pair CLOSED.
-            Side::Single => self.closed.load(Ordering::Acquire) != 0,
+            Side::Single => self.is_flagged(Ordering::Acquire),
         }
     }
 
@@ -42,7 +42,7 @@ impl Ring<'_> {
 
     fn all_slots_are_free(&self) -> bool {
         (0..self.slots.count()).all(|index| {
-            let stamp = super::state::load_stamp(self.slots, index);
+            let stamp = state::load_stamp(self.slots, index);
             stamp.tag() == Tag::Free && stamp == Stamp::free(stamp.position())
         })
     }
@@ -56,7 +56,15 @@ impl Ring<'_> {
             (Side::Single, Side::Multi) => self.first_unpublished(),
             (Side::Multi, _) => self.control.load_tail().position(),
         };
-        consumed.until(end).min(self.capacity())
+        (consumed.until(end) + self.redeliveries()).min(self.capacity())
+    }
+
+    /// Messages whose readers have died, and that nobody has taken since.
+    fn redeliveries(&self) -> u64 {
+        if self.consumers == Side::Single || self.news_to_consumers.load(Ordering::Acquire) <= CLOSED {
+            return 0;
+        }
+        (0..self.slots.count()).filter(|index| state::load_stamp(self.slots, *index).tag() == Tag::Back).count() as u64
     }
 
     /// Single/Single: up to where there are messages.
@@ -83,19 +91,37 @@ impl Ring<'_> {
             return self.depth() == 0;
         }
         let next = self.next_message();
-        self.stamp_at(next).is_before(next)
+        self.stamp_at(next).is_before(next) && self.redeliveries() == 0
     }
 
     /// As `is_drained`, for somebody who has not consumed here.
     pub(crate) fn is_exhausted(&self) -> Result<bool, Damaged> {
         Ok(match (self.producers, self.consumers) {
             (Side::Single, Side::Single) => self.control.load_taken() >= self.seal()?,
-            (Side::Single, Side::Multi) => {
-                let next = self.next_message();
-                self.stamp_at(next).is_before(next) && self.stamp_at(next) != Stamp::claim(next)
-            }
-            (Side::Multi, _) => self.control.load_tail().position() == self.next_message(),
+            _ => self.is_at_rest(),
         })
+    }
+
+    /// Not even one that somebody is about to publish or to commit. Tombstones are none.
+    fn no_slot_has_a_message(&self) -> bool {
+        (0..self.slots.count()).all(|index| {
+            let stamp = state::load_stamp(self.slots, index);
+            stamp == Stamp::free(stamp.position()) || stamp.tag() == Tag::Tomb
+        })
+    }
+
+    /// Whether nothing is in the queue, and nobody is putting or getting: the dead have
+    /// been looked for, and of the living nobody has claimed anything. Asked of an open
+    /// queue, and true for that moment only.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        match (self.producers, self.consumers) {
+            (Side::Single, Side::Single) => self.depth() == 0,
+            (Side::Single, Side::Multi) => self.no_slot_has_a_message(),
+            (Side::Multi, Side::Single) => self.control.load_tail().position() == self.next_message(),
+            (Side::Multi, Side::Multi) => {
+                self.control.load_tail().position() == self.next_message() && self.no_slot_has_a_message()
+            }
+        }
     }
 
     /// What `try_put` would say.

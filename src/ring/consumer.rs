@@ -4,8 +4,8 @@
 
 use super::position::{Position, Stamp};
 use super::spsc::Walk;
-use super::{Ring, Side, Sink, state};
-use crate::primitive::{Backoff, Fences, SlotMemory};
+use super::{CLOSED, Ring, Side, Sink, state};
+use crate::primitive::{Backoff, Fences, Ordering, SlotMemory};
 use core::cell::Cell;
 
 /// How an attempt to get ended.
@@ -168,6 +168,10 @@ impl Ring<'_> {
     /// line. Anything but a message that is simply there is the slow path's.
     #[inline(always)]
     fn get_fast_multi<K: Sink>(&self, cursor: &GetCursor, sink: &mut K) -> bool {
+        // Redeliveries come first.
+        if self.is_alerted() {
+            return false;
+        }
         let head = self.control.load_head();
         let index = self.get_index(cursor, head);
         let slots = K::slots(self.slots);
@@ -337,6 +341,47 @@ impl Ring<'_> {
         (0, Get::Unfinished)
     }
 
+    /// There may be redeliveries.
+    #[inline(always)]
+    fn is_alerted(&self) -> bool {
+        self.news_to_consumers.load(Ordering::Relaxed) > CLOSED
+    }
+
+    /// D4. Takes up to `max` messages whose readers have died. The caller has read the
+    /// alert before, and takes it back if nothing was there.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn take_back<K: Sink>(&self, cursor: &GetCursor, max: u64, sink: &mut K) -> u64 {
+        let slots = K::slots(self.slots);
+        let (mut taken, mut stands) = (0, false);
+        if self.consumers == Side::Single {
+            return taken;
+        }
+        for index in 0..slots.count() {
+            if taken == max {
+                break;
+            }
+            let seen = state::load_stamp(slots, index);
+            let position = seen.position();
+            if !seen.is_back(position) || self.index_of(position) != index {
+                continue;
+            }
+            self.me.announce_get(position, 1, &cursor.announced);
+            stands = !state::take_again(slots, index, seen);
+            if !stands {
+                // SAFETY: `index` is below the count.
+                unsafe { sink.read(taken, slots.payload(index)) };
+                state::release_slot(slots, index, position.plus(self.capacity()));
+                taken += 1;
+            }
+        }
+        // R5: also of a call that found work elsewhere.
+        if taken == 0 || stands {
+            self.me.withdraw_get(&cursor.announced);
+        }
+        taken
+    }
+
     /// How many messages are there from `head`, which is at `index` and is one.
     #[inline(always)]
     fn full_run(&self, slots: SlotMemory, head: Position, mut index: usize, max: u64) -> u64 {
@@ -362,6 +407,7 @@ impl Ring<'_> {
             (_, Side::Multi) => self.control.load_head(),
         };
         !state::load_stamp(self.slots, self.get_index(cursor, position)).is_before(position)
+            || self.consumers == Side::Multi && self.is_alerted()
     }
 
     /// Nothing of this participant's is announced while it sleeps. (R5)

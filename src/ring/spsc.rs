@@ -7,7 +7,7 @@
 #![allow(unsafe_code)]
 
 use super::position::Position;
-use super::{Damaged, Get, GetCursor, Put, PutCursor, Ring, Sink, Source, state};
+use super::{CLOSED, Damaged, Get, GetCursor, Put, PutCursor, Ring, Sink, Source, state};
 use crate::primitive::{BlockMemory, Fences, Ordering, light_barrier};
 use core::cell::Cell;
 
@@ -119,7 +119,7 @@ impl Ring<'_> {
         exact: bool,
         source: impl Fn(u64) -> S,
     ) -> (u64, Put) {
-        if self.closed.load(Ordering::Relaxed) != 0 {
+        if self.is_flagged(Ordering::Relaxed) {
             return (0, Put::Closed);
         }
         let blocks = S::blocks(self.blocks);
@@ -234,7 +234,7 @@ impl Ring<'_> {
         // flag, made the heavy one, and only then looked at stamps.
         light_barrier(fences);
         // Pair CLOSED.
-        self.closed_to_consumers.load(Ordering::Acquire) != 0
+        self.news_to_consumers.load(Ordering::Acquire) & CLOSED != 0
     }
 
     /// Whether the queue was closed and this consumer has not asked where it ends.

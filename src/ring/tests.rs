@@ -7,6 +7,7 @@ use super::*;
 use crate::primitive::{AtomicU64, BlockShape, Ordering, Payload};
 use bytemuck::Zeroable;
 
+mod recover;
 mod spsc;
 
 #[derive(Clone)]
@@ -16,8 +17,8 @@ struct CacheLine([u64; 8]);
 /// One ring on the heap: 16 bytes a slot, or blocks of seven words.
 struct Heap {
     control: Box<Control>,
-    participant: Box<Participant>,
-    closed: Box<AtomicU32>,
+    participants: Box<[Participant; PARTICIPANTS]>,
+    news: Box<AtomicU32>,
     lines: Vec<CacheLine>,
     capacity: usize,
     shape: BlockShape,
@@ -26,15 +27,16 @@ struct Heap {
 }
 
 const STRIDE: usize = 16;
+const PARTICIPANTS: usize = 4;
 
 impl Heap {
     fn new(capacity: usize, producers: Side, consumers: Side) -> Heap {
         // SAFETY: atomics are valid as zeros.
-        let (control, participant) = unsafe { (Box::new(std::mem::zeroed()), Box::new(std::mem::zeroed())) };
+        let (control, participants) = unsafe { (Box::new(std::mem::zeroed()), Box::new(std::mem::zeroed())) };
         let heap = Heap {
             control,
-            participant,
-            closed: Box::new(AtomicU32::new(0)),
+            participants,
+            news: Box::new(AtomicU32::new(0)),
             lines: vec![CacheLine([0; 8]); capacity.div_ceil(4)],
             capacity,
             shape: BlockShape::of(8),
@@ -67,11 +69,16 @@ impl Heap {
     }
 
     fn ring(&self) -> Ring<'_> {
+        self.ring_of(0)
+    }
+
+    fn ring_of(&self, participant: usize) -> Ring<'_> {
         Ring {
             control: &self.control,
-            me: &self.participant,
-            closed: &self.closed,
-            closed_to_consumers: &self.closed,
+            me: &self.participants[participant],
+            everyone: &*self.participants,
+            news: &self.news,
+            news_to_consumers: &self.news,
             capacity: self.capacity as u64,
             slots: self.slots(),
             blocks: self.blocks(),

@@ -40,6 +40,8 @@ impl SegmentName {
 #[derive(Debug)]
 pub(crate) struct Directory {
     pub(crate) file: File,
+    /// To open it again, should somebody close the descriptor.
+    pub(crate) path: PathBuf,
 }
 
 impl Directory {
@@ -91,7 +93,8 @@ impl Directory {
         if !shm::is_tmpfs(&file).map_err(|e| refuse("cannot be examined", Some(e)))? {
             return Err(refuse("is not on a tmpfs", None));
         }
-        Ok(Directory { file })
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Ok(Directory { file, path })
     }
 }
 

@@ -22,7 +22,7 @@ use bytemuck::{Pod, Zeroable};
 const MAGIC: [u8; 8] = *b"ringway\x01";
 
 /// Changes whenever a region, a word or a rule about one changes.
-pub(crate) const LAYOUT_VERSION: u32 = 2;
+pub(crate) const LAYOUT_VERSION: u32 = 3;
 
 /// Bytes of the header, a page.
 pub(crate) const HEADER_SIZE: usize = 4096;
@@ -275,6 +275,9 @@ impl Header {
         if raw.layout_hash != hash(&raw) {
             return Err(not_ours("its header is damaged (the layout hash does not fit)".into()));
         }
+        if raw.total_size < HEADER_SIZE as u64 {
+            return Err(not_ours("its header is damaged (it is larger than the segment)".into()));
+        }
         if raw.total_size > file_size {
             return Err(not_ours(format!("it was cut to {file_size} of {} bytes", raw.total_size)));
         }
@@ -401,7 +404,7 @@ mod tests {
         let bytes = sample().to_bytes();
         assert_eq!(bytes.len(), 640);
         assert_eq!(&bytes[..8], b"ringway\x01");
-        assert_eq!(bytes[8..12], 2u32.to_le_bytes());
+        assert_eq!(bytes[8..12], 3u32.to_le_bytes());
         assert_eq!(bytes[12..16], 4096u32.to_le_bytes());
         assert_eq!(bytes[24..32], 9u64.to_le_bytes());
         assert_eq!(bytes[40..48], 8192u64.to_le_bytes());
@@ -448,8 +451,11 @@ mod tests {
         let error = Header::parse(&good, header.total_size - 1).unwrap_err();
         assert!(error.to_string().contains("cut to"), "{error}");
         let mut newer = good;
-        newer[8] = 3;
+        newer[8] = LAYOUT_VERSION as u8 + 1;
         let error = Header::parse(&newer, header.total_size).unwrap_err();
-        assert_eq!(*error.kind(), SetupErrorKind::VersionMismatch { expected: LAYOUT_VERSION, found: 3 });
+        assert_eq!(
+            *error.kind(),
+            SetupErrorKind::VersionMismatch { expected: LAYOUT_VERSION, found: LAYOUT_VERSION + 1 }
+        );
     }
 }

@@ -11,9 +11,11 @@
 //! lock held, and only then linked: no opener ever sees half of it, and a
 //! creator killed on the way leaves nothing.
 
+#![allow(unsafe_code)]
+
 use super::directory::{Directory, SegmentName};
-use super::header::{HEADER_SIZE, Header, Lifetime, Plan, Region, RegionKind};
-use super::members::{ADMIN_BYTE, Member, Population};
+use super::header::{HEADER_SIZE, Header, Lifetime, MARKS_LEN, MARKS_OFFSET, Plan, Region, RegionKind};
+use super::members::{ADMIN_BYTE, Keeper, Member, Population};
 use crate::error::{SetupError, SetupErrorKind};
 use crate::sys::lock::{self, Kind};
 use crate::sys::mem::{self, generation};
@@ -23,6 +25,7 @@ use std::fs::File;
 use std::mem::ManuallyDrop;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU8;
 use std::time::Duration;
 
 /// Attempts at a name that others create and remove meanwhile.
@@ -48,10 +51,12 @@ pub(crate) struct Place {
 pub(crate) struct Segment {
     map: ManuallyDrop<MmapRaw>,
     /// For tests, listing and hand-over. It owns no lock, ever.
-    file: File,
+    file: ManuallyDrop<File>,
     header: Header,
     place: Option<Place>,
     born: u64,
+    /// Device and inode of the file.
+    inode: (u64, u64),
 }
 
 impl Segment {
@@ -63,6 +68,7 @@ impl Segment {
         regions: &[(RegionKind, u64)],
         prefault: u64,
         initialise: impl Fn(&Segment),
+        keeper: Keeper<'_>,
     ) -> Result<Member, SetupError> {
         if !shm::proc_mounted() {
             return Err(SetupError::new(SetupErrorKind::NoProc));
@@ -88,7 +94,7 @@ impl Segment {
             }
             let segment = Arc::new(Segment::map(file, header, place.cloned(), prefault)?);
             initialise(&segment);
-            let member = Member::join(Arc::clone(&segment))?;
+            let member = Member::join(Arc::clone(&segment), keeper)?;
             let Some(place) = place else { return Ok(member) };
             let published = shm::publish(&segment.file, &place.directory.file, place.name.as_str())
                 .map_err(|e| SetupError::system("naming the segment", e))?;
@@ -123,6 +129,7 @@ impl Segment {
         place: &Place,
         prefault: u64,
         check: impl Fn(&Plan) -> Result<(), SetupError>,
+        keeper: Keeper<'_>,
     ) -> Result<Option<Member>, SetupError> {
         if !shm::proc_mounted() {
             return Err(SetupError::new(SetupErrorKind::NoProc));
@@ -143,7 +150,7 @@ impl Segment {
                 continue;
             }
             let segment = Arc::new(Segment::map(file, header, Some(place.clone()), prefault)?);
-            let member = Member::join(segment)?;
+            let member = Member::join(segment, keeper)?;
             drop(admin);
             super::stale::sweep(place);
             return Ok(Some(member));
@@ -152,12 +159,12 @@ impl Segment {
     }
 
     /// Another participant of a segment that this process has mapped.
-    pub(crate) fn join(self: &Arc<Segment>) -> Result<Member, SetupError> {
+    pub(crate) fn join(self: &Arc<Segment>, keeper: Keeper<'_>) -> Result<Member, SetupError> {
         if self.is_inherited() {
             return Err(SetupError::new(SetupErrorKind::Forked));
         }
         // The caller is a participant already, so nobody unlinks meanwhile.
-        Member::join(Arc::clone(self))
+        Member::join(Arc::clone(self), keeper)
     }
 
     /// Removes a name, whoever uses it: participants keep their mapping.
@@ -202,7 +209,9 @@ impl Segment {
         let mapped = shm::reopen(&file).map_err(|e| SetupError::system("re-opening the segment", e))?;
         let map = mem::map_shared(&mapped, len).map_err(|e| SetupError::system("mapping the segment", e))?;
         mem::prefault(&map, usize::try_from(prefault).unwrap_or(usize::MAX));
-        Ok(Segment { map: ManuallyDrop::new(map), file, header, place, born })
+        let stat = shm::stat(&file).map_err(|e| SetupError::system("examining the segment", e))?;
+        let inode = (stat.device, stat.inode);
+        Ok(Segment { map: ManuallyDrop::new(map), file: ManuallyDrop::new(file), header, place, born, inode })
     }
 
     pub(crate) fn header(&self) -> &Header {
@@ -213,8 +222,26 @@ impl Segment {
         self.place.as_ref()
     }
 
+    pub(super) fn inode(&self) -> (u64, u64) {
+        self.inode
+    }
+
+    /// The addresses that the segment is mapped at.
+    pub(super) fn mapped_range(&self) -> std::ops::Range<usize> {
+        let start = self.map.as_ptr() as usize;
+        start..start + self.map.len()
+    }
+
     pub(super) fn test_file(&self) -> &File {
         &self.file
+    }
+
+    /// The attachment marks of all possible participants.
+    pub(super) fn marks(&self) -> &[AtomicU8; MARKS_LEN] {
+        // SAFETY: the header is a page, and a file that is shorter was refused; the marks
+        // lie in it, at any address they are aligned, atomics are valid for any bytes, and
+        // nobody accesses them in another way. The mapping lives as long as `self`.
+        unsafe { &*self.map.as_mut_ptr().wrapping_add(MARKS_OFFSET as usize).cast() }
     }
 
     /// The first byte of a region that `header()` vouches for: it lies inside
@@ -232,7 +259,8 @@ impl Segment {
     pub(super) fn retire_if_deserted(&self) {
         let Some(place) = &self.place else { return };
         if self.header.plan.lifetime == Lifetime::Ephemeral {
-            Segment::unlink_if_deserted(&self.file, place, self.header.plan.max_participants, GHOST_ATTEMPTS);
+            let Ok(file) = self.descriptor() else { return };
+            Segment::unlink_if_deserted(file.file(), place, self.header.plan.max_participants, GHOST_ATTEMPTS);
         }
     }
 
@@ -269,13 +297,15 @@ impl Segment {
 
 impl Drop for Segment {
     fn drop(&mut self) {
+        if self.is_this(&self.file) {
+            // SAFETY: dropped once, here. If somebody has closed our descriptor, its
+            // number may mean a file that is not ours to close.
+            unsafe { ManuallyDrop::drop(&mut self.file) }
+        }
         if !self.is_inherited() {
             // SAFETY: dropped once, here. In a forked child the mapping does not
             // exist, and something else may be at its address.
-            #[allow(unsafe_code)]
-            unsafe {
-                ManuallyDrop::drop(&mut self.map);
-            }
+            unsafe { ManuallyDrop::drop(&mut self.map) }
         }
     }
 }

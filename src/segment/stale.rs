@@ -7,7 +7,7 @@
 //! what another layout version made. Where *its* life bytes are is not ours to guess.
 
 use super::directory::{Directory, SegmentName};
-use super::header::Lifetime;
+use super::header::{Lifetime, MARKS_LEN};
 use super::lifecycle::{GHOST_ATTEMPTS, Place, Segment, check_file};
 use super::members::Population;
 use super::survey;
@@ -15,7 +15,7 @@ use crate::error::{SetupError, SetupErrorKind};
 use crate::primitive::seeded;
 use crate::sys::look;
 use crate::sys::shm;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -63,47 +63,59 @@ enum Mode {
 /// Removes what is stale beside `place`, for at most about a millisecond. It begins somewhere
 /// else each time, so that every name gets its turn, however many there are.
 pub(super) fn sweep(place: &Place) {
-    let deadline = Instant::now() + SWEEP_TIME;
     let start = random_start();
-    let mut budget = Budget { deadline, untimed: UNTIMED_NAMES };
-    if sweep_from(place, start, &mut budget) && start > 0 {
-        sweep_from(place, 0, &mut budget);
+    let mut sweep =
+        Sweep { place, deadline: Instant::now() + SWEEP_TIME, untimed: UNTIMED_NAMES, first: OsString::new() };
+    if sweep.from(start) && start > 0 {
+        sweep.from(0);
     }
 }
 
-struct Budget {
+struct Sweep<'p> {
+    place: &'p Place,
     deadline: Instant,
     untimed: u32,
+    /// The first name that was met, which ends the second half. Empty: none yet.
+    first: OsString,
 }
 
-impl Budget {
-    fn is_spent(&mut self) -> bool {
+impl Sweep<'_> {
+    /// From a place in the directory to its end. False: there was no time for that.
+    fn from(&mut self, start: u64) -> bool {
+        let Ok(entries) = look::entries(&self.place.directory.file, start) else { return true };
+        for entry in entries {
+            if self.is_over() {
+                return false;
+            }
+            let Ok((name, regular)) = entry else { return true };
+            if name == self.first {
+                return true;
+            }
+            if self.first.is_empty() {
+                self.first.clone_from(&name);
+            }
+            if regular && name != OsStr::new(self.place.name.as_str()) {
+                self.look_at(&name);
+            }
+        }
+        true
+    }
+
+    fn look_at(&self, name: &OsStr) {
+        let Ok(name) = SegmentName::new(name) else { return };
+        let other = Place { directory: Arc::clone(&self.place.directory), name };
+        if let Verdict::Removed(bytes) = judge(&other, Mode::Sweep) {
+            crate::event!("removed stale segment {} ({bytes} bytes): nobody is attached", other.name.as_str());
+        }
+    }
+
+    fn is_over(&mut self) -> bool {
         if self.untimed > 0 {
             self.untimed -= 1;
             return false;
         }
         Instant::now() >= self.deadline
     }
-}
-
-/// From a place in the directory to its end. False: there was no time for that.
-fn sweep_from(place: &Place, start: u64, budget: &mut Budget) -> bool {
-    let Ok(entries) = look::entries(&place.directory.file, start) else { return true };
-    for entry in entries {
-        if budget.is_spent() {
-            return false;
-        }
-        let Ok((name, regular)) = entry else { return true };
-        if !regular || name == OsStr::new(place.name.as_str()) {
-            continue;
-        }
-        let Ok(name) = SegmentName::new(&name) else { continue };
-        let other = Place { directory: Arc::clone(&place.directory), name };
-        if let Verdict::Removed(bytes) = judge(&other, Mode::Sweep) {
-            crate::event!("removed stale segment {} ({bytes} bytes): nobody is attached", other.name.as_str());
-        }
-    }
-    true
 }
 
 /// A place in a directory. What the numbers mean is the file system's business (a count of
@@ -147,30 +159,34 @@ fn judge(place: &Place, mode: Mode) -> Verdict {
 fn try_judge(place: &Place, mode: Mode) -> Result<Verdict, SetupError> {
     let examining = |e| SetupError::system("examining the file", e);
     let directory = &place.directory.file;
-    // Before opening it, which could wake somebody if it is no file.
-    let Some(stat) = shm::stat_named(directory, place.name.as_str()).map_err(examining)? else {
-        return Ok(Verdict::Kept(Kept::Gone));
-    };
-    check_file(&stat)?;
+    // Opening what is no file could wake somebody; a sweep has asked the directory.
+    if mode != Mode::Sweep {
+        match shm::stat_named(directory, place.name.as_str()).map_err(examining)? {
+            None => return Ok(Verdict::Kept(Kept::Gone)),
+            Some(stat) => check_file(&stat)?,
+        }
+    }
     let Some(file) = shm::open_named(directory, place.name.as_str()).map_err(examining)? else {
         return Ok(Verdict::Kept(Kept::Gone));
     };
+    let seeded = seeded(20) && mode != Mode::DryRun;
+    if mode == Mode::Sweep && !seeded && Segment::population(&file, MARKS_LEN as u32) == Population::Alive {
+        // The usual case, at the price of one question.
+        return Ok(Verdict::Kept(Kept::Alive));
+    }
     let header = Segment::read_header(&file)?;
     if header.plan.lifetime == Lifetime::Persistent {
         return Ok(Verdict::Kept(Kept::Persistent));
     }
     let max = header.plan.max_participants;
-    if seeded(20) && mode != Mode::DryRun {
-        let _ = shm::unlink_named(directory, place.name.as_str());
-        return Ok(Verdict::Removed(stat.size));
-    }
     let stale = match mode {
+        _ if seeded => shm::unlink_named(directory, place.name.as_str()).is_ok(),
         Mode::Sweep => Segment::unlink_if_deserted(&file, place, max, 0),
         Mode::Clean => Segment::unlink_if_deserted(&file, place, max, GHOST_ATTEMPTS),
         Mode::DryRun => Segment::population(&file, max) == Population::Nobody,
     };
     if stale {
-        return Ok(Verdict::Removed(stat.size));
+        return Ok(Verdict::Removed(header.total_size));
     }
     Ok(Verdict::Kept(match Segment::population(&file, max) {
         Population::Alive => Kept::Alive,

@@ -38,7 +38,7 @@ pub(crate) fn entries(dir: &File, start: u64) -> io::Result<Entries> {
 }
 
 impl Iterator for Entries {
-    /// A name, and whether it may be that of a regular file.
+    /// A name, and whether it is that of a regular file, as far as the file system says.
     type Item = io::Result<(OsString, bool)>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -49,7 +49,7 @@ impl Iterator for Entries {
             };
             let name = entry.file_name().to_bytes();
             if name != b"." && name != b".." {
-                let regular = matches!(entry.file_type(), None | Some(Type::File));
+                let regular = entry.file_type() == Some(Type::File);
                 return Some(Ok((OsStr::from_bytes(name).to_owned(), regular)));
             }
         }
