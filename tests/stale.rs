@@ -330,7 +330,7 @@ fn role_race(arguments: &[String]) {
     let directory = admin::directory_path(None);
     let dead = segment(&Options::new(8));
     let (mut adopted, mut lost) = (0, 0);
-    for _ in 0..count {
+    for round in 0..count {
         // Whole at once, as a queue appears.
         fs::write(directory.join("new.tmp"), &dead[..1]).expect("writable");
         fs::write(directory.join("new.tmp"), &dead).expect("writable");
@@ -338,14 +338,25 @@ fn role_race(arguments: &[String]) {
             // It was whole, hence stale, for a moment under its other name.
             continue;
         }
+        // So that others meet it at every stage of theirs.
+        spin(Duration::from_micros(u64::from(round * 37 % 101)));
         let Ok(queue) = PodQueue::<u32>::open("q") else { continue };
         adopted += 1;
         let _ = admin::clean(None, Cleaning::Remove);
+        // Whoever found nobody before has acted by now.
+        spin(Duration::from_micros(400));
         let kept = PodQueue::<u32>::open("q").is_ok_and(|second| second.get() == Ok(7));
         lost += u32::from(!kept);
         drop(queue);
     }
     tell(format_args!("{adopted} {lost}"));
+}
+
+fn spin(time: Duration) {
+    let start = Instant::now();
+    while start.elapsed() < time {
+        std::hint::spin_loop();
+    }
 }
 
 fn race(sandbox: &Sandbox, count: u32, seed: &str) -> (u32, u32) {
@@ -391,9 +402,11 @@ fn cleaning_never_takes_a_live_queue() {
 #[test]
 fn cleaning_without_the_proof_is_noticed() {
     let sandbox = Sandbox::new();
-    let (had, lost) = race(&sandbox, 300, "20");
-    println!("{had} queues were opened, {lost} lost their name");
-    assert!(lost > 0, "of {had}");
+    for (seed, count) in [("20", 300), ("21", 1000)] {
+        let (had, lost) = race(&sandbox, count, seed);
+        println!("seed {seed}: {had} queues were opened, {lost} lost their name");
+        assert!(lost > 0, "of {had}");
+    }
     let _ = fs::remove_file(sandbox.file("q"));
     let _ = fs::remove_file(sandbox.file("new.tmp"));
 }

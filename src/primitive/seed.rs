@@ -14,6 +14,7 @@
 //! | 7 | a participant that lives is taken for dead |
 //! | 8 | a redelivery is brought back without telling the consumers |
 //! | 20 | the sweep removes ephemeral names without testing the life bytes |
+//! | 21 | a deserted name is removed a moment later, without a second look at the life bytes |
 
 /// Whether seeded bug `number` is switched on.
 #[cfg(all(ringway_seeded, not(loom)))]

@@ -17,6 +17,7 @@ use super::directory::{Directory, SegmentName};
 use super::header::{HEADER_SIZE, Header, Lifetime, MARKS_LEN, MARKS_OFFSET, Plan, Region, RegionKind};
 use super::members::{ADMIN_BYTE, Keeper, Member, Population};
 use crate::error::{SetupError, SetupErrorKind};
+use crate::primitive::seeded;
 use crate::sys::lock::{self, Kind};
 use crate::sys::mem::{self, generation};
 use crate::sys::shm::{self, FileKind, Stat};
@@ -280,10 +281,13 @@ impl Segment {
                 }
                 Population::Ghosts | Population::Alive => return false,
             }
+            if seeded(21) {
+                std::thread::sleep(GHOST_PAUSE);
+            }
             if !matches!(lock::try_lock(&own, ADMIN_BYTE, Kind::Exclusive), Ok(true)) {
                 return false;
             }
-            let gone = Segment::population(&own, max_participants) == Population::Nobody
+            let gone = (seeded(21) || Segment::population(&own, max_participants) == Population::Nobody)
                 && names_this(place, file).unwrap_or(false)
                 && shm::unlink_named(&place.directory.file, place.name.as_str()).is_ok();
             lock::unlock(&own, ADMIN_BYTE);
