@@ -527,6 +527,24 @@ fn what_is_unfinished_is_found_with_its_holder() {
     forget(&sandbox, &["p0"]);
 }
 
+#[test]
+fn leases_are_shown_with_their_holders() {
+    let sandbox = Sandbox::new();
+    let queue = PodQueue::<u64>::create("q", sandbox.options(5)).expect("a free name");
+    (0..3).for_each(|n| queue.put(n).expect("there is room"));
+    let first = queue.lease().expect("a message");
+    let second = queue.lease().expect("a message");
+    let id = second.id();
+    drop(second);
+    let seen = inspect(&sandbox, "q");
+    let leases: Vec<_> = seen.leases.iter().map(|lease| (lease.position, lease.holder, lease.redelivered)).collect();
+    assert_eq!((leases[0], leases.len()), ((first.id(), Some(0), 0), 2));
+    assert_eq!((leases[1].0, leases[1].1), (id, None));
+    assert!(seen.leases[0].held_for.is_some_and(|time| time < Duration::from_secs(60)));
+    assert_eq!(seen.ring.expect("it has its words").depth, 1);
+    first.ack().expect("it is ours");
+}
+
 /// Any bytes: an answer, in time, and nothing else happens.
 #[test]
 fn damaged_queues_can_be_looked_at() {

@@ -7,6 +7,8 @@
 
 mod block;
 mod cell;
+#[cfg(loom)]
+pub(crate) mod crash;
 mod fence;
 mod futex;
 mod payload;
@@ -28,7 +30,9 @@ pub(crate) use crate::sys::cpu::{adopting_pays, online as processors_online, pre
 #[cfg(not(loom))]
 pub(crate) use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+pub(crate) use crash::{AtomicU32, AtomicU64};
+#[cfg(loom)]
+pub(crate) use loom::sync::atomic::{Ordering, fence};
 
 /// Tells the processor (or the model checker) that this thread only waits.
 #[inline(always)]

@@ -28,7 +28,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-pub use super::inspect::{Facts, Holder, Intent, Life, Messages, Operation, Participant, Pause, RingState, Snapshot};
+pub use super::inspect::{
+    Facts, Holder, Intent, LeaseState, Life, Messages, Operation, Participant, Pause, RingState, Snapshot,
+};
 use super::inspect::{outline, snapshot};
 use super::options::Options;
 use crate::error::{SetupError, SetupErrorKind};

@@ -2,10 +2,13 @@
 //!
 //! Reads copies that [`Survey`] makes; what the words mean, `ring` knows.
 
-use super::options::{regions, slots_size, stride};
-use crate::primitive::BlockShape;
-use crate::ring::{CONTROL_SIZE, ControlLook, PARTICIPANT_SIZE, ParticipantLook, Pending, RingLook, Side, Unfinished};
-use crate::segment::{Lifetime, MessageKind, Presence, RegionKind, Role, Survey};
+use super::options::{regions, rows, slots_size, stride};
+use crate::primitive::{BlockShape, now_ns};
+use crate::ring::{
+    CONTROL_SIZE, ControlLook, PARTICIPANT_SIZE, ParticipantLook, Pending, RingLook, Row, RowNote, RowState, Side,
+    Unfinished,
+};
+use crate::segment::{Lifetime, MessageKind, Plan, Presence, RegionKind, Role, Survey};
 use crate::wait::{Attention, CLOSED};
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -206,7 +209,7 @@ pub struct Holder {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RingState {
-    /// Messages put and not taken.
+    /// Messages put and not taken, without those that came back.
     pub depth: u64,
     /// No put succeeds any more.
     pub closed: bool,
@@ -229,10 +232,25 @@ pub struct RingState {
     pub consumer: Option<Holder>,
     /// What is begun and not ended, oldest first, at most 64.
     pub unfinished: Vec<Pause>,
-    /// Messages that came back from a dead consumer and wait to be taken again.
+    /// Messages that came back from a consumer that died in `get`, and wait to be taken
+    /// again; those of a lease are among [`leases`](Snapshot::leases).
     pub redeliveries: u64,
     /// The queue is so long that not all of it was searched for what is unfinished.
     pub partly_searched: bool,
+}
+
+/// A message that is leased, or was and waits to be taken again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LeaseState {
+    /// The participant that has it, by index; `None`: it came back, and waits.
+    pub holder: Option<u32>,
+    /// The message's position: what [`Lease::id`](crate::Lease::id) says.
+    pub position: u64,
+    /// How often it came back, at most 127.
+    pub redelivered: u32,
+    /// For how long it has been leased, exactly.
+    pub held_for: Option<Duration>,
 }
 
 /// A queue as it was found.
@@ -247,7 +265,8 @@ pub struct Snapshot {
     pub ring: Option<RingState>,
     /// Everybody who is there or has died there, by index.
     pub participants: Vec<Participant>,
-    // Leases belong here, once there are any: holder, position, redeliveries, since when.
+    /// The messages that are leased or came back from a lease, oldest first.
+    pub leases: Vec<LeaseState>,
 }
 
 /// What `list` needs of the ring: `(depth, closed)`.
@@ -293,7 +312,7 @@ pub(super) fn snapshot(survey: &Survey) -> Snapshot {
         partly_searched: stamps.incomplete,
     });
     let participants = looks.iter().map(|(presence, look)| participant(*presence, look, &pending)).collect();
-    Snapshot { facts: Facts::of(survey), problems, ring: state, participants }
+    Snapshot { facts: Facts::of(survey), problems, ring: state, participants, leases: leases(survey) }
 }
 
 fn holder(survey: &Survey, side: Side, pid: u64, role: Role) -> Option<Holder> {
@@ -375,16 +394,60 @@ fn participants(survey: &Survey) -> Vec<(Presence, ParticipantLook)> {
     survey.presences().into_iter().map(|presence| (presence, look(presence.index))).collect()
 }
 
+/// Whether sizes can be computed from it, and bound what is read.
+fn is_sane(plan: &Plan) -> bool {
+    (1..=1 << 40).contains(&plan.capacity)
+        && plan.inline_size <= 1 << 32
+        && plan.max_participants <= 1024
+        && plan.leases <= 1024
+        && slots_size(plan).is_some()
+}
+
+fn region_start(survey: &Survey, kind: RegionKind, len: u64) -> Option<u64> {
+    survey.header.region(kind).ok().filter(|region| region.len >= len).map(|region| region.offset)
+}
+
+/// The rows that are in use.
+fn leases(survey: &Survey) -> Vec<LeaseState> {
+    let plan = &survey.header.plan;
+    if !is_sane(plan) {
+        return Vec::new();
+    }
+    let [.., (_, notes_len), (_, rows_len)] = regions(plan);
+    let starts = (region_start(survey, RegionKind::Notes, notes_len), region_start(survey, RegionKind::Rows, rows_len));
+    let (Some(notes), Some(base)) = starts else { return Vec::new() };
+    let stride = stride(plan.inline_size);
+    let word = |at| {
+        let mut word = [0; 8];
+        survey.read(at, &mut word).then(|| u64::from_ne_bytes(word))
+    };
+    let now = now_ns();
+    let row = |index: u64| {
+        let (holder, count) = match Row::from_raw(word(base.saturating_add(index.saturating_mul(stride)))?).state() {
+            RowState::Held { owner, count, .. } => (Some(owner), count),
+            RowState::Back { count, .. } => (None, count),
+            _ => return None,
+        };
+        let note = notes.saturating_add(index.saturating_mul(size_of::<RowNote>() as u64));
+        let position = word(note + core::mem::offset_of!(RowNote, id) as u64)?;
+        let since = word(note + core::mem::offset_of!(RowNote, since) as u64)?;
+        let held_for = holder.map(|_| Duration::from_nanos(now.saturating_sub(since)));
+        Some(LeaseState { holder, position, redelivered: count, held_for })
+    };
+    let mut leases: Vec<LeaseState> = (0..rows(plan)).filter_map(row).collect();
+    leases.sort_by_key(|lease| lease.position);
+    leases
+}
+
 /// The ring, read anew. None: the file does not have its words, or the header is damaged so
 /// that nobody can tell where they are.
 fn ring_of(survey: &Survey) -> Option<RingLook<impl Fn(u64) -> Option<u64>>> {
     let plan = &survey.header.plan;
-    let sane = (1..=1 << 40).contains(&plan.capacity) && plan.inline_size <= 1 << 32;
-    if !sane || slots_size(plan).is_none() {
+    if !is_sane(plan) {
         return None;
     }
-    let [(_, ring), (_, wait), _, (_, slots)] = regions(plan);
-    let start = |kind, len| survey.header.region(kind).ok().filter(|r| r.len >= len).map(|region| region.offset);
+    let [(_, ring), (_, wait), _, (_, slots), ..] = regions(plan);
+    let start = |kind, len| region_start(survey, kind, len);
     let mut bytes = [0; CONTROL_SIZE];
     // The line that producers read comes first.
     let closed_at = start(RegionKind::Wait, wait)? + core::mem::offset_of!(Attention, news) as u64;

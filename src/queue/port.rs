@@ -7,6 +7,7 @@ use super::message::Message;
 use super::options::{Options, regions};
 use super::rescue::Scene;
 use super::view::View;
+use super::watch::Attached;
 use crate::error::{SetupError, SetupErrorKind};
 use crate::primitive::{Fences, Line, Ordering};
 use crate::ring::{GETS, GetCursor, PUTS, Pace, PutCursor, Ring, Side};
@@ -72,6 +73,7 @@ pub(super) struct Port {
     /// The last get found a position that was claimed and not finished.
     pub(super) blocked: Cell<bool>,
     pub(super) member: RefCell<Member>,
+    _attached: Attached,
 }
 
 impl Port {
@@ -150,6 +152,7 @@ impl Port {
             reports_gone,
             last_look: Cell::new(0),
             blocked: Cell::new(false),
+            _attached: Attached::new(&segment, member.index()),
             member: RefCell::new(member),
         })
     }
@@ -193,6 +196,7 @@ impl Port {
             return Err(Refusal::Closed);
         }
         self.take_side(Role::Producer, self.ring.producers)?;
+        self.look_before_starting();
         self.ring.start_put(&self.cursors.put);
         Ok(())
     }
@@ -204,6 +208,7 @@ impl Port {
             return Ok(());
         }
         self.take_side(Role::Consumer, self.ring.consumers)?;
+        self.look_before_starting();
         self.ring.start_get(&self.cursors.get);
         Ok(())
     }
@@ -344,6 +349,10 @@ impl Drop for Port {
             }
         }
         self.ring.me.clear_intents();
+        // Of leases that were forgotten, not dropped.
+        if self.cursors.get.holds_leases() && self.ring.keep_rows(self.ring.index) > 0 {
+            self.came_back();
+        }
         self.set_roles(0);
     }
 }

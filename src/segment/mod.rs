@@ -21,4 +21,4 @@ pub(crate) use stale::{Kept, Verdict, clean};
 pub(crate) use survey::{Presence, Survey, anonymous, names};
 
 // Private memory that a forked child finds wiped: how a handle learns of it.
-pub(crate) use crate::sys::mem::Wiped;
+pub(crate) use crate::sys::mem::{PerProcess, Wiped};

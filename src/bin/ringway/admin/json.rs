@@ -4,7 +4,8 @@
 
 use super::table::{life, lifetime, operation, side, state};
 use ringway::admin::{
-    Cleaned, Facts, Holder, Intent, Listed, Location, Messages, Outcome, Participant, Pause, RingState, Snapshot,
+    Cleaned, Facts, Holder, Intent, LeaseState, Listed, Location, Messages, Outcome, Participant, Pause, RingState,
+    Snapshot,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -118,7 +119,7 @@ pub fn inspect(location: &Location, seen: &Snapshot) -> Value {
         "problems": seen.problems,
         "ring": seen.ring.as_ref().map(ring),
         "participants": seen.participants.iter().map(participant).collect::<Vec<_>>(),
-        "leases": [],
+        "leases": seen.leases.iter().map(lease).collect::<Vec<_>>(),
     })
 }
 
@@ -164,6 +165,15 @@ fn participant(one: &Participant) -> Value {
         "wakes": one.wakes,
         "put_intent": one.put_intent.as_ref().map(intent),
         "get_intent": one.get_intent.as_ref().map(intent),
+    })
+}
+
+fn lease(lease: &LeaseState) -> Value {
+    json!({
+        "holder": lease.holder,
+        "position": lease.position,
+        "redelivered": lease.redelivered,
+        "held_for_s": lease.held_for.map(|time| time.as_secs_f64()),
     })
 }
 

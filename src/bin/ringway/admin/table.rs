@@ -2,7 +2,9 @@
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, CellAlignment, Table};
-use ringway::admin::{Cleaned, Facts, Intent, Life, Listed, Location, Messages, Participant, Snapshot, Summary};
+use ringway::admin::{
+    Cleaned, Facts, Intent, LeaseState, Life, Listed, Location, Messages, Participant, Snapshot, Summary,
+};
 use ringway::{Lifetime, Side};
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -193,6 +195,7 @@ pub fn inspect(location: &Location, seen: &Snapshot, colours: bool) -> String {
     }
     text.push_str(&unfinished(seen, colours));
     text.push_str(&participants(seen, colours));
+    text.push_str(&leases(seen, colours));
     text
 }
 
@@ -280,6 +283,26 @@ fn participant(one: &Participant) -> Vec<String> {
         intent(one.put_intent.as_ref()),
         intent(one.get_intent.as_ref()),
     ]
+}
+
+/// Leases that are shown one by one.
+const MOST_LEASES: usize = 20;
+
+fn leases(seen: &Snapshot, colours: bool) -> String {
+    if seen.leases.is_empty() {
+        return String::new();
+    }
+    let row = |lease: &LeaseState| {
+        let holder = lease.holder.map_or_else(|| "came back, waits".into(), |index| format!("participant {index}"));
+        let time = lease.held_for.map_or_else(|| "-".into(), span);
+        (vec![lease.position.to_string(), holder, time, lease.redelivered.to_string()], "")
+    };
+    let rows = seen.leases.iter().take(MOST_LEASES).map(row).collect();
+    let mut text = lines(&["lease of", "held by", "for", "redelivered"], rows, &[0, 2, 3], colours);
+    if seen.leases.len() > MOST_LEASES {
+        let _ = writeln!(text, "  and {} more leases", seen.leases.len() - MOST_LEASES);
+    }
+    text
 }
 
 fn intent(intent: Option<&Intent>) -> String {
