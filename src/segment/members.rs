@@ -52,7 +52,7 @@ pub(crate) enum Role {
 }
 
 impl Role {
-    fn byte(self) -> u64 {
+    pub(super) fn byte(self) -> u64 {
         match self {
             Role::Producer => ROLE_BYTE,
             Role::Consumer => ROLE_BYTE + 1,
@@ -226,13 +226,13 @@ impl Drop for KeepLock<'_> {
 }
 
 /// The marks of a segment's participants.
-fn marks(file: &File) -> io::Result<[u8; MARKS_LEN]> {
+pub(super) fn marks(file: &File) -> io::Result<[u8; MARKS_LEN]> {
     let mut marks = [0; MARKS_LEN];
     file.read_exact_at(&mut marks, MARKS_OFFSET)?;
     Ok(marks)
 }
 
-fn life_byte(index: usize) -> u64 {
+pub(super) fn life_byte(index: usize) -> u64 {
     LIFE_BYTE + index as u64
 }
 

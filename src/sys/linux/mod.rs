@@ -4,6 +4,7 @@ pub(crate) mod clock;
 pub(crate) mod cpu;
 pub(crate) mod futex;
 pub(crate) mod lock;
+pub(crate) mod look;
 pub(crate) mod mem;
 pub(crate) mod membarrier;
 pub(crate) mod pidfd;
