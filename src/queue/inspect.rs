@@ -2,7 +2,7 @@
 //!
 //! Reads copies that [`Survey`] makes; what the words mean, `ring` knows.
 
-use super::options::{regions, rows, slots_size, stride};
+use super::options::{regions, slots_size, stride};
 use crate::primitive::{BlockShape, now_ns};
 use crate::ring::{
     CONTROL_SIZE, ControlLook, PARTICIPANT_SIZE, ParticipantLook, Pending, RingLook, Row, RowNote, RowState, Side,
@@ -400,6 +400,7 @@ fn is_sane(plan: &Plan) -> bool {
         && plan.inline_size <= 1 << 32
         && plan.max_participants <= 1024
         && plan.leases <= 1024
+        && plan.rows <= 1 << 20
         && slots_size(plan).is_some()
 }
 
@@ -434,7 +435,7 @@ fn leases(survey: &Survey) -> Vec<LeaseState> {
         let held_for = holder.map(|_| Duration::from_nanos(now.saturating_sub(since)));
         Some(LeaseState { holder, position, redelivered: count, held_for })
     };
-    let mut leases: Vec<LeaseState> = (0..rows(plan)).filter_map(row).collect();
+    let mut leases: Vec<LeaseState> = (0..u64::from(plan.rows)).filter_map(row).collect();
     leases.sort_by_key(|lease| lease.position);
     leases
 }
