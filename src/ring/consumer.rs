@@ -44,8 +44,6 @@ pub(crate) struct GetCursor {
     /// Single/Single: where the queue ends; `u64::MAX` while that is not known.
     pub(super) end: Cell<u64>,
     announced: Cell<u64>,
-    /// What this handle has got on a Multi side.
-    count: Cell<u64>,
     /// Leases that this handle holds.
     pub(super) held: Cell<u32>,
     started: Cell<bool>,
@@ -219,14 +217,8 @@ impl Ring<'_> {
         // SAFETY: `get_index` bounds the index.
         unsafe { sink.read(0, slots.payload(index)) };
         state::release_slot(slots, index, head.plus(self.capacity()));
-        self.count_gets(cursor, 1);
+        self.me.count_gets(1);
         true
-    }
-
-    #[inline(always)]
-    fn count_gets(&self, cursor: &GetCursor, count: u64) {
-        cursor.count.set(cursor.count.get().wrapping_add(count));
-        self.me.count_gets(cursor.count.get());
     }
 
     /// A Single consumer adopts the lines that it has read. Of slots that share a line,
@@ -380,7 +372,7 @@ impl Ring<'_> {
                 index = self.next_index(index);
             }
             if !is_tomb {
-                self.count_gets(cursor, run);
+                self.me.count_gets(run);
                 return (run, Get::Item);
             }
         }
@@ -437,7 +429,7 @@ impl Ring<'_> {
                 taken += 1;
             }
         }
-        self.count_gets(cursor, taken);
+        self.me.count_gets(taken);
         // R5: also of a call that found work elsewhere.
         if taken == 0 || stands {
             self.me.withdraw_get(&cursor.announced);

@@ -33,8 +33,6 @@ pub(crate) struct PutCursor {
     /// The position of slot 0 in the current lap.
     lap_base: Cell<u64>,
     announced: Cell<u64>,
-    /// What this handle has put on a Multi side.
-    count: Cell<u64>,
     /// Single producer, Multi consumers: the next position.
     next: Cell<u64>,
     polls: Cell<u64>,
@@ -171,14 +169,8 @@ impl Ring<'_> {
         // SAFETY: `put_index` bounds the index; the source was checked against `room`.
         unsafe { source.write(slots.payload(index), 0) };
         state::publish(slots, index, position);
-        self.count_puts(cursor, 1);
+        self.me.count_puts(1);
         true
-    }
-
-    #[inline(always)]
-    fn count_puts(&self, cursor: &PutCursor, count: u64) {
-        cursor.count.set(cursor.count.get().wrapping_add(count));
-        self.me.count_puts(cursor.count.get());
     }
 
     #[inline(always)]
@@ -346,7 +338,7 @@ impl Ring<'_> {
                 state::publish(slots, index, start.plus(offset));
                 index = self.next_index(index);
             }
-            self.count_puts(cursor, free);
+            self.me.count_puts(free);
             return (free, Put::Done);
         }
         self.me.withdraw_put(&cursor.announced);

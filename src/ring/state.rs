@@ -167,18 +167,14 @@ impl Participant {
 
     /// Counts what was put, in the line that the claim has just stored to.
     #[inline(always)]
-    pub(super) fn count_puts(&self, total: u64) {
-        if !cfg!(ringway_without_recovery) {
-            self.intents.puts.store(total, Ordering::Relaxed);
-        }
+    pub(super) fn count_puts(&self, more: u64) {
+        count(&self.intents.puts, more);
     }
 
     /// The same for what was got.
     #[inline(always)]
-    pub(super) fn count_gets(&self, total: u64) {
-        if !cfg!(ringway_without_recovery) {
-            self.intents.gets.store(total, Ordering::Relaxed);
-        }
+    pub(super) fn count_gets(&self, more: u64) {
+        count(&self.intents.gets, more);
     }
 
     /// Of a participant that has just come.
@@ -215,6 +211,14 @@ impl Intent {
         let first = self.start.get().max(end.get().saturating_sub(window));
         let last = self.start.get().saturating_add(self.len).min(end.get());
         (first..last).map(Position::new)
+    }
+}
+
+/// Only its owner stores to it.
+#[inline(always)]
+fn count(word: &AtomicU64, more: u64) {
+    if !cfg!(ringway_without_recovery) {
+        word.store(word.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
     }
 }
 
