@@ -9,7 +9,7 @@
 #![allow(unsafe_code)]
 
 use crate::primitive::{BlockMemory, Fences, Payload, SlotMemory};
-use crate::ring::{Control, Get, GetCursor, Participant, Put, PutCursor, Ring, Side, Sink, Source};
+use crate::ring::{Control, Get, GetCursor, Participant, Put, PutCursor, Ring, Rows, Side, Sink, Source};
 use crate::wait::{Attention, Deadline, park};
 use bytemuck::Zeroable;
 use loom::sync::Arc;
@@ -17,13 +17,14 @@ use loom::thread;
 use std::mem::ManuallyDrop;
 
 /// The shared memory of one queue, on the heap.
-struct Memory {
+pub(super) struct Memory {
     control: Control,
     participants: [Participant; 3],
-    for_producers: Attention,
-    for_consumers: Attention,
+    pub(super) for_producers: Attention,
+    pub(super) for_consumers: Attention,
     slots: ManuallyDrop<SlotMemory>,
     blocks: ManuallyDrop<BlockMemory>,
+    no_rows: ManuallyDrop<SlotMemory>,
     capacity: u64,
     free: Option<Box<dyn FnOnce()>>,
     sides: (Side, Side),
@@ -35,11 +36,12 @@ unsafe impl Send for Memory {}
 unsafe impl Sync for Memory {}
 
 impl Memory {
-    fn new(capacity: u64, producers: Side, consumers: Side) -> Arc<Memory> {
+    pub(super) fn new(capacity: u64, producers: Side, consumers: Side) -> Arc<Memory> {
         let in_blocks = (producers, consumers) == (Side::Single, Side::Single);
         let (slot_count, block_count) = if in_blocks { (0, capacity) } else { (capacity, 0) };
         let first_stamps = (capacity..capacity + slot_count).map(|position| position << 6);
         let (slots, raw_slots) = SlotMemory::from_stamps(first_stamps);
+        let (no_rows, raw_rows) = SlotMemory::from_stamps(0..0);
         let (blocks, raw_blocks) = BlockMemory::fresh(block_count as usize);
         Arc::new(Memory {
             control: Control::new(capacity),
@@ -48,18 +50,23 @@ impl Memory {
             for_consumers: Attention::new(),
             slots: ManuallyDrop::new(slots),
             blocks: ManuallyDrop::new(blocks),
+            no_rows: ManuallyDrop::new(no_rows),
             capacity,
-            // SAFETY: both came from boxes, and nobody has the memory any more.
-            free: Some(Box::new(move || drop(unsafe { (Box::from_raw(raw_slots), Box::from_raw(raw_blocks)) }))),
+            // SAFETY: all came from boxes, and nobody has the memory any more.
+            free: Some(Box::new(move || unsafe {
+                drop((Box::from_raw(raw_slots), Box::from_raw(raw_blocks), Box::from_raw(raw_rows)))
+            })),
             sides: (producers, consumers),
         })
     }
 
-    fn ring(&self, participant: usize) -> Ring<'_> {
+    pub(super) fn ring(&self, participant: usize) -> Ring<'_> {
         Ring {
             control: &self.control,
             me: &self.participants[participant],
+            index: participant as u32,
             everyone: &self.participants,
+            rows: Rows { memory: *self.no_rows, notes: &[], per_handle: 0 },
             news: &self.for_producers.news,
             news_to_consumers: &self.for_consumers.news,
             capacity: self.capacity,
@@ -97,7 +104,7 @@ impl Drop for Memory {
     }
 }
 
-struct Word(u64);
+pub(super) struct Word(pub(super) u64);
 
 impl Source for Word {
     fn first_word(&self) -> Option<u64> {
@@ -120,7 +127,7 @@ impl Sink for Word {
 
 /// A producer that tries until each message is in; sleeps while there is no room
 /// if `sleep`. Stops at the first refusal, and says how many went in.
-fn produce(memory: &Memory, participant: usize, messages: &[u64], sleep: bool) -> usize {
+pub(super) fn produce(memory: &Memory, participant: usize, messages: &[u64], sleep: bool) -> usize {
     let ring = memory.ring(participant);
     let cursor = PutCursor::zeroed();
     ring.start_put(&cursor);
@@ -146,7 +153,7 @@ fn produce(memory: &Memory, participant: usize, messages: &[u64], sleep: bool) -
 }
 
 /// A consumer that takes `count` messages, or all until the queue is finished.
-fn consume(memory: &Memory, participant: usize, count: usize, sleep: bool) -> Vec<u64> {
+pub(super) fn consume(memory: &Memory, participant: usize, count: usize, sleep: bool) -> Vec<u64> {
     let ring = memory.ring(participant);
     let cursor = GetCursor::zeroed();
     ring.start_get(&cursor);
@@ -183,7 +190,7 @@ fn consume(memory: &Memory, participant: usize, count: usize, sleep: bool) -> Ve
     taken
 }
 
-fn model(body: impl Fn() + Sync + Send + 'static) {
+pub(super) fn model(body: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = builder.preemption_bound.or(Some(2));
     builder.check(body);

@@ -13,6 +13,9 @@
 //! | 6 | an index is vacated before its intents are finished |
 //! | 7 | a participant that lives is taken for dead |
 //! | 8 | a redelivery is brought back without telling the consumers |
+//! | 30 | the length of a queue is not clamped to its capacity |
+//! | 31 | no deadline ever passes |
+//! | 32 | of sixteen positions one is published without its message |
 
 /// Whether seeded bug `number` is switched on.
 #[cfg(all(ringway_seeded, not(loom)))]

@@ -242,6 +242,9 @@ pub enum GetError {
     /// Another participant is in the way, and whether it has died cannot be found out:
     /// the segment's descriptor was closed behind our back. Open the queue again.
     RecoveryUnavailable,
+    /// This handle holds as many leases as the queue's option
+    /// [`leases`](crate::Options::leases) allows, or the queue has no place for another.
+    TooManyLeases,
 }
 
 impl GetError {
@@ -280,6 +283,9 @@ impl fmt::Display for GetError {
             GetError::Forked => f.write_str("this handle was inherited by fork; open the queue anew in the child"),
             GetError::PeersGone => f.write_str("the queue is empty, and every producer has left or died"),
             GetError::RecoveryUnavailable => f.write_str(UNAVAILABLE),
+            GetError::TooManyLeases => {
+                f.write_str("no further lease; acknowledge some, or create the queue with more leases")
+            }
             GetError::Corrupt => {
                 f.write_str("the queue's shared memory contradicts itself; a peer has damaged it, recreate the queue")
             }
@@ -296,7 +302,7 @@ impl From<GetError> for io::Error {
             GetError::TimedOut => io::ErrorKind::TimedOut,
             GetError::Closed | GetError::PeersGone => io::ErrorKind::BrokenPipe,
             GetError::Undecodable | GetError::Corrupt => io::ErrorKind::InvalidData,
-            GetError::SideTaken => io::ErrorKind::ResourceBusy,
+            GetError::SideTaken | GetError::TooManyLeases => io::ErrorKind::ResourceBusy,
             GetError::System { kind } => kind,
             GetError::Forked | GetError::RecoveryUnavailable => io::ErrorKind::Unsupported,
         };

@@ -54,7 +54,7 @@ impl Port {
     }
 
     #[inline(always)]
-    fn after_get(&self, count: u64, fences: Fences) {
+    pub(super) fn after_get(&self, count: u64, fences: Fences) {
         if self.for_consumers.stirred(fences) {
             self.stirred_get(count);
         }
@@ -63,6 +63,10 @@ impl Port {
     #[cold]
     #[inline(never)]
     fn stirred_get(&self, count: u64) {
+        // A Single consumer's hot path asks for redeliveries here.
+        if self.ring.consumers == Side::Single && self.for_consumers.alerted().is_some() {
+            self.cursors.get.stop_fast_path();
+        }
         if self.for_consumers.wanted(self.ring.fences) {
             self.wake_producers(u32::try_from(count).unwrap_or(u32::MAX));
         }
@@ -83,7 +87,7 @@ impl Port {
             if taken > 0 {
                 return Ok((taken, Get::Item));
             }
-            self.for_consumers.all_clear(seen);
+            self.nothing_came_back(seen);
         }
         if self.ring.is_closing_unawares(&self.cursors.get) && self.has_ended()? {
             return Err(GetError::Closed);
@@ -96,6 +100,15 @@ impl Port {
             return Err(GetError::Closed);
         }
         Ok(self.ring.try_get_run(&self.cursors.get, max, sink))
+    }
+
+    /// The alert that was `seen` has been looked into.
+    #[cold]
+    pub(super) fn nothing_came_back(&self, seen: u32) {
+        self.for_consumers.all_clear(seen);
+        if self.cursors.get.is_off_the_fast_path() {
+            self.ring.resume_fast_path(&self.cursors.get);
+        }
     }
 
     /// R8: a producer that sleeps reads `head` first, so bring it up to date.
@@ -182,9 +195,9 @@ impl Port {
 
     /// What a get that found nothing means: None is "wait".
     #[inline(never)]
-    fn nothing<R>(&self, how: Get) -> Result<Option<R>, GetError> {
+    pub(super) fn nothing<R>(&self, how: Get) -> Result<Option<R>, GetError> {
         match how {
-            Get::Damaged => {
+            how if how == Get::Damaged || self.is_torn() => {
                 self.poison();
                 Err(GetError::Corrupt)
             }
@@ -237,7 +250,7 @@ impl Port {
         Err(nothing)
     }
 
-    fn has_ended(&self) -> Result<bool, GetError> {
+    pub(super) fn has_ended(&self) -> Result<bool, GetError> {
         self.is_finished().map_err(|Damaged| {
             self.poison();
             GetError::Corrupt
@@ -270,7 +283,7 @@ impl Port {
 
     /// Spins, unless the caller has, then sleeps, until `attempt` has something.
     #[inline(always)]
-    fn wait_to_get<R>(
+    pub(super) fn wait_to_get<R>(
         &self,
         wait: Wait,
         has_spun: bool,
@@ -318,7 +331,7 @@ impl Port {
                     if self.ring.is_closed() {
                         self.spread_close();
                     }
-                    if self.look_before_nothing(false)? {
+                    if self.look_before_nothing(false)? || self.for_consumers.alerted().is_some() {
                         break false;
                     }
                 }
@@ -331,6 +344,10 @@ impl Port {
                 return Ok(found);
             }
             if !spun_out && spinner.turn() {
+                // A position that always looks as if something were there.
+                if spinner.deadline_due() && deadline.passed() {
+                    return attempt()?.ok_or(GetError::TimedOut);
+                }
                 continue;
             }
             self.ring.rest_get(&self.cursors.get);
@@ -343,6 +360,7 @@ impl Port {
                 self.ring.may_get(&self.cursors.get)
                     || self.for_consumers.is_closed() && !self.close_seen.get()
                     || self.for_consumers.departed() != departed
+                    || self.for_consumers.alerted().is_some()
             };
             match park(self.for_producers, self.ring.fences, deadline, ready) {
                 // Somebody woke us: more may come soon.

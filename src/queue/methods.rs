@@ -340,6 +340,58 @@ macro_rules! get_methods {
             self.port.get_many::<M>(out, max, Wait::Until(Deadline::at(deadline)))
         }
 
+        /// Leases the next message, waiting while the queue is empty: it stays the queue's
+        /// until [`ack`](crate::Lease::ack), and comes back if this process dies or drops
+        /// the lease. Redelivered messages come first.
+        ///
+        /// A lease costs a copy more than a `get`. Each handle holds at most
+        /// [`leases`](crate::Options::leases) at once.
+        ///
+        /// # Errors
+        ///
+        /// As [`get`](Self::get), and `TooManyLeases`, at once.
+        ///
+        /// ```
+        /// let queue = ringway::PodQueue::<u32>::bounded(4)?;
+        /// queue.put_many(&[1, 2])?;
+        /// let (first, second) = (queue.lease()?, queue.lease()?);
+        /// assert_eq!((*first, *second), (1, 2));
+        /// second.ack()?;
+        /// drop(first);
+        /// assert_eq!(queue.get()?, 1);
+        /// # Ok::<(), Box<dyn std::error::Error>>(())
+        /// ```
+        pub fn lease(&self) -> Result<crate::Lease<'_, M>, GetError> {
+            self.port.lease::<M>(Wait::Until(Deadline::Never))
+        }
+
+        /// As [`lease`](Self::lease), without waiting.
+        ///
+        /// # Errors
+        ///
+        /// As [`lease`](Self::lease), and `Empty`.
+        pub fn try_lease(&self) -> Result<crate::Lease<'_, M>, GetError> {
+            self.port.lease::<M>(Wait::No)
+        }
+
+        /// As [`lease`](Self::lease), waiting at most `timeout`.
+        ///
+        /// # Errors
+        ///
+        /// As [`lease`](Self::lease), and `TimedOut`.
+        pub fn lease_timeout(&self, timeout: Duration) -> Result<crate::Lease<'_, M>, GetError> {
+            self.port.lease::<M>(Wait::Until(Deadline::after(timeout)))
+        }
+
+        /// As [`lease`](Self::lease), waiting until `deadline` at most.
+        ///
+        /// # Errors
+        ///
+        /// As [`lease`](Self::lease), and `TimedOut`.
+        pub fn lease_deadline(&self, deadline: Instant) -> Result<crate::Lease<'_, M>, GetError> {
+            self.port.lease::<M>(Wait::Until(Deadline::at(deadline)))
+        }
+
         /// Messages as they come, until the queue is closed and drained. Other
         /// errors are items: the iteration goes on after `Undecodable` and ends
         /// after any other.

@@ -7,6 +7,7 @@ use super::message::Message;
 use super::options::{Options, regions};
 use super::rescue::Scene;
 use super::view::View;
+use super::watch::Attached;
 use crate::error::{SetupError, SetupErrorKind};
 use crate::primitive::{Fences, Line, Ordering};
 use crate::ring::{GETS, GetCursor, PUTS, Pace, PutCursor, Ring, Side};
@@ -72,6 +73,7 @@ pub(super) struct Port {
     /// The last get found a position that was claimed and not finished.
     pub(super) blocked: Cell<bool>,
     pub(super) member: RefCell<Member>,
+    _attached: Attached,
 }
 
 impl Port {
@@ -149,6 +151,7 @@ impl Port {
             reports_gone,
             last_look: Cell::new(0),
             blocked: Cell::new(false),
+            _attached: Attached::new(&segment, member.index()),
             member: RefCell::new(member),
         })
     }
@@ -192,6 +195,7 @@ impl Port {
             return Err(Refusal::Closed);
         }
         self.take_side(Role::Producer, self.ring.producers)?;
+        self.look_before_starting();
         self.ring.start_put(&self.cursors.put);
         Ok(())
     }
@@ -203,6 +207,7 @@ impl Port {
             return Ok(());
         }
         self.take_side(Role::Consumer, self.ring.consumers)?;
+        self.look_before_starting();
         self.ring.start_get(&self.cursors.get);
         Ok(())
     }
@@ -211,11 +216,17 @@ impl Port {
     pub(super) fn usable(&self) -> Result<(), Refusal> {
         if self.cursors.alive.get() == 0 {
             Err(Refusal::Forked)
-        } else if self.poisoned.get() {
+        } else if self.poisoned.get() || self.is_torn() {
             Err(Refusal::Corrupt)
         } else {
             Ok(())
         }
+    }
+
+    /// Whether the segment's file was cut; asked wherever there seems to be nothing to do.
+    #[inline]
+    pub(super) fn is_torn(&self) -> bool {
+        self.member.borrow().segment().is_torn()
     }
 
     #[cold]
@@ -343,6 +354,10 @@ impl Drop for Port {
             }
         }
         self.ring.me.clear_intents();
+        // Of leases that were forgotten, not dropped.
+        if self.cursors.get.holds_leases() && self.ring.keep_rows(self.ring.index) > 0 {
+            self.came_back();
+        }
         self.set_roles(0);
     }
 }

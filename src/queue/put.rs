@@ -45,7 +45,7 @@ impl Port {
                     if self.look_before_full()? && self.ring.try_put(&self.cursors.put, &source, true) == Put::Done {
                         return self.put_is_in();
                     }
-                    return Err(PutError::Full(()));
+                    return Err(self.refused(Put::Full).unwrap_or(PutError::Full(())));
                 };
                 self.wait_to_put(deadline, |exact| match self.ring.try_put(&self.cursors.put, &source, exact) {
                     Put::Done => self.put_is_in().map(|()| true),
@@ -59,6 +59,7 @@ impl Port {
     /// What a put that was not done means, unless it means waiting.
     fn refused(&self, how: Put) -> Option<PutError<()>> {
         match how {
+            Put::Full if self.is_torn() => self.refused(Put::Damaged),
             Put::Done | Put::Full => None,
             Put::Closed => {
                 // A claim that was refused may be a tombstone now: news for a consumer.
@@ -76,7 +77,11 @@ impl Port {
 
     /// One message was published: is it in the queue?
     fn put_is_in(&self) -> Result<(), PutError<()>> {
-        if self.after_put(1) == 1 { Ok(()) } else { Err(PutError::Closed(())) }
+        match self.after_put(1) {
+            _ if self.is_torn() => self.refused(Put::Damaged).map_or(Ok(()), Err),
+            1 => Ok(()),
+            _ => Err(PutError::Closed(())),
+        }
     }
 
     /// `count` messages were published. Says how many of them are in the queue: all,

@@ -56,14 +56,13 @@ impl Scene {
             all.add(rescue);
             sum.set(all);
         };
-        let mut vacated = 0;
         for dead in segment.dead(proof, own) {
-            let kept = segment.keep(proof, dead, &|_, proof, index| {
+            let is_vacant = segment.keep(proof, dead, &|_, proof, index| {
                 let (is_vacant, rescue) = self.keep(proof, index);
                 note(rescue);
                 is_vacant
             });
-            vacated += u32::from(kept);
+            note(Rescue { vacated: u64::from(is_vacant), ..Rescue::default() });
         }
         if thorough {
             let rescue = self.ring.finish_all(proof);
@@ -71,9 +70,10 @@ impl Scene {
             note(rescue);
         }
         let rescue = sum.get();
-        if rescue.changed_anything() || vacated > 0 {
+        if rescue.changed_anything() {
             crate::event!(
-                "{vacated} participants had died: {} claims finished, {} messages brought back, {} left for later",
+                "{} participants had died: {} claims finished, {} messages brought back, {} left for later",
+                rescue.vacated,
                 rescue.finished,
                 rescue.brought_back,
                 rescue.left
@@ -92,6 +92,9 @@ impl Scene {
         if rescue.left > 0 {
             return (false, rescue);
         }
+        // After the claims: a slot whose message is in a row is released by then.
+        let rescue = Rescue { brought_back: rescue.brought_back + self.ring.keep_rows(index), ..rescue };
+        self.tell(rescue);
         let Some(dead) = self.ring.everyone.get(index as usize) else { return (true, rescue) };
         dead.clear_intents();
         let roles = dead.who.roles.swap(0, Ordering::AcqRel);
@@ -154,6 +157,12 @@ impl Port {
         }
         let rescue = self.look(true).map_err(|Unprovable| SetupError::new(SetupErrorKind::RecoveryUnavailable))?;
         Ok((rescue.finished + rescue.brought_back) as usize)
+    }
+
+    /// What a predecessor left comes first.
+    #[cold]
+    pub(super) fn look_before_starting(&self) {
+        let _ = self.look(false);
     }
 
     #[cold]

@@ -1,9 +1,9 @@
 //! The regions of a queue's segment, checked and typed.
 
-use super::options::{regions, slots_size, stride};
+use super::options::{regions, rows, slots_size, stride};
 use crate::error::SetupError;
 use crate::primitive::{BlockMemory, BlockShape, Fences, Line, SlotMemory, adopting_pays};
-use crate::ring::{Control, PARTICIPANT_SIZE, Participant, Ring, Side};
+use crate::ring::{Control, PARTICIPANT_SIZE, Participant, Ring, RowNote, Rows, Side};
 use crate::segment::{Plan, RegionKind, Segment};
 use crate::wait::Attention;
 
@@ -13,6 +13,7 @@ pub(super) struct View {
     pub(super) for_producers: &'static Attention,
     pub(super) for_consumers: &'static Attention,
     everyone: &'static [Participant],
+    rows: Rows<'static>,
     /// Of `slots` and `blocks` the one that this kind of ring does not use is empty.
     pub(super) slots: SlotMemory,
     pub(super) blocks: BlockMemory,
@@ -31,6 +32,7 @@ impl View {
         let sane = (1..=1 << 40).contains(&plan.capacity)
             && (1..=1024).contains(&plan.max_participants)
             && plan.inline_size <= 1 << 32
+            && plan.leases <= 1024
             && plan.max_message <= plan.inline_size;
         if !sane || slots_size(plan).is_none() {
             return Err(damaged());
@@ -39,11 +41,14 @@ impl View {
             let region = header.region(kind)?;
             if region.len < len { Err(damaged()) } else { Ok(segment.region_start(region)) }
         };
-        let [(_, ring), (_, wait), (_, participants), (_, slots)] = regions(plan);
+        let [(_, ring), (_, wait), (_, participants), (_, slots), (_, notes), (_, row_bytes)] = regions(plan);
         let control = start(RegionKind::Ring, ring)?.cast::<Control>();
         let attention = start(RegionKind::Wait, wait)?.cast::<Line<Attention>>();
         let participants = start(RegionKind::Participants, participants)?.cast::<Participant>();
         let base = start(RegionKind::Slots, slots)?;
+        let notes = start(RegionKind::Notes, notes)?.cast::<RowNote>();
+        let row_base = start(RegionKind::Rows, row_bytes)?;
+        let row_count = rows(plan) as usize;
         let count = plan.capacity as usize;
         let shape = BlockShape::of(plan.inline_size as usize);
         let slot_stride = stride(plan.inline_size) as usize;
@@ -60,6 +65,11 @@ impl View {
                 control: &*control,
                 for_producers: &*attention.cast(),
                 for_consumers: &*attention.add(1).cast(),
+                rows: Rows {
+                    memory: SlotMemory::new(row_base, row_count, slot_stride),
+                    notes: std::slice::from_raw_parts(notes, row_count),
+                    per_handle: plan.leases,
+                },
                 everyone: std::slice::from_raw_parts(participants, plan.max_participants as usize),
                 slots: SlotMemory::new(base, slots, slot_stride),
                 blocks: BlockMemory::new(base, blocks, shape),
@@ -76,7 +86,9 @@ impl View {
         Some(Ring {
             control: self.control,
             me: self.everyone.get(index as usize)?,
+            index,
             everyone: self.everyone,
+            rows: self.rows,
             news: &self.for_producers.news,
             news_to_consumers: &self.for_consumers.news,
             capacity: plan.capacity,

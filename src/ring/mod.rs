@@ -13,6 +13,7 @@ mod pace;
 mod position;
 mod producer;
 mod recover;
+mod rows;
 mod spsc;
 mod state;
 #[cfg(all(test, not(loom)))]
@@ -26,6 +27,7 @@ pub(crate) use position::Position;
 use position::Stamp;
 pub(crate) use producer::{Put, PutCursor};
 pub(crate) use recover::{Living, Rescue};
+pub(crate) use rows::{Holding, Leased, Row, RowNote, RowState, Rows};
 
 use crate::primitive::{AtomicU32, BlockMemory, Fences, Ordering, SlotMemory};
 
@@ -60,8 +62,12 @@ pub(crate) struct Ring<'m> {
     pub(crate) control: &'m Control,
     /// This participant's line.
     pub(crate) me: &'m Participant,
+    /// This participant's index.
+    pub(crate) index: u32,
     /// Everybody's lines, by index.
     pub(crate) everyone: &'m [Participant],
+    /// Where leased messages lie.
+    pub(crate) rows: Rows<'m>,
     /// Bit 0 of either: the queue is closed. The rest of the consumers' word: there may
     /// be redeliveries. What one side polls, the other does not.
     pub(crate) news: &'m AtomicU32,

@@ -221,7 +221,7 @@ impl Ring<'_> {
         match (self.producers, self.consumers) {
             (Side::Single, Side::Single) => self.try_put_run_spsc(cursor, 1, exact, |_| source).1,
             (Side::Single, Side::Multi) => self.try_put_single(cursor, source, exact),
-            (Side::Multi, _) => self.try_put_multi(cursor, exact, 1, |_| source).1,
+            (Side::Multi, _) => self.try_put_multi(cursor, exact, 1, &mut Backoff::new(), |_| source).1,
         }
     }
 
@@ -288,10 +288,13 @@ impl Ring<'_> {
         cursor: &PutCursor,
         exact: bool,
         count: u64,
+        backoff: &mut Backoff,
         source: impl Fn(u64) -> S,
     ) -> (u64, Put) {
-        let mut backoff = Backoff::new();
         for _ in 0..CLAIM_ATTEMPTS {
+            if backoff.is_spent() {
+                break;
+            }
             let tail = self.control.load_tail();
             if tail.is_closed() {
                 self.me.withdraw_put(&cursor.announced);
@@ -300,7 +303,10 @@ impl Ring<'_> {
             let start = tail.position();
             let free = match self.free_run(S::slots(self.slots), cursor, start, count, exact) {
                 Ok(free) => free,
-                Err(Damaged) if self.control.load_tail() == tail => return (0, Put::Damaged),
+                Err(Damaged) if self.control.load_tail() == tail => {
+                    self.me.withdraw_put(&cursor.announced);
+                    return (0, Put::Damaged);
+                }
                 Err(Damaged) => {
                     backoff.lost();
                     continue;
@@ -353,6 +359,10 @@ impl Ring<'_> {
             if cursor.limit.get() < wanted {
                 self.refresh_limit(cursor, start, exact);
             }
+            // As in `is_free_single`: a consumer ahead of the producers, if the tail stands.
+            if cursor.limit.get() > start.plus(self.capacity()).get() {
+                return Err(Damaged);
+            }
             return Ok(cursor.limit.get().saturating_sub(start.get()).min(count));
         }
         let mut index = self.put_index(cursor, start);
@@ -378,10 +388,13 @@ impl Ring<'_> {
         source: impl Fn(u64) -> S,
     ) -> (u64, Put) {
         let mut done = 0;
+        let mut backoff = Backoff::new();
         while done < count {
             let rest = count - done;
             let (put, how) = match (self.producers, self.consumers) {
-                (Side::Multi, _) => self.try_put_multi(cursor, exact, rest, |offset| source(done + offset)),
+                (Side::Multi, _) => {
+                    self.try_put_multi(cursor, exact, rest, &mut backoff, |offset| source(done + offset))
+                }
                 (Side::Single, Side::Single) => {
                     self.try_put_run_spsc(cursor, rest, exact, |offset| source(done + offset))
                 }

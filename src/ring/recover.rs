@@ -28,6 +28,8 @@ pub(crate) struct Rescue {
     pub(crate) brought_back: u64,
     /// Positions that a live participant may have claimed too: look again later.
     pub(crate) left: u64,
+    /// Places of dead participants that are free again.
+    pub(crate) vacated: u64,
 }
 
 impl Rescue {
@@ -35,11 +37,12 @@ impl Rescue {
         self.finished += other.finished;
         self.brought_back += other.brought_back;
         self.left += other.left;
+        self.vacated += other.vacated;
     }
 
     /// Whether somebody may go on who could not before.
     pub(crate) fn changed_anything(self) -> bool {
-        self.finished + self.brought_back > 0
+        self.finished + self.brought_back + self.vacated > 0
     }
 }
 
@@ -119,7 +122,8 @@ impl Ring<'_> {
         if self.some_live_one(living, claimed) {
             return Rescue { left: 1, ..Rescue::default() };
         }
-        if is_tomb || seeded(2) {
+        if is_tomb || self.rows.has(position) || seeded(2) {
+            // A tombstone, or a husk: the message is in a row.
             let next = position.plus(self.capacity());
             let done = state::release_dead(self.slots, index, seen, next);
             return Rescue { finished: u64::from(done), ..Rescue::default() };

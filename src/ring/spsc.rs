@@ -163,7 +163,7 @@ impl Ring<'_> {
     // ---- the consumer ----
 
     pub(super) fn start_get_spsc(&self, cursor: &GetCursor) {
-        let taken = self.control.load_taken();
+        let taken = self.past_a_lease(self.control.load_taken());
         cursor.walk.start_at(self.blocks, taken, self.index_of(taken));
         cursor.end.set(u64::MAX);
         self.publish_head(cursor, taken);
@@ -318,6 +318,7 @@ impl Ring<'_> {
                     break;
                 }
                 self.read_at(blocks, place, taken + run, sink);
+                sink.keep(Position::private(next), 0);
                 run += 1;
             }
             walk.next.set(first.wrapping_add(run));

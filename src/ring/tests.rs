@@ -7,6 +7,7 @@ use super::*;
 use crate::primitive::{AtomicU64, BlockShape, Ordering, Payload};
 use bytemuck::Zeroable;
 
+mod hostile;
 mod recover;
 mod spsc;
 
@@ -20,6 +21,8 @@ struct Heap {
     participants: Box<[Participant; PARTICIPANTS]>,
     news: Box<AtomicU32>,
     lines: Vec<CacheLine>,
+    row_lines: Vec<CacheLine>,
+    notes: Box<[RowNote; ROWS]>,
     capacity: usize,
     shape: BlockShape,
     fences: Fences,
@@ -28,16 +31,20 @@ struct Heap {
 
 const STRIDE: usize = 16;
 const PARTICIPANTS: usize = 4;
+const ROWS: usize = 4;
 
 impl Heap {
     fn new(capacity: usize, producers: Side, consumers: Side) -> Heap {
         // SAFETY: atomics are valid as zeros.
-        let (control, participants) = unsafe { (Box::new(std::mem::zeroed()), Box::new(std::mem::zeroed())) };
+        let (control, participants, notes) =
+            unsafe { (Box::new(std::mem::zeroed()), Box::new(std::mem::zeroed()), Box::new(std::mem::zeroed())) };
         let heap = Heap {
             control,
             participants,
             news: Box::new(AtomicU32::new(0)),
             lines: vec![CacheLine([0; 8]); capacity.div_ceil(4)],
+            row_lines: vec![CacheLine([0; 8]); ROWS.div_ceil(4)],
+            notes,
             capacity,
             shape: BlockShape::of(8),
             fences: Fences::Asymmetric,
@@ -68,6 +75,13 @@ impl Heap {
         unsafe { BlockMemory::new(self.base(), count, self.shape) }
     }
 
+    fn rows(&self) -> Rows<'_> {
+        let base = self.row_lines.as_ptr().cast_mut().cast();
+        // SAFETY: as in `slots`.
+        let memory = unsafe { SlotMemory::new(base, ROWS, STRIDE) };
+        Rows { memory, notes: &*self.notes, per_handle: 2 }
+    }
+
     fn ring(&self) -> Ring<'_> {
         self.ring_of(0)
     }
@@ -76,7 +90,9 @@ impl Heap {
         Ring {
             control: &self.control,
             me: &self.participants[participant],
+            index: participant as u32,
             everyone: &*self.participants,
+            rows: self.rows(),
             news: &self.news,
             news_to_consumers: &self.news,
             capacity: self.capacity as u64,

@@ -4,7 +4,7 @@
 //! ```text
 //! +0     magic "ringway\x01"        +64   capacity, inline size, max message
 //! +8     layout version, size       +88   element size, alignment, tag length
-//! +16    layout hash                +104  participants, creator, created
+//! +16    layout hash                +104  participants, creator, created, leases
 //! +24    identity (128 bits)        +128  element tag (128 bytes)
 //! +40    total size, page size      +256  region directory (16 x 24 bytes)
 //! +52    message kind, flags        +1024 attachment marks (1024 bytes)
@@ -50,6 +50,10 @@ pub(crate) enum RegionKind {
     Participants = 3,
     /// The slots.
     Slots = 4,
+    /// What is known of each lease.
+    Notes = 5,
+    /// Where leased messages lie.
+    Rows = 6,
 }
 
 /// A part of the segment.
@@ -111,6 +115,8 @@ pub(crate) struct Plan {
     pub(crate) inline_size: u64,
     pub(crate) max_message: u64,
     pub(crate) max_participants: u32,
+    /// How many leases one handle may hold.
+    pub(crate) leases: u32,
     pub(crate) single_producer: bool,
     pub(crate) single_consumer: bool,
     pub(crate) lifetime: Lifetime,
@@ -147,7 +153,8 @@ struct RawHeader {
     max_participants: u32,
     creator: u32,
     created: u64,
-    reserved: u64,
+    leases: u32,
+    reserved: u32,
     tag: [u8; MAX_TAG],
     regions: [Region; MAX_REGIONS],
 }
@@ -242,6 +249,7 @@ impl Header {
         raw.element_size = plan.element.size;
         raw.element_align = plan.element.align;
         raw.max_participants = plan.max_participants;
+        raw.leases = plan.leases;
         raw.creator = std::process::id();
         raw.created = self.created;
         let tag = plan.element.tag.as_bytes();
@@ -308,6 +316,7 @@ impl Header {
                 inline_size: raw.inline_size,
                 max_message: raw.max_message,
                 max_participants: raw.max_participants,
+                leases: raw.leases,
                 single_producer: raw.flags & FLAG_SINGLE_PRODUCER != 0,
                 single_consumer: raw.flags & FLAG_SINGLE_CONSUMER != 0,
                 lifetime: if raw.flags & FLAG_PERSISTENT != 0 { Lifetime::Persistent } else { Lifetime::Ephemeral },
@@ -351,6 +360,7 @@ mod tests {
             inline_size: 8,
             max_message: 8,
             max_participants: 64,
+            leases: 8,
             single_producer: true,
             single_consumer: false,
             lifetime: Lifetime::Persistent,

@@ -20,6 +20,7 @@ use crate::error::{SetupError, SetupErrorKind};
 use crate::sys::lock::{self, Kind};
 use crate::sys::mem::{self, generation};
 use crate::sys::shm::{self, FileKind, Stat};
+use crate::sys::sigbus::Watched;
 use memmap2::MmapRaw;
 use std::fs::File;
 use std::mem::ManuallyDrop;
@@ -50,6 +51,8 @@ pub(crate) struct Place {
 /// A mapped segment.
 pub(crate) struct Segment {
     map: ManuallyDrop<MmapRaw>,
+    /// Gone before the mapping is.
+    watched: ManuallyDrop<Watched>,
     /// For tests, listing and hand-over. It owns no lock, ever.
     file: ManuallyDrop<File>,
     header: Header,
@@ -203,10 +206,11 @@ impl Segment {
         // Through another description than the one that is kept for tests.
         let mapped = shm::reopen(&file).map_err(|e| SetupError::system("re-opening the segment", e))?;
         let map = mem::map_shared(&mapped, len).map_err(|e| SetupError::system("mapping the segment", e))?;
+        let watched = ManuallyDrop::new(Watched::new(map.as_mut_ptr(), len));
         mem::prefault(&map, usize::try_from(prefault).unwrap_or(usize::MAX));
         let stat = shm::stat(&file).map_err(|e| SetupError::system("examining the segment", e))?;
         let inode = (stat.device, stat.inode);
-        Ok(Segment { map: ManuallyDrop::new(map), file: ManuallyDrop::new(file), header, place, born, inode })
+        Ok(Segment { map: ManuallyDrop::new(map), watched, file: ManuallyDrop::new(file), header, place, born, inode })
     }
 
     pub(crate) fn header(&self) -> &Header {
@@ -215,6 +219,12 @@ impl Segment {
 
     pub(crate) fn place(&self) -> Option<&Place> {
         self.place.as_ref()
+    }
+
+    /// Whether the file was cut under us, see [`sigbus_guard`](super::sigbus_guard).
+    #[inline]
+    pub(crate) fn is_torn(&self) -> bool {
+        self.watched.is_torn()
     }
 
     pub(super) fn inode(&self) -> (u64, u64) {
@@ -301,7 +311,10 @@ impl Drop for Segment {
         if !self.is_inherited() {
             // SAFETY: dropped once, here. In a forked child the mapping does not
             // exist, and something else may be at its address.
-            unsafe { ManuallyDrop::drop(&mut self.map) }
+            unsafe {
+                ManuallyDrop::drop(&mut self.watched);
+                ManuallyDrop::drop(&mut self.map);
+            }
         }
     }
 }

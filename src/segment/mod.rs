@@ -4,11 +4,13 @@
 //! It must not know what its regions are used for.
 
 mod directory;
+mod guard;
 mod header;
 mod lifecycle;
 mod members;
 
 pub(crate) use directory::{Directory, SegmentName};
+pub use guard::sigbus_guard;
 #[cfg(test)]
 pub(crate) use header::Header;
 pub use header::Lifetime;
@@ -17,4 +19,4 @@ pub(crate) use lifecycle::{Place, Segment};
 pub(crate) use members::{Member, Proof, Role};
 
 // Private memory that a forked child finds wiped: how a handle learns of it.
-pub(crate) use crate::sys::mem::Wiped;
+pub(crate) use crate::sys::mem::{PerProcess, Wiped};

@@ -39,7 +39,7 @@ impl Heap {
 }
 
 fn rescue(finished: u64, brought_back: u64, left: u64) -> Rescue {
-    Rescue { finished, brought_back, left }
+    Rescue { finished, brought_back, left, vacated: 0 }
 }
 
 #[test]

@@ -7,3 +7,4 @@ pub(crate) mod lock;
 pub(crate) mod mem;
 pub(crate) mod membarrier;
 pub(crate) mod shm;
+pub(crate) mod sigbus;
