@@ -39,7 +39,7 @@ pub use error::{SetupError, SetupErrorKind};
 #[cfg(not(loom))]
 pub use queue::{
     ByteQueue, Bytes, Consumer, GetError, Handle, Iter, Lease, Message, Options, Plain, Pod, PodQueue, Producer,
-    PutError, PutManyError, TryIter, unlink, watch,
+    PutError, PutManyError, TryIter, admin, unlink, watch,
 };
 pub use ring::Side;
 #[cfg(not(loom))]

@@ -32,6 +32,10 @@ impl Living for Arc<Kernel> {
     fn has_single_producer(&self) -> bool {
         self.is_alive(VICTIM)
     }
+
+    fn may_go_on(&self) -> bool {
+        true
+    }
 }
 
 impl Kernel {

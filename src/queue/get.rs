@@ -213,8 +213,8 @@ impl Port {
     fn look_before_nothing(&self, is_blocked: bool) -> Result<bool, GetError> {
         if self.producers_are_gone() {
             // Whatever they have left is finished first, then taken, before this is said.
-            let looked = self.recover().is_ok();
-            if looked && self.ring.is_at_rest() {
+            let looked = self.look(false);
+            if looked.is_ok_and(|rescue| rescue.left == 0) && self.ring.is_at_rest() {
                 return Err(GetError::PeersGone);
             }
             return Ok(self.ring.may_get(&self.cursors.get));

@@ -5,10 +5,12 @@
 //! [`port::Port`] does the work for every kind of message, and [`message`] says
 //! how a kind is copied.
 
+pub mod admin;
 mod consumer;
 mod error;
 mod get;
 mod handle;
+mod inspect;
 mod lease;
 mod message;
 mod methods;

@@ -7,11 +7,10 @@ use super::message::Message;
 use super::options::{Options, regions};
 use super::rescue::Scene;
 use super::view::View;
-use super::watch::Attached;
 use crate::error::{SetupError, SetupErrorKind};
 use crate::primitive::{Fences, Line, Ordering};
 use crate::ring::{GETS, GetCursor, PUTS, Pace, PutCursor, Ring, Side};
-use crate::segment::{Member, Place, Plan, Role, Segment, Wiped};
+use crate::segment::{Attached, Member, Place, Plan, Role, Segment, Wiped, unix_seconds};
 use crate::wait::{Attention, Deadline, Patience, WaitPolicy};
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -128,6 +127,7 @@ impl Port {
         // Whoever was here before, all that it left was finished before its index was taken.
         ring.me.clear_intents();
         ring.me.who.reset(std::process::id(), roles);
+        ring.me.who.attached.store(unix_seconds(), Ordering::Relaxed);
         if roles & GETS != 0
             && let Some(seen) = view.for_producers.alerted()
         {

@@ -4,7 +4,7 @@
 use super::port::{Port, Refusal};
 use super::view::View;
 use crate::error::{SetupError, SetupErrorKind};
-use crate::primitive::{Ordering, coarse_now_ns, seeded};
+use crate::primitive::{Ordering, coarse_now_ns, now_ns, seeded};
 use crate::ring::{GETS, Living, PUTS, Rescue, Ring};
 use crate::segment::{Proof, Role, Segment};
 use crate::wait::Attention;
@@ -19,13 +19,42 @@ pub(super) struct Scene {
     pub(super) for_consumers: &'static Attention,
 }
 
-impl Living for Proof<'_> {
+/// The time that a look may take, so that no forged intents keep a timed call much longer
+/// than it asked for. What was claimed in earnest takes some ten nanoseconds a position.
+const LOOK_LIMIT_NS: u64 = 20_000_000;
+/// The same for each place that a newcomer tries.
+const NEWCOMER_LIMIT_NS: u64 = 2_000_000;
+/// The same for those who ask for it.
+const RECOVER_LIMIT_NS: u64 = 1_000_000_000;
+
+/// Who lives, by proof, and how much longer to ask.
+struct Witness<'p> {
+    proof: &'p Proof<'p>,
+    until: u64,
+    asked: Cell<u32>,
+}
+
+/// Questions between two looks at the clock.
+const PER_CLOCK: u32 = 16;
+
+impl<'p> Witness<'p> {
+    fn new(proof: &'p Proof<'p>, limit_ns: u64) -> Witness<'p> {
+        Witness { proof, until: now_ns().saturating_add(limit_ns), asked: Cell::new(0) }
+    }
+}
+
+impl Living for Witness<'_> {
     fn is_alive(&self, index: u32) -> bool {
-        Proof::is_alive(self, index)
+        self.proof.is_alive(index)
     }
 
     fn has_single_producer(&self) -> bool {
-        self.has_holder(Role::Producer)
+        self.proof.has_holder(Role::Producer)
+    }
+
+    fn may_go_on(&self) -> bool {
+        self.asked.set(self.asked.get().wrapping_add(1));
+        !self.asked.get().is_multiple_of(PER_CLOCK) || now_ns() < self.until
     }
 }
 
@@ -38,7 +67,7 @@ impl Scene {
         let Ok(view) = View::of(segment) else { return true };
         let Some(ring) = view.ring(plan, index) else { return true };
         let scene = Scene { ring, for_producers: view.for_producers, for_consumers: view.for_consumers };
-        let (is_vacant, rescue) = scene.keep(proof, index);
+        let (is_vacant, rescue) = scene.keep(&Witness::new(proof, NEWCOMER_LIMIT_NS), index);
         if is_vacant || rescue.changed_anything() {
             scene.wake_everybody();
         }
@@ -56,16 +85,17 @@ impl Scene {
             all.add(rescue);
             sum.set(all);
         };
+        let witness = Witness::new(proof, if thorough { RECOVER_LIMIT_NS } else { LOOK_LIMIT_NS });
         for dead in segment.dead(proof, own) {
-            let is_vacant = segment.keep(proof, dead, &|_, proof, index| {
-                let (is_vacant, rescue) = self.keep(proof, index);
+            let is_vacant = segment.keep(proof, dead, &|_, _, index| {
+                let (is_vacant, rescue) = self.keep(&witness, index);
                 note(rescue);
                 is_vacant
             });
             note(Rescue { vacated: u64::from(is_vacant), ..Rescue::default() });
         }
         if thorough {
-            let rescue = self.ring.finish_all(proof);
+            let rescue = self.ring.finish_all(&witness);
             self.tell(rescue);
             note(rescue);
         }
@@ -85,8 +115,8 @@ impl Scene {
 
     /// D5. Everything that dead participant `index` left; the caller holds its keep byte.
     /// Says whether the index is vacant.
-    fn keep(&self, proof: &Proof<'_>, index: u32) -> (bool, Rescue) {
-        let rescue = self.ring.finish_intents(index, proof);
+    fn keep(&self, witness: &Witness<'_>, index: u32) -> (bool, Rescue) {
+        let rescue = self.ring.finish_intents(index, witness);
         // Before the index is vacant: until then the next one who looks repeats it.
         self.tell(rescue);
         if rescue.left > 0 {
@@ -97,8 +127,9 @@ impl Scene {
         self.tell(rescue);
         let Some(dead) = self.ring.everyone.get(index as usize) else { return (true, rescue) };
         dead.clear_intents();
-        let roles = dead.who.roles.swap(0, Ordering::AcqRel);
-        self.say_departed(roles);
+        // Whatever it could do: it may have been leaving, and have died before it said so.
+        self.say_departed(PUTS | GETS);
+        dead.who.roles.store(0, Ordering::Release);
         (true, rescue)
     }
 
@@ -166,7 +197,7 @@ impl Port {
     }
 
     #[cold]
-    fn look(&self, thorough: bool) -> Result<Rescue, Unprovable> {
+    pub(super) fn look(&self, thorough: bool) -> Result<Rescue, Unprovable> {
         self.last_look.set(coarse_now_ns());
         let member = self.member.borrow();
         let (segment, own) = (member.segment(), member.index());

@@ -9,6 +9,8 @@ mod close;
 mod consumer;
 mod data;
 mod layout;
+#[cfg(not(loom))]
+mod look;
 mod pace;
 mod position;
 mod producer;
@@ -22,6 +24,8 @@ mod tests;
 pub(crate) use consumer::{Get, GetCursor};
 pub(crate) use data::{Sink, Source};
 pub(crate) use layout::{Control, GETS, PARTICIPANT_SIZE, PUTS, Participant};
+#[cfg(not(loom))]
+pub(crate) use look::{CONTROL_SIZE, ControlLook, ParticipantLook, Pending, RingLook, Unfinished};
 pub(crate) use pace::Pace;
 pub(crate) use position::Position;
 use position::Stamp;

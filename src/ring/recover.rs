@@ -10,6 +10,10 @@ use super::position::{Position, Stamp};
 use super::{Ring, Side, state};
 use crate::primitive::seeded;
 
+/// Attempts at one position: each that fails means that somebody else has finished it, or
+/// taken it again.
+const EXCHANGES: u32 = 4;
+
 /// Who is alive. Asked last, about those whose intent names a position; an answer that
 /// is not certain must be "yes".
 pub(crate) trait Living {
@@ -17,6 +21,9 @@ pub(crate) trait Living {
     fn is_alive(&self, index: u32) -> bool;
     /// Whether the role byte of a `Single` producers' side is held.
     fn has_single_producer(&self) -> bool;
+    /// Whether there is time for more. Claims that were made take next to none; intents that
+    /// somebody has forged could take for ever.
+    fn may_go_on(&self) -> bool;
 }
 
 /// What a look for the dead has done.
@@ -54,15 +61,13 @@ impl Ring<'_> {
         let Some(participant) = self.everyone.get(dead as usize) else { return rescue };
         if self.producers == Side::Multi {
             let tail = self.control.load_tail().position();
-            for position in participant.put_intent().among_the_last(self.capacity(), tail) {
-                rescue.add(self.finish_put(position, living));
-            }
+            let positions = participant.put_intent().among_the_last(self.capacity(), tail);
+            rescue.add(self.finish_each(positions, living, Ring::finish_put));
         }
         if self.consumers == Side::Multi {
             let head = self.control.load_head();
-            for position in participant.get_intent().among_the_last(self.capacity(), head) {
-                rescue.add(self.finish_get(position, living));
-            }
+            let positions = participant.get_intent().among_the_last(self.capacity(), head);
+            rescue.add(self.finish_each(positions, living, Ring::finish_get));
         }
         if self.producers == Side::Single {
             rescue.add(self.finish_single_producer(living));
@@ -76,17 +81,33 @@ impl Ring<'_> {
         let capacity = self.capacity();
         if self.producers == Side::Multi {
             let tail = self.control.load_tail().position().get();
-            for position in tail.saturating_sub(capacity)..tail {
-                rescue.add(self.finish_put(Position::new(position), living));
-            }
+            let positions = (tail.saturating_sub(capacity)..tail).map(Position::new);
+            rescue.add(self.finish_each(positions, living, Ring::finish_put));
         } else {
             rescue.add(self.finish_single_producer(living));
         }
         if self.consumers == Side::Multi {
             let head = self.control.load_head().get();
-            for position in head.saturating_sub(capacity)..head {
-                rescue.add(self.finish_get(Position::new(position), living));
+            let positions = (head.saturating_sub(capacity)..head).map(Position::new);
+            rescue.add(self.finish_each(positions, living, Ring::finish_get));
+        }
+        rescue
+    }
+
+    /// As many as there is time for; the rest is left.
+    fn finish_each(
+        &self,
+        positions: impl Iterator<Item = Position>,
+        living: &dyn Living,
+        finish: impl Fn(&Self, Position, &dyn Living) -> Rescue,
+    ) -> Rescue {
+        let mut rescue = Rescue::default();
+        for position in positions {
+            if !living.may_go_on() {
+                rescue.left += 1;
+                break;
             }
+            rescue.add(finish(self, position, living));
         }
         rescue
     }
@@ -108,28 +129,38 @@ impl Ring<'_> {
 
     /// D3. `position` is below the head that was read before.
     fn finish_get(&self, position: Position, living: &dyn Living) -> Rescue {
+        for _ in 0..EXCHANGES {
+            if let Some(rescue) = self.try_finish_get(position, living) {
+                return rescue;
+            }
+        }
+        Rescue { left: 1, ..Rescue::default() }
+    }
+
+    /// One attempt. None: the stamp was changed meanwhile; what it says now matters, too.
+    fn try_finish_get(&self, position: Position, living: &dyn Living) -> Option<Rescue> {
         let index = self.index_of(position);
         let seen = state::load_stamp(self.slots, index);
         let is_tomb = seen == Stamp::tomb(position);
         if seen.is_back(position) {
             // Whoever brought it back may have died before it told anybody.
-            return Rescue { brought_back: 1, ..Rescue::default() };
+            return Some(Rescue { brought_back: 1, ..Rescue::default() });
         }
         if !seen.is_full(position) && !is_tomb {
-            return Rescue::default();
+            return Some(Rescue::default());
         }
         let claimed = |participant: &super::Participant| participant.get_intent().covers(position);
         if self.some_live_one(living, claimed) {
-            return Rescue { left: 1, ..Rescue::default() };
+            return Some(Rescue { left: 1, ..Rescue::default() });
         }
         if is_tomb || self.rows.has(position) || seeded(2) {
             // A tombstone, or a husk: the message is in a row.
             let next = position.plus(self.capacity());
             let done = state::release_dead(self.slots, index, seen, next);
-            return Rescue { finished: u64::from(done), ..Rescue::default() };
+            return done.then_some(Rescue { finished: 1, ..Rescue::default() });
         }
         let done = state::bring_back(self.slots, index, seen);
-        Rescue { brought_back: u64::from(done), ..Rescue::default() }
+        done.then_some(Rescue { brought_back: 1, ..Rescue::default() })
     }
 
     /// R2, C2. CLAIM(p) of a dead Single producer that has no successor yet: first the

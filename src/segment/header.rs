@@ -189,6 +189,8 @@ pub(crate) struct Header {
     pub(crate) identity: u128,
     pub(crate) total_size: u64,
     pub(crate) created: u64,
+    /// For display only.
+    pub(crate) creator: u32,
     regions: Vec<Region>,
 }
 
@@ -212,7 +214,7 @@ impl Header {
             return Err(too_large());
         }
         let total_size = offset.next_multiple_of(crate::sys::mem::page_size() as u64);
-        Ok(Header { plan, identity, total_size, created, regions })
+        Ok(Header { plan, identity, total_size, created, creator: std::process::id(), regions })
     }
 
     /// Where the one region of this kind lies.
@@ -250,7 +252,7 @@ impl Header {
         raw.element_align = plan.element.align;
         raw.max_participants = plan.max_participants;
         raw.leases = plan.leases;
-        raw.creator = std::process::id();
+        raw.creator = self.creator;
         raw.created = self.created;
         let tag = plan.element.tag.as_bytes();
         raw.tag_len = tag.len() as u32;
@@ -325,8 +327,36 @@ impl Header {
             identity: u128::from(raw.identity[0]) | u128::from(raw.identity[1]) << 64,
             total_size: raw.total_size,
             created: raw.created,
+            creator: raw.creator,
             regions: regions.to_vec(),
         })
+    }
+
+    /// What a header says that [`parse`](Header::parse) refuses because it is damaged
+    /// or the file was cut: for display only, never to map anything by. None if it
+    /// is not a header of this version at all.
+    pub(crate) fn salvage(bytes: &[u8]) -> Option<Header> {
+        let mut raw: RawHeader = bytemuck::pod_read_unaligned(bytes.get(..RAW_SIZE)?);
+        if raw.magic != MAGIC || raw.layout_version != LAYOUT_VERSION {
+            return None;
+        }
+        raw.page_size = crate::sys::mem::page_size() as u32;
+        let tag = raw.tag.get(..raw.tag_len as usize).and_then(|tag| std::str::from_utf8(tag).ok());
+        if tag.is_none() {
+            raw.tag_len = 0;
+        }
+        let total = raw.total_size;
+        let inside = |r: &&Region| {
+            r.offset >= HEADER_SIZE as u64
+                && r.offset.is_multiple_of(REGION_ALIGN)
+                && r.offset.checked_add(r.len).is_some_and(|end| end <= total)
+        };
+        let regions: Vec<Region> = raw.regions.iter().filter(inside).copied().collect();
+        raw.regions = [Region::zeroed(); MAX_REGIONS];
+        raw.regions[..regions.len()].copy_from_slice(&regions);
+        raw.region_count = regions.len() as u32;
+        raw.layout_hash = hash(&raw);
+        Header::parse(bytemuck::bytes_of(&raw), u64::MAX).ok()
     }
 }
 
@@ -404,6 +434,20 @@ mod tests {
             bad[at] ^= 0x10;
             assert!(Header::parse(&bad, header.total_size).is_err(), "byte {at}");
         }
+    }
+
+    #[test]
+    fn a_damaged_header_still_says_something() {
+        let header = sample();
+        let good = header.to_bytes();
+        for at in 0..good.len() {
+            let mut bad = good;
+            bad[at] ^= 0x10;
+            let salvaged = Header::salvage(&bad);
+            // Magic, version, kind of messages.
+            assert_eq!(salvaged.is_none(), at < 12 || (52..56).contains(&at), "byte {at}");
+        }
+        assert_eq!(Header::salvage(&good).unwrap().plan, header.plan);
     }
 
     #[test]

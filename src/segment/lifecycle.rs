@@ -17,6 +17,7 @@ use super::directory::{Directory, SegmentName};
 use super::header::{HEADER_SIZE, Header, Lifetime, MARKS_LEN, MARKS_OFFSET, Plan, Region, RegionKind};
 use super::members::{ADMIN_BYTE, Keeper, Member, Population};
 use crate::error::{SetupError, SetupErrorKind};
+use crate::primitive::seeded;
 use crate::sys::lock::{self, Kind};
 use crate::sys::mem::{self, generation};
 use crate::sys::shm::{self, FileKind, Stat};
@@ -38,7 +39,7 @@ const ADMIN_PAUSE: Duration = Duration::from_micros(100);
 
 /// How long the last one to leave waits for processes that were just started to
 /// let go of what they inherited: 10 ms at most.
-const GHOST_ATTEMPTS: u32 = 50;
+pub(super) const GHOST_ATTEMPTS: u32 = 50;
 const GHOST_PAUSE: Duration = Duration::from_micros(200);
 
 /// Where a named segment is.
@@ -75,6 +76,10 @@ impl Segment {
     ) -> Result<Member, SetupError> {
         if !shm::proc_mounted() {
             return Err(SetupError::new(SetupErrorKind::NoProc));
+        }
+        if let Some(place) = place {
+            // Before: what the dead have left may be the room that we need.
+            super::stale::sweep(place);
         }
         for _ in 0..NAME_ATTEMPTS {
             if let Some(place) = place {
@@ -115,7 +120,7 @@ impl Segment {
         if header.plan.lifetime == Lifetime::Persistent {
             return Err(taken());
         }
-        if Segment::unlink_if_deserted(&file, place, header.plan.max_participants) {
+        if Segment::unlink_if_deserted(&file, place, header.plan.max_participants, GHOST_ATTEMPTS) {
             crate::event!("removed dead ephemeral segment {}", place.name.as_str());
             return Ok(());
         }
@@ -151,6 +156,7 @@ impl Segment {
             let segment = Arc::new(Segment::map(file, header, Some(place.clone()), prefault)?);
             let member = Member::join(segment, keeper)?;
             drop(admin);
+            super::stale::sweep(place);
             return Ok(Some(member));
         }
         Err(SetupError::new(SetupErrorKind::Busy))
@@ -183,7 +189,7 @@ impl Segment {
         Err(SetupError::new(SetupErrorKind::Busy))
     }
 
-    fn read_header(file: &File) -> Result<Header, SetupError> {
+    pub(super) fn read_header(file: &File) -> Result<Header, SetupError> {
         let stat = shm::stat(file).map_err(|e| SetupError::system("examining the segment", e))?;
         check_file(&stat)?;
         let mut bytes = [0; HEADER_SIZE];
@@ -265,16 +271,15 @@ impl Segment {
         let Some(place) = &self.place else { return };
         if self.header.plan.lifetime == Lifetime::Ephemeral {
             let Ok(file) = self.descriptor() else { return };
-            Segment::unlink_if_deserted(file.file(), place, self.header.plan.max_participants);
+            Segment::unlink_if_deserted(file.file(), place, self.header.plan.max_participants, GHOST_ATTEMPTS);
         }
     }
 
     /// Unlinks the name if nobody lives. Whoever finds the admin byte busy leaves
     /// the work to its holder, who looks again after letting go of it: somebody
-    /// may have left meanwhile. Ghosts are given a moment to go.
-    fn unlink_if_deserted(file: &File, place: &Place, max_participants: u32) -> bool {
+    /// may have left meanwhile. Ghosts are given `patience` moments to go.
+    pub(super) fn unlink_if_deserted(file: &File, place: &Place, max_participants: u32, mut patience: u32) -> bool {
         let mut looks = 2;
-        let mut patience = GHOST_ATTEMPTS;
         while looks > 0 {
             let Ok(own) = shm::reopen(file) else { return false };
             match Segment::population(&own, max_participants) {
@@ -286,10 +291,13 @@ impl Segment {
                 }
                 Population::Ghosts | Population::Alive => return false,
             }
+            if seeded(21) {
+                std::thread::sleep(GHOST_PAUSE);
+            }
             if !matches!(lock::try_lock(&own, ADMIN_BYTE, Kind::Exclusive), Ok(true)) {
                 return false;
             }
-            let gone = Segment::population(&own, max_participants) == Population::Nobody
+            let gone = (seeded(21) || Segment::population(&own, max_participants) == Population::Nobody)
                 && names_this(place, file).unwrap_or(false)
                 && shm::unlink_named(&place.directory.file, place.name.as_str()).is_ok();
             lock::unlock(&own, ADMIN_BYTE);
@@ -382,7 +390,7 @@ fn names_this(place: &Place, file: &File) -> Result<bool, SetupError> {
     Ok(ours.links > 0 && named.is_some_and(|n| (n.device, n.inode) == (ours.device, ours.inode)))
 }
 
-fn check_file(stat: &Stat) -> Result<(), SetupError> {
+pub(super) fn check_file(stat: &Stat) -> Result<(), SetupError> {
     let not_ours = |reason: &str| Err(SetupError::not_a_segment(reason));
     match stat.kind {
         FileKind::Regular => {}
@@ -419,6 +427,6 @@ fn random_identity() -> Result<u128, SetupError> {
     Ok(u128::from_le_bytes(bytes))
 }
 
-fn unix_seconds() -> u64 {
+pub(crate) fn unix_seconds() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }

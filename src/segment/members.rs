@@ -28,7 +28,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Held shared while attaching, exclusively while unlinking.
 pub(super) const ADMIN_BYTE: u64 = 0;
@@ -36,8 +36,8 @@ const ROLE_BYTE: u64 = 1;
 const LIFE_BYTE: u64 = 16;
 const KEEP_BYTE: u64 = LIFE_BYTE + MARKS_LEN as u64;
 
-/// How often all places are looked at, when what keeps some from being taken will pass.
-const JOIN_ATTEMPTS: u32 = 200;
+/// How long a newcomer looks for a place, when what keeps some from being taken will pass.
+const JOIN_LIMIT: Duration = Duration::from_millis(250);
 const JOIN_PAUSE: Duration = Duration::from_millis(1);
 
 /// Finishes what the dead owner of an index left, for a newcomer or a survivor who holds
@@ -52,7 +52,7 @@ pub(crate) enum Role {
 }
 
 impl Role {
-    fn byte(self) -> u64 {
+    pub(super) fn byte(self) -> u64 {
         match self {
             Role::Producer => ROLE_BYTE,
             Role::Consumer => ROLE_BYTE + 1,
@@ -74,21 +74,23 @@ impl Member {
     pub(super) fn join(segment: Arc<Segment>, keeper: Keeper<'_>) -> Result<Member, SetupError> {
         let max = segment.header().plan.max_participants;
         let description = segment.own_description()?;
-        for attempt in 0..JOIN_ATTEMPTS {
+        let start = Instant::now();
+        loop {
             let mut passing = false;
             for index in 0..max {
+                if passing && start.elapsed() > JOIN_LIMIT {
+                    break;
+                }
                 match segment.take_index(&description, index, keeper)? {
                     Taken::Yes(life) => return Ok(Member { segment, index, life: Some(life), roles: [None, None] }),
                     Taken::Lives => {}
                     Taken::NotNow => passing = true,
                 }
             }
-            if !passing {
+            if !passing || start.elapsed() > JOIN_LIMIT {
                 break;
             }
-            if attempt + 1 < JOIN_ATTEMPTS {
-                std::thread::sleep(JOIN_PAUSE);
-            }
+            std::thread::sleep(JOIN_PAUSE);
         }
         Err(SetupError::new(SetupErrorKind::TooManyParticipants { max }))
     }
@@ -224,13 +226,13 @@ impl Drop for KeepLock<'_> {
 }
 
 /// The marks of a segment's participants.
-fn marks(file: &File) -> io::Result<[u8; MARKS_LEN]> {
+pub(super) fn marks(file: &File) -> io::Result<[u8; MARKS_LEN]> {
     let mut marks = [0; MARKS_LEN];
     file.read_exact_at(&mut marks, MARKS_OFFSET)?;
     Ok(marks)
 }
 
-fn life_byte(index: usize) -> u64 {
+pub(super) fn life_byte(index: usize) -> u64 {
     LIFE_BYTE + index as u64
 }
 

@@ -186,6 +186,10 @@ impl Guarded {
 
 /// Some live, some do not.
 impl Living for Option<u64> {
+    fn may_go_on(&self) -> bool {
+        true
+    }
+
     fn is_alive(&self, index: u32) -> bool {
         self.is_some_and(|bits| bits >> (index % 64) & 1 == 0)
     }

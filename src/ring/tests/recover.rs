@@ -13,6 +13,10 @@ impl Living for Alive {
     fn has_single_producer(&self) -> bool {
         self.1
     }
+
+    fn may_go_on(&self) -> bool {
+        true
+    }
 }
 
 const NOBODY: Alive = Alive(&[], false);
