@@ -20,7 +20,7 @@ fn late_limit() -> Duration {
 fn stops<T: Content>(sides: (Side, Side), workers: usize, capacity: u64, batch: u64, stops: usize) {
     let factor = if is_long() { 20 } else { 1 };
     let sandbox = Sandbox::with_limit(Duration::from_secs(60 * factor as u64));
-    let shape = Shape { sides, producers: workers, consumers: workers, capacity, batch, leases: false };
+    let shape = Shape { sides, producers: workers, consumers: workers, capacity, batch, leases: false, watched: false };
     let mut load = Load::<T>::start(&sandbox, shape);
     let mut dice = Dice::new(capacity * 3 + batch);
     let mut in_the_way = 0;
@@ -72,4 +72,13 @@ fn one_side_single() {
 fn both_sides_single() {
     stops::<Wide>((Single, Single), 1, 8, 1, 50);
     stops::<u64>((Single, Single), 1, 64, 8, 50);
+}
+
+/// Bugs that rob the stopped, or take the living for dead, are found here.
+#[cfg(ringway_seeded)]
+#[test]
+fn seeded_bugs_are_found() {
+    for (seed, test) in [(4, "both_sides_multi"), (7, "both_sides_multi")] {
+        common::load::fails_with_seed(seed, test);
+    }
 }

@@ -5,6 +5,7 @@ use super::ledger::message;
 use super::notes::{Book, Notes, REDELIVERED, Seat, Verdict};
 use super::{Child, Sandbox};
 use ringway::{GetError, Options, Plain, PodQueue, PutError, Side};
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::atomic::Ordering::*;
 use std::time::{Duration, Instant};
 
@@ -232,9 +233,20 @@ fn consume<T: Content>(arguments: &[String]) {
 }
 
 /// Takes one message by lease, writes it down, and acknowledges it only then.
-fn lease<T: Content>(worker: &Worker<T>, _way: u64, _timeout: Duration) -> Result<(), GetError> {
-    let _ = (worker, REDELIVERED);
-    unimplemented!("leases")
+fn lease<T: Content>(worker: &Worker<T>, way: u64, timeout: Duration) -> Result<(), GetError> {
+    let queue = &worker.queue;
+    let lease = match way {
+        0 => queue.try_lease(),
+        1 | 2 => queue.lease_timeout(timeout),
+        _ => queue.lease(),
+    }?;
+    if way == 3 && lease.id() % 16 == 0 && lease.redelivered() == 0 {
+        // Given back: somebody gets it again.
+        return Ok(());
+    }
+    let flag = if lease.redelivered() > 0 { REDELIVERED } else { 0 };
+    worker.seat().note(lease.message() | flag);
+    lease.ack().map(drop)
 }
 
 // ---- the parent ----
@@ -249,6 +261,8 @@ pub struct Shape {
     /// Messages in one call, at most.
     pub batch: u64,
     pub leases: bool,
+    /// Whether the parent watches its children, which tells everybody of a death at once.
+    pub watched: bool,
 }
 
 struct Hand {
@@ -339,6 +353,15 @@ impl<'s, T: Content> Load<'s, T> {
         let role = if self.is_producer(seat) { PRODUCER.0 } else { CONSUMER.0 };
         let (batch, leases) = (self.shape.batch.to_string(), self.shape.leases.to_string());
         let child = self.sandbox.child(role, &[T::WIDTH, &self.notes.path(), &seat.to_string(), &batch, &leases]);
+        if self.shape.watched {
+            // SAFETY: the call touches no memory; a descriptor that it returns is ours.
+            let pidfd = unsafe {
+                let fd = libc::syscall(libc::SYS_pidfd_open, child.pid(), 0) as i32;
+                assert!(fd >= 0, "a child has a pidfd");
+                OwnedFd::from_raw_fd(fd)
+            };
+            ringway::watch(pidfd).expect("a child can be watched");
+        }
         let calls = self.calls(seat);
         let hand = &mut self.hands[seat];
         hand.calls_before = calls;
@@ -516,4 +539,18 @@ impl<'s, T: Content> Load<'s, T> {
             self.drain(seat);
         }
     }
+}
+
+/// Runs a test of this binary with a seeded bug: it must fail.
+#[cfg(ringway_seeded)]
+#[track_caller]
+pub fn fails_with_seed(seed: u32, test: &str) {
+    let mut command = std::process::Command::new(std::env::current_exe().expect("a test knows its binary"));
+    command.args(["--exact", test]).env("RINGWAY_SEEDED", seed.to_string());
+    let output = command.output().expect("it can be started");
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("running 1 test"), "there is such a test: {text}");
+    let reason = text.lines().find(|line| line.contains("got nothing done") || line.contains("Verdict"));
+    println!("seed {seed}, {test}: {}, {reason:?}", output.status);
+    assert!(!output.status.success(), "seeded bug {seed} was not found by {test}");
 }
