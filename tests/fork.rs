@@ -83,9 +83,13 @@ fn all_gets_say_forked(end: &Get) {
         assert_eq!(refused, Err(GetError::Forked));
     }
     assert!(out.is_empty());
-    for refused in
-        [end.lease(), end.try_lease(), end.lease_timeout(moment), end.lease_timeout(Duration::MAX), end.lease_deadline(now)]
-    {
+    for refused in [
+        end.lease(),
+        end.try_lease(),
+        end.lease_timeout(moment),
+        end.lease_timeout(Duration::MAX),
+        end.lease_deadline(now),
+    ] {
         assert_eq!(refused.map(|lease| *lease), Err(GetError::Forked));
     }
     assert_eq!(kind(end.recover()), K::Forked);
