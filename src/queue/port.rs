@@ -126,6 +126,7 @@ impl Port {
         let ring = view.ring(plan, member.index()).ok_or_else(no_index)?;
         // Whoever was here before, all that it left was finished before its index was taken.
         ring.me.clear_intents();
+        ring.me.reset_counts();
         ring.me.who.reset(std::process::id(), roles);
         ring.me.who.attached.store(unix_seconds(), Ordering::Relaxed);
         if roles & GETS != 0
@@ -197,6 +198,9 @@ impl Port {
         self.take_side(Role::Producer, self.ring.producers)?;
         self.look_before_starting();
         self.ring.start_put(&self.cursors.put);
+        if self.ring.producers == Side::Single {
+            self.counts_from(Role::Producer, self.ring.put_position(&self.cursors.put));
+        }
         Ok(())
     }
 
@@ -209,6 +213,9 @@ impl Port {
         self.take_side(Role::Consumer, self.ring.consumers)?;
         self.look_before_starting();
         self.ring.start_get(&self.cursors.get);
+        if self.ring.consumers == Side::Single {
+            self.counts_from(Role::Consumer, self.ring.get_position(&self.cursors.get));
+        }
         Ok(())
     }
 
@@ -227,6 +234,11 @@ impl Port {
     #[inline]
     pub(super) fn is_torn(&self) -> bool {
         self.member.borrow().segment().is_torn()
+    }
+
+    /// For those who look inside: where this participant took over a Single side.
+    fn counts_from(&self, role: Role, position: u64) {
+        self.ring.me.who.single_from[role as usize].store(position, Ordering::Relaxed);
     }
 
     #[cold]

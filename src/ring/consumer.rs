@@ -44,6 +44,8 @@ pub(crate) struct GetCursor {
     /// Single/Single: where the queue ends; `u64::MAX` while that is not known.
     pub(super) end: Cell<u64>,
     announced: Cell<u64>,
+    /// What this handle has got on a Multi side.
+    count: Cell<u64>,
     /// Leases that this handle holds.
     pub(super) held: Cell<u32>,
     started: Cell<bool>,
@@ -138,7 +140,7 @@ impl Ring<'_> {
     }
 
     /// The position that is taken next.
-    pub(super) fn get_position(&self, cursor: &GetCursor) -> u64 {
+    pub(crate) fn get_position(&self, cursor: &GetCursor) -> u64 {
         match (self.producers, self.consumers) {
             (Side::Single, Side::Single) => cursor.walk.next.get(),
             (Side::Multi, Side::Single) => cursor.next.get(),
@@ -217,7 +219,14 @@ impl Ring<'_> {
         // SAFETY: `get_index` bounds the index.
         unsafe { sink.read(0, slots.payload(index)) };
         state::release_slot(slots, index, head.plus(self.capacity()));
+        self.count_gets(cursor, 1);
         true
+    }
+
+    #[inline(always)]
+    fn count_gets(&self, cursor: &GetCursor, count: u64) {
+        cursor.count.set(cursor.count.get().wrapping_add(count));
+        self.me.count_gets(cursor.count.get());
     }
 
     /// A Single consumer adopts the lines that it has read. Of slots that share a line,
@@ -371,6 +380,7 @@ impl Ring<'_> {
                 index = self.next_index(index);
             }
             if !is_tomb {
+                self.count_gets(cursor, run);
                 return (run, Get::Item);
             }
         }
@@ -389,7 +399,7 @@ impl Ring<'_> {
     /// There may be redeliveries.
     #[inline(always)]
     fn is_alerted(&self) -> bool {
-        self.news_to_consumers.load(Ordering::Relaxed) > CLOSED
+        !cfg!(ringway_without_recovery) && self.news_to_consumers.load(Ordering::Relaxed) > CLOSED
     }
 
     /// D4, L4. Takes up to `max` messages whose readers have died or given them back. The
@@ -427,6 +437,7 @@ impl Ring<'_> {
                 taken += 1;
             }
         }
+        self.count_gets(cursor, taken);
         // R5: also of a call that found work elsewhere.
         if taken == 0 || stands {
             self.me.withdraw_get(&cursor.announced);

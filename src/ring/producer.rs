@@ -33,6 +33,8 @@ pub(crate) struct PutCursor {
     /// The position of slot 0 in the current lap.
     lap_base: Cell<u64>,
     announced: Cell<u64>,
+    /// What this handle has put on a Multi side.
+    count: Cell<u64>,
     /// Single producer, Multi consumers: the next position.
     next: Cell<u64>,
     polls: Cell<u64>,
@@ -169,7 +171,14 @@ impl Ring<'_> {
         // SAFETY: `put_index` bounds the index; the source was checked against `room`.
         unsafe { source.write(slots.payload(index), 0) };
         state::publish(slots, index, position);
+        self.count_puts(cursor, 1);
         true
+    }
+
+    #[inline(always)]
+    fn count_puts(&self, cursor: &PutCursor, count: u64) {
+        cursor.count.set(cursor.count.get().wrapping_add(count));
+        self.me.count_puts(cursor.count.get());
     }
 
     #[inline(always)]
@@ -337,6 +346,7 @@ impl Ring<'_> {
                 state::publish(slots, index, start.plus(offset));
                 index = self.next_index(index);
             }
+            self.count_puts(cursor, free);
             return (free, Put::Done);
         }
         self.me.withdraw_put(&cursor.announced);
@@ -412,7 +422,7 @@ impl Ring<'_> {
     }
 
     /// The position that is put next.
-    pub(super) fn put_position(&self, cursor: &PutCursor) -> u64 {
+    pub(crate) fn put_position(&self, cursor: &PutCursor) -> u64 {
         match (self.producers, self.consumers) {
             (Side::Single, Side::Single) => cursor.walk.next.get(),
             (Side::Single, Side::Multi) => cursor.next.get(),
