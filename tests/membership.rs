@@ -194,7 +194,7 @@ fn places_of_the_dead_are_used_again() {
         let mut pair = [sandbox.child("hammer", &[]), sandbox.child("hammer", &[])];
         pair.iter_mut().for_each(|child: &mut Child| child.expect("begun"));
         assert_eq!(queue.participants(), 3, "generation {generation}");
-        pair.map(Child::kill);
+        pair.into_iter().for_each(Child::kill);
     }
     until_alive(&queue, 1);
     queue.recover().expect("a descriptor");
