@@ -164,10 +164,10 @@ impl Port {
         Err(PutError::TimedOut(()))
     }
 
-    /// Fails if no consumer is left, and that is an error.
+    /// Fails if no consumer is left, and that is an error. A closed queue says so itself.
     #[inline]
     fn needs_consumers(&self) -> Result<(), PutError<()>> {
-        if self.for_producers.alerted().is_some() && self.consumers_are_gone() {
+        if self.for_producers.alerted().is_some() && !self.for_producers.is_closed() && self.consumers_are_gone() {
             self.ring.rest_put(&self.cursors.put);
             return Err(PutError::PeersGone(()));
         }
