@@ -95,7 +95,6 @@ fn a_process_that_has_closed_its_descriptors_lives_and_can_recover_others() {
 }
 
 #[test]
-#[ignore = "the descriptor of the directory is closed without a look whether it still is that"]
 fn a_process_that_has_closed_its_descriptors_can_leave() {
     let sandbox = Sandbox::new();
     let queue = PodQueue::<u64>::create("q", sandbox.options(4)).expect("a free name");

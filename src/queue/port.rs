@@ -215,6 +215,10 @@ impl Port {
         self.ring.start_get(&self.cursors.get);
         if self.ring.consumers == Side::Single {
             self.counts_from(Role::Consumer, self.ring.get_position(&self.cursors.get));
+            // Its hot path does not look at the alert.
+            if self.for_consumers.alerted().is_some() {
+                self.cursors.get.stop_fast_path();
+            }
         }
         Ok(())
     }

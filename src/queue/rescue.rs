@@ -100,6 +100,9 @@ impl Scene {
             note(rescue);
         }
         let rescue = sum.get();
+        if rescue.found_back > 0 && !rescue.changed_anything() {
+            self.wake_everybody();
+        }
         if rescue.changed_anything() {
             crate::event!(
                 "{} participants had died: {} claims finished, {} messages brought back, {} left for later",
@@ -134,7 +137,7 @@ impl Scene {
     }
 
     fn tell(&self, rescue: Rescue) {
-        if rescue.brought_back > 0 && !seeded(8) {
+        if rescue.brought_back + rescue.found_back > 0 && !seeded(8) {
             self.for_consumers.alert();
         }
     }
