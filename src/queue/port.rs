@@ -69,6 +69,8 @@ pub(super) struct Port {
     pub(super) reports_gone: bool,
     /// When this handle last looked for the dead.
     pub(super) last_look: Cell<u64>,
+    /// When it last looked whether there are consumers.
+    pub(super) peers_looked: Cell<u64>,
     /// The last get found a position that was claimed and not finished.
     pub(super) blocked: Cell<bool>,
     pub(super) member: RefCell<Member>,
@@ -151,6 +153,7 @@ impl Port {
             undecodable: Cell::new(0),
             reports_gone,
             last_look: Cell::new(0),
+            peers_looked: Cell::new(0),
             blocked: Cell::new(false),
             _attached: Attached::new(&segment, member.index()),
             member: RefCell::new(member),
