@@ -88,6 +88,9 @@ pub enum SetupErrorKind {
     Busy,
     /// `/proc` is not mounted.
     NoProc,
+    /// Deaths cannot be proven any more: the segment's descriptor was closed behind our
+    /// back (`close_range`, `closefrom`), and it cannot be opened again.
+    RecoveryUnavailable,
     /// The system refused something else; see the source.
     System {
         /// What was being done.
@@ -181,6 +184,10 @@ impl fmt::Display for SetupError {
             K::Forked => f.write_str("this handle was inherited by fork; open the queue anew in the child"),
             K::Busy => f.write_str("other processes keep creating and removing this name; try again"),
             K::NoProc => f.write_str("/proc is not mounted, and ringway re-opens its descriptors through it; mount it"),
+            K::RecoveryUnavailable => f.write_str(
+                "this process cannot look for the dead any more: its descriptor of the segment was closed; \
+                 open the queue again, or let another process recover",
+            ),
             K::System { doing } => write!(f, "{doing} failed"),
         }?;
         match &self.source {
@@ -209,7 +216,7 @@ impl From<SetupError> for io::Error {
             K::NoSpace { .. } => E::StorageFull,
             K::SideTaken { .. } | K::TooManyParticipants { .. } | K::Busy => E::ResourceBusy,
             K::Closed => E::BrokenPipe,
-            K::Forked | K::NoProc => E::Unsupported,
+            K::Forked | K::NoProc | K::RecoveryUnavailable => E::Unsupported,
             K::Directory { .. } => E::PermissionDenied,
             K::System { .. } => error.source.as_ref().map_or(E::Other, io::Error::kind),
         };

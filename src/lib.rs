@@ -18,6 +18,8 @@ pub(crate) use event;
 #[cfg(not(loom))]
 mod error;
 #[cfg(all(test, loom))]
+mod loom_crashes;
+#[cfg(all(test, loom))]
 mod loom_models;
 #[cfg_attr(loom, allow(dead_code, unused_imports))]
 mod primitive;
@@ -36,10 +38,10 @@ mod wait;
 pub use error::{SetupError, SetupErrorKind};
 #[cfg(not(loom))]
 pub use queue::{
-    ByteQueue, Bytes, Consumer, GetError, Handle, Iter, Message, Options, Plain, Pod, PodQueue, Producer, PutError,
-    PutManyError, TryIter, unlink,
+    ByteQueue, Bytes, Consumer, GetError, Handle, Iter, Lease, Message, Options, Plain, Pod, PodQueue, Producer,
+    PutError, PutManyError, TryIter, admin, unlink, watch,
 };
 pub use ring::Side;
 #[cfg(not(loom))]
-pub use segment::Lifetime;
+pub use segment::{Lifetime, sigbus_guard};
 pub use wait::WaitPolicy;

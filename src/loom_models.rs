@@ -8,8 +8,8 @@
 
 #![allow(unsafe_code)]
 
-use crate::primitive::{AtomicU32, BlockMemory, Fences, Ordering, Payload, SlotMemory};
-use crate::ring::{Control, Get, GetCursor, Participant, Put, PutCursor, Ring, Side, Sink, Source};
+use crate::primitive::{BlockMemory, Fences, Payload, SlotMemory};
+use crate::ring::{Control, Get, GetCursor, Participant, Put, PutCursor, Ring, Rows, Side, Sink, Source};
 use crate::wait::{Attention, Deadline, park};
 use bytemuck::Zeroable;
 use loom::sync::Arc;
@@ -17,13 +17,14 @@ use loom::thread;
 use std::mem::ManuallyDrop;
 
 /// The shared memory of one queue, on the heap.
-struct Memory {
+pub(super) struct Memory {
     control: Control,
     participants: [Participant; 3],
-    for_producers: Attention,
-    for_consumers: Attention,
+    pub(super) for_producers: Attention,
+    pub(super) for_consumers: Attention,
     slots: ManuallyDrop<SlotMemory>,
     blocks: ManuallyDrop<BlockMemory>,
+    no_rows: ManuallyDrop<SlotMemory>,
     capacity: u64,
     free: Option<Box<dyn FnOnce()>>,
     sides: (Side, Side),
@@ -35,11 +36,12 @@ unsafe impl Send for Memory {}
 unsafe impl Sync for Memory {}
 
 impl Memory {
-    fn new(capacity: u64, producers: Side, consumers: Side) -> Arc<Memory> {
+    pub(super) fn new(capacity: u64, producers: Side, consumers: Side) -> Arc<Memory> {
         let in_blocks = (producers, consumers) == (Side::Single, Side::Single);
         let (slot_count, block_count) = if in_blocks { (0, capacity) } else { (capacity, 0) };
         let first_stamps = (capacity..capacity + slot_count).map(|position| position << 6);
         let (slots, raw_slots) = SlotMemory::from_stamps(first_stamps);
+        let (no_rows, raw_rows) = SlotMemory::from_stamps(0..0);
         let (blocks, raw_blocks) = BlockMemory::fresh(block_count as usize);
         Arc::new(Memory {
             control: Control::new(capacity),
@@ -48,19 +50,25 @@ impl Memory {
             for_consumers: Attention::new(),
             slots: ManuallyDrop::new(slots),
             blocks: ManuallyDrop::new(blocks),
+            no_rows: ManuallyDrop::new(no_rows),
             capacity,
-            // SAFETY: both came from boxes, and nobody has the memory any more.
-            free: Some(Box::new(move || drop(unsafe { (Box::from_raw(raw_slots), Box::from_raw(raw_blocks)) }))),
+            // SAFETY: all came from boxes, and nobody has the memory any more.
+            free: Some(Box::new(move || unsafe {
+                drop((Box::from_raw(raw_slots), Box::from_raw(raw_blocks), Box::from_raw(raw_rows)))
+            })),
             sides: (producers, consumers),
         })
     }
 
-    fn ring(&self, participant: usize) -> Ring<'_> {
+    pub(super) fn ring(&self, participant: usize) -> Ring<'_> {
         Ring {
             control: &self.control,
             me: &self.participants[participant],
-            closed: self.closed(),
-            closed_to_consumers: &self.for_consumers.closed,
+            index: participant as u32,
+            everyone: &self.participants,
+            rows: Rows { memory: *self.no_rows, notes: &[], per_handle: 0 },
+            news: &self.for_producers.news,
+            news_to_consumers: &self.for_consumers.news,
             capacity: self.capacity,
             slots: *self.slots,
             blocks: *self.blocks,
@@ -73,20 +81,16 @@ impl Memory {
         }
     }
 
-    fn closed(&self) -> &AtomicU32 {
-        &self.for_producers.closed
-    }
-
     /// What a producer asks after a publication.
     fn is_in(&self, ring: &Ring<'_>, cursor: &PutCursor) -> bool {
         let stirred = self.for_producers.stirred(Fences::Symmetric);
         let settles = self.sides == (Side::Single, Side::Single);
-        !settles || !stirred || self.closed().load(Ordering::Relaxed) == 0 || ring.settle(cursor, 1) == 1
+        !settles || !stirred || !self.for_producers.is_closed() || ring.settle(cursor, 1) == 1
     }
 
     fn close(&self) {
         self.ring(2).close();
-        self.for_consumers.closed.store(1, Ordering::Release);
+        self.for_consumers.set_closed();
         self.for_producers.wake_all();
         self.for_consumers.wake_all();
     }
@@ -100,7 +104,7 @@ impl Drop for Memory {
     }
 }
 
-struct Word(u64);
+pub(super) struct Word(pub(super) u64);
 
 impl Source for Word {
     fn first_word(&self) -> Option<u64> {
@@ -123,7 +127,7 @@ impl Sink for Word {
 
 /// A producer that tries until each message is in; sleeps while there is no room
 /// if `sleep`. Stops at the first refusal, and says how many went in.
-fn produce(memory: &Memory, participant: usize, messages: &[u64], sleep: bool) -> usize {
+pub(super) fn produce(memory: &Memory, participant: usize, messages: &[u64], sleep: bool) -> usize {
     let ring = memory.ring(participant);
     let cursor = PutCursor::zeroed();
     ring.start_put(&cursor);
@@ -149,7 +153,7 @@ fn produce(memory: &Memory, participant: usize, messages: &[u64], sleep: bool) -
 }
 
 /// A consumer that takes `count` messages, or all until the queue is finished.
-fn consume(memory: &Memory, participant: usize, count: usize, sleep: bool) -> Vec<u64> {
+pub(super) fn consume(memory: &Memory, participant: usize, count: usize, sleep: bool) -> Vec<u64> {
     let ring = memory.ring(participant);
     let cursor = GetCursor::zeroed();
     ring.start_get(&cursor);
@@ -166,7 +170,7 @@ fn consume(memory: &Memory, participant: usize, count: usize, sleep: bool) -> Ve
             }
             Get::Damaged => panic!("the ring contradicts itself"),
             Get::Empty | Get::Unfinished | Get::Closing => {
-                if memory.for_consumers.closed.load(Ordering::Acquire) != 0 {
+                if memory.for_consumers.is_closed() {
                     crate::primitive::heavy_barrier(Fences::Symmetric);
                     if ring.is_drained(&cursor) == Ok(true) {
                         break;
@@ -174,7 +178,7 @@ fn consume(memory: &Memory, participant: usize, count: usize, sleep: bool) -> Ve
                     thread::yield_now();
                 } else if sleep {
                     ring.rest_get(&cursor);
-                    let closed = || memory.for_consumers.closed.load(Ordering::Acquire) != 0;
+                    let closed = || memory.for_consumers.is_closed();
                     let ready = || ring.may_get(&cursor) || closed();
                     let _ = park(&memory.for_producers, Fences::Symmetric, Deadline::Never, ready);
                 } else {
@@ -186,7 +190,7 @@ fn consume(memory: &Memory, participant: usize, count: usize, sleep: bool) -> Ve
     taken
 }
 
-fn model(body: impl Fn() + Sync + Send + 'static) {
+pub(super) fn model(body: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = builder.preemption_bound.or(Some(2));
     builder.check(body);
@@ -347,7 +351,7 @@ fn a_hasty_closed_is_caught() {
         loop {
             match ring.try_get(&cursor, &mut Word(0)) {
                 Get::Item => taken += 1,
-                _ if memory.for_consumers.closed.load(Ordering::Acquire) != 0 => break,
+                _ if memory.for_consumers.is_closed() => break,
                 _ => thread::yield_now(),
             }
         }

@@ -203,6 +203,21 @@ mod slices {
         ]);
     }
 
+    /// The rule as it is built: what lies in the window but in no intent of the dead is not looked for.
+    #[test]
+    #[rustfmt::skip]
+    fn slices_hold_if_only_named_redeliveries_are_looked_at() {
+        let base = Config { named_backs: true, without_s1: true, ..BASE };
+        let batch = Config { named_backs: true, without_s1: true, ..BATCH };
+        all_hold(&[
+            ("named BACKs, 1P2C 3D 2N", Config { deaths: 3, newcomers: 2, ..base }),
+            ("named BACKs, 1P3C 2D 1N", Config { consumers: 3, deaths: 2, newcomers: 1, ..base }),
+            ("named BACKs, 2P2C 2D", Config { producers: 2, deaths: 2, ..base }),
+            ("named BACKs, stopping, 1P3C 2D", Config { consumers: 3, deaths: 2, stop: true, ..base }),
+            ("named BACKs, 1P2C batches 2/2/1, capacity 2, 2D 1N", Config { deaths: 2, newcomers: 1, ..batch }),
+        ]);
+    }
+
     #[test]
     #[rustfmt::skip]
     fn slices_catch_seeded_bugs() {
@@ -217,6 +232,7 @@ mod slices {
             (Bug::OwnPositionOnly, BASE, Caught::Stuck),
             (Bug::FirstOfBatchOnly, Config { batch: [2; 4], ..BATCH }, Caught::Stuck),
             (Bug::BackNotLooked, Config { deaths: 2, ..three }, Caught::Stuck),
+            (Bug::BackNotTold, Config { named_backs: true, consumers: 3, deaths: 2, newcomers: 1, ..BASE }, Caught::Stuck),
             (Bug::IntentForgotten, Config { newcomers: 1, ..BASE }, Caught::Stuck),
             (Bug::ClearedBeforeFinished, Config { newcomers: 1, deaths: 2, ..BASE }, Caught::Stuck),
             (Bug::LifeByteFirst, Config { newcomers: 2, deaths: 2, ..BASE }, Caught::Stuck),

@@ -21,7 +21,7 @@ const ARROWS: [(&str, &[&str]); 6] = [
 const SYS_OF_PRIMITIVE: [&str; 4] = ["futex", "membarrier", "clock", "cpu"];
 
 /// The files that may contain unsafe code. Elsewhere the compiler denies it.
-const UNSAFE_FILES: [&str; 24] = [
+const UNSAFE_FILES: [&str; 26] = [
     "src/loom_models.rs",
     "src/primitive/block.rs",
     "src/primitive/cell.rs",
@@ -35,6 +35,7 @@ const UNSAFE_FILES: [&str; 24] = [
     "src/ring/data.rs",
     "src/ring/pace.rs",
     "src/ring/producer.rs",
+    "src/ring/rows.rs",
     "src/ring/spsc.rs",
     "src/ring/state.rs",
     "src/ring/tests.rs",
@@ -46,6 +47,7 @@ const UNSAFE_FILES: [&str; 24] = [
     "src/sys/linux/mem.rs",
     "src/sys/linux/membarrier.rs",
     "src/sys/linux/shm.rs",
+    "src/sys/linux/sigbus.rs",
 ];
 
 /// A longer file is two files.

@@ -37,6 +37,11 @@ impl BlockShape {
         self.stride
     }
 
+    /// Messages in a block.
+    pub(crate) const fn per_block(self) -> usize {
+        self.per_block
+    }
+
     /// Bytes that `count` messages take.
     pub(crate) const fn size(self, count: u64) -> Option<u64> {
         count.div_ceil(self.per_block as u64).checked_mul(self.stride as u64)

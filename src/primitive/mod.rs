@@ -7,9 +7,12 @@
 
 mod block;
 mod cell;
+#[cfg(loom)]
+pub(crate) mod crash;
 mod fence;
 mod futex;
 mod payload;
+mod seed;
 
 pub use block::BlockMemory;
 pub(crate) use block::BlockShape;
@@ -18,15 +21,18 @@ pub(crate) use cell::{Line, STAMP_SIZE};
 pub(crate) use fence::{Fences, heavy_barrier, light_barrier};
 pub(crate) use futex::FutexWord;
 pub use payload::Payload;
+pub(crate) use seed::seeded;
 
 // Time and the processor, for the layers above.
-pub(crate) use crate::sys::clock::now_ns;
+pub(crate) use crate::sys::clock::{coarse_now_ns, now_ns};
 pub(crate) use crate::sys::cpu::{adopting_pays, online as processors_online, prefetching_pays, yield_now};
 
 #[cfg(not(loom))]
 pub(crate) use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+pub(crate) use crash::{AtomicU32, AtomicU64};
+#[cfg(loom)]
+pub(crate) use loom::sync::atomic::{Ordering, fence};
 
 /// Tells the processor (or the model checker) that this thread only waits.
 #[inline(always)]
@@ -42,14 +48,18 @@ pub(crate) fn spin_hint() {
 /// loser's next attempt. (Exponential back-off: T. Anderson, IEEE TPDS 1990.)
 pub(crate) struct Backoff {
     step: u32,
+    spent: u32,
 }
 
 impl Backoff {
     /// The longest wait is two to this power of spin hints: some microseconds.
     const LAST_STEP: u32 = 8;
 
+    /// All waits together, in spin hints: half a millisecond, seventy lost exchanges.
+    const BUDGET: u32 = 1 << 14;
+
     pub(crate) const fn new() -> Backoff {
-        Backoff { step: 0 }
+        Backoff { step: 0, spent: 0 }
     }
 
     pub(crate) fn lost(&mut self) {
@@ -57,6 +67,13 @@ impl Backoff {
         for _ in 0..hints {
             spin_hint();
         }
+        self.spent += hints;
         self.step = (self.step + 1).min(Backoff::LAST_STEP);
+    }
+
+    /// Whoever loses for so long loses to no fair competitor: time to look at the
+    /// deadline.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.spent >= Backoff::BUDGET
     }
 }

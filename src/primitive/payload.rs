@@ -67,6 +67,27 @@ impl Payload {
         }
     }
 
+    /// Copies the first `len` bytes to another payload, word by word.
+    ///
+    /// # Safety
+    ///
+    /// `len` is at most the room of either. Nobody else writes `to` meanwhile.
+    pub(crate) unsafe fn copy_to(self, to: Payload, len: usize) {
+        debug_assert!(len <= self.room && len <= to.room);
+        let mut piece = [0u64; 8];
+        let mut at = 0;
+        while at < len {
+            let count = (len - at).min(size_of_val(&piece));
+            // SAFETY: `at + count <= len`, a multiple of 8 begins each piece, and the piece
+            // is private memory of that size.
+            unsafe {
+                self.read(at, piece.as_mut_ptr().cast(), count);
+                to.write(at, piece.as_ptr().cast(), count);
+            }
+            at += count;
+        }
+    }
+
     /// Stores one word of each of the payload's first `len` bytes' cache lines back
     /// as it was read, so that these lines belong to this core.
     ///
@@ -295,6 +316,18 @@ impl Payload {
             // SAFETY: the caller vouches for `to`; loom has checked the access.
             unsafe { std::slice::from_raw_parts_mut(to, len).copy_from_slice(&(&*bytes)[offset..offset + len]) }
         });
+    }
+
+    /// # Safety
+    ///
+    /// As in the real one.
+    pub(crate) unsafe fn copy_to(self, to: Payload, len: usize) {
+        let mut bytes = [0; Payload::ROOM];
+        // SAFETY: `bytes` has the size of a payload.
+        unsafe {
+            self.read(0, bytes.as_mut_ptr(), len);
+            to.write(0, bytes.as_ptr(), len);
+        }
     }
 
     /// # Safety

@@ -5,6 +5,7 @@ use super::message::{Bytes, BytesRoom, Message, Plain, Pod, RoomFor};
 use super::methods::{common_methods, get_bytes_methods, get_methods, get_plain_methods};
 use super::port::{Port, Wait};
 use crate::error::SetupError;
+use crate::ring::GETS;
 use crate::wait::Deadline;
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
@@ -32,7 +33,7 @@ impl<M: Message> Consumer<M> {
     ///
     /// `SideTaken` if the side is `Single`; `TooManyParticipants`, `Forked`.
     pub fn try_clone(&self) -> Result<Self, SetupError> {
-        Consumer::new(self.port.another()?)
+        Consumer::new(self.port.another(GETS)?)
     }
 
     get_methods!();

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::io;
 
+const UNAVAILABLE: &str = "another participant is in the way, and this process cannot find out whether it has died: \
+                           its descriptor of the segment was closed; open the queue again";
+
 /// Why a message was not put. Gives it back: `V` is the value for typed queues,
 /// `()` where it was borrowed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -42,6 +45,12 @@ pub enum PutError<V> {
     /// The segment contradicts itself: a peer has scribbled in it. This handle
     /// says so from now on; others may go on.
     Corrupt(V),
+    /// Every handle that could get has left or died. Only where the option
+    /// [`peers_gone`](crate::Options::peers_gone) is on, as it is for anonymous queues.
+    PeersGone(V),
+    /// Another participant is in the way, and whether it has died cannot be found out:
+    /// the segment's descriptor was closed behind our back. Open the queue again.
+    RecoveryUnavailable(V),
 }
 
 impl<V> PutError<V> {
@@ -53,6 +62,8 @@ impl<V> PutError<V> {
             | PutError::Closed(v)
             | PutError::Forked(v)
             | PutError::Corrupt(v)
+            | PutError::PeersGone(v)
+            | PutError::RecoveryUnavailable(v)
             | PutError::TooLarge { value: v, .. }
             | PutError::SideTaken { value: v, .. }
             | PutError::System { value: v, .. } => v,
@@ -67,6 +78,8 @@ impl<V> PutError<V> {
             PutError::Closed(v) => PutError::Closed(f(v)),
             PutError::Forked(v) => PutError::Forked(f(v)),
             PutError::Corrupt(v) => PutError::Corrupt(f(v)),
+            PutError::PeersGone(v) => PutError::PeersGone(f(v)),
+            PutError::RecoveryUnavailable(v) => PutError::RecoveryUnavailable(f(v)),
             PutError::TooLarge { value, len, max } => PutError::TooLarge { value: f(value), len, max },
             PutError::SideTaken { value, holder } => PutError::SideTaken { value: f(value), holder },
             PutError::System { value, kind } => PutError::System { value: f(value), kind },
@@ -88,15 +101,20 @@ impl<V> PutError<V> {
         matches!(self, PutError::TimedOut(_))
     }
 
+    /// The other side was there and is gone.
+    pub fn is_peers_gone(&self) -> bool {
+        matches!(self, PutError::PeersGone(_))
+    }
+
     fn kind(&self) -> io::ErrorKind {
         match self {
             PutError::Full(_) => io::ErrorKind::WouldBlock,
             PutError::TimedOut(_) => io::ErrorKind::TimedOut,
-            PutError::Closed(_) => io::ErrorKind::BrokenPipe,
+            PutError::Closed(_) | PutError::PeersGone(_) => io::ErrorKind::BrokenPipe,
             PutError::TooLarge { .. } => io::ErrorKind::InvalidInput,
             PutError::SideTaken { .. } => io::ErrorKind::ResourceBusy,
             PutError::System { kind, .. } => *kind,
-            PutError::Forked(_) => io::ErrorKind::Unsupported,
+            PutError::Forked(_) | PutError::RecoveryUnavailable(_) => io::ErrorKind::Unsupported,
             PutError::Corrupt(_) => io::ErrorKind::InvalidData,
         }
     }
@@ -124,6 +142,8 @@ impl<V> fmt::Display for PutError<V> {
             }
             PutError::System { kind, .. } => write!(f, "taking the Single producers' side failed: {kind}"),
             PutError::Forked(_) => f.write_str("this handle was inherited by fork; open the queue anew in the child"),
+            PutError::PeersGone(_) => f.write_str("every consumer of the queue has left or died"),
+            PutError::RecoveryUnavailable(_) => f.write_str(UNAVAILABLE),
             PutError::Corrupt(_) => {
                 f.write_str("the queue's shared memory contradicts itself; a peer has damaged it, recreate the queue")
             }
@@ -142,6 +162,8 @@ impl<V> fmt::Debug for PutError<V> {
             PutError::System { kind, .. } => return write!(f, "System {{ kind: {kind:?}, .. }}"),
             PutError::Forked(_) => "Forked",
             PutError::Corrupt(_) => "Corrupt",
+            PutError::PeersGone(_) => "PeersGone",
+            PutError::RecoveryUnavailable(_) => "RecoveryUnavailable",
         };
         write!(f, "{name}(..)")
     }
@@ -213,6 +235,16 @@ pub enum GetError {
     /// The segment contradicts itself: a peer has scribbled in it. This handle
     /// says so from now on; others may go on.
     Corrupt,
+    /// The queue is empty, and every handle that could put has left or died. Only where the
+    /// option [`peers_gone`](crate::Options::peers_gone) is on, as it is for anonymous
+    /// queues.
+    PeersGone,
+    /// Another participant is in the way, and whether it has died cannot be found out:
+    /// the segment's descriptor was closed behind our back. Open the queue again.
+    RecoveryUnavailable,
+    /// This handle holds as many leases as the queue's option
+    /// [`leases`](crate::Options::leases) allows, or the queue has no place for another.
+    TooManyLeases,
 }
 
 impl GetError {
@@ -230,6 +262,11 @@ impl GetError {
     pub fn is_timed_out(&self) -> bool {
         matches!(self, GetError::TimedOut)
     }
+
+    /// Empty, and the other side was there and is gone.
+    pub fn is_peers_gone(&self) -> bool {
+        matches!(self, GetError::PeersGone)
+    }
 }
 
 impl fmt::Display for GetError {
@@ -244,6 +281,11 @@ impl fmt::Display for GetError {
             GetError::SideTaken => f.write_str("the Single consumers' side is held by another handle"),
             GetError::System { kind } => write!(f, "taking the Single consumers' side failed: {kind}"),
             GetError::Forked => f.write_str("this handle was inherited by fork; open the queue anew in the child"),
+            GetError::PeersGone => f.write_str("the queue is empty, and every producer has left or died"),
+            GetError::RecoveryUnavailable => f.write_str(UNAVAILABLE),
+            GetError::TooManyLeases => {
+                f.write_str("no further lease; acknowledge some, or create the queue with more leases")
+            }
             GetError::Corrupt => {
                 f.write_str("the queue's shared memory contradicts itself; a peer has damaged it, recreate the queue")
             }
@@ -258,11 +300,11 @@ impl From<GetError> for io::Error {
         let kind = match error {
             GetError::Empty => io::ErrorKind::WouldBlock,
             GetError::TimedOut => io::ErrorKind::TimedOut,
-            GetError::Closed => io::ErrorKind::BrokenPipe,
+            GetError::Closed | GetError::PeersGone => io::ErrorKind::BrokenPipe,
             GetError::Undecodable | GetError::Corrupt => io::ErrorKind::InvalidData,
-            GetError::SideTaken => io::ErrorKind::ResourceBusy,
+            GetError::SideTaken | GetError::TooManyLeases => io::ErrorKind::ResourceBusy,
             GetError::System { kind } => kind,
-            GetError::Forked => io::ErrorKind::Unsupported,
+            GetError::Forked | GetError::RecoveryUnavailable => io::ErrorKind::Unsupported,
         };
         io::Error::new(kind, error)
     }

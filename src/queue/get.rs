@@ -4,13 +4,18 @@
 use super::error::GetError;
 use super::message::{BatchFor, InPlace, Message, Plain, Pod, RoomFor};
 use super::port::{Port, Refusal, Wait};
-use crate::primitive::{Fences, Ordering, heavy_barrier, spin_hint};
+use super::rescue::Unprovable;
+use crate::primitive::{Fences, heavy_barrier, spin_hint};
 use crate::ring::{Damaged, Get, Side, Sink};
 use crate::wait::{Parked, Spinner, WaitPolicy, park};
 use std::time::Duration;
 
 /// Once per handle, and only where membarrier is refused.
 const BLIND_PAUSE: Duration = Duration::from_millis(1);
+
+/// How long a get that may not wait gives a producer that is just publishing: some
+/// hundred nanoseconds.
+const UNFINISHED_TURNS: u32 = 64;
 
 /// Room for this many plain messages is reserved without asking how many there are.
 const CHEAP_BATCH: usize = 1024;
@@ -49,7 +54,7 @@ impl Port {
     }
 
     #[inline(always)]
-    fn after_get(&self, count: u64, fences: Fences) {
+    pub(super) fn after_get(&self, count: u64, fences: Fences) {
         if self.for_consumers.stirred(fences) {
             self.stirred_get(count);
         }
@@ -58,13 +63,17 @@ impl Port {
     #[cold]
     #[inline(never)]
     fn stirred_get(&self, count: u64) {
+        // A Single consumer's hot path asks for redeliveries here.
+        if self.ring.consumers == Side::Single && self.for_consumers.alerted().is_some() {
+            self.cursors.get.stop_fast_path();
+        }
         if self.for_consumers.wanted(self.ring.fences) {
             self.wake_producers(u32::try_from(count).unwrap_or(u32::MAX));
         }
         // While the queue is closed, every commit may be the one that other consumers
         // wait for: they sleep where producers would wake them.
         if self.ring.consumers == Side::Multi
-            && self.for_consumers.closed.load(Ordering::Relaxed) != 0
+            && self.for_consumers.is_closed()
             && self.for_producers.wanted(self.ring.fences)
         {
             self.for_producers.wake_all();
@@ -73,6 +82,13 @@ impl Port {
 
     /// One attempt. A queue that is seen closed is asked first where it ends.
     fn attempt<K: Sink>(&self, max: u64, sink: &mut K) -> Result<(u64, Get), GetError> {
+        if let Some(seen) = self.for_consumers.alerted() {
+            let taken = self.ring.take_back(&self.cursors.get, max, sink);
+            if taken > 0 {
+                return Ok((taken, Get::Item));
+            }
+            self.nothing_came_back(seen);
+        }
         if self.ring.is_closing_unawares(&self.cursors.get) && self.has_ended()? {
             return Err(GetError::Closed);
         }
@@ -84,6 +100,15 @@ impl Port {
             return Err(GetError::Closed);
         }
         Ok(self.ring.try_get_run(&self.cursors.get, max, sink))
+    }
+
+    /// The alert that was `seen` has been looked into.
+    #[cold]
+    pub(super) fn nothing_came_back(&self, seen: u32) {
+        self.for_consumers.all_clear(seen);
+        if self.cursors.get.is_off_the_fast_path() {
+            self.ring.resume_fast_path(&self.cursors.get);
+        }
     }
 
     /// R8: a producer that sleeps reads `head` first, so bring it up to date.
@@ -170,18 +195,62 @@ impl Port {
 
     /// What a get that found nothing means: None is "wait".
     #[inline(never)]
-    fn nothing<R>(&self, how: Get) -> Result<Option<R>, GetError> {
+    pub(super) fn nothing<R>(&self, how: Get) -> Result<Option<R>, GetError> {
         match how {
-            Get::Damaged => {
+            how if how == Get::Damaged || self.is_torn() => {
                 self.poison();
                 Err(GetError::Corrupt)
             }
-            _ if self.for_consumers.closed.load(Ordering::Acquire) != 0 && self.has_ended()? => Err(GetError::Closed),
-            _ => Ok(None),
+            _ if self.for_consumers.is_closed() && self.has_ended()? => Err(GetError::Closed),
+            _ => {
+                self.blocked.set(how == Get::Unfinished);
+                Ok(None)
+            }
         }
     }
 
-    fn has_ended(&self) -> Result<bool, GetError> {
+    /// There was nothing, and this get waits, or is about to say so. True: try again.
+    fn look_before_nothing(&self, is_blocked: bool) -> Result<bool, GetError> {
+        if self.producers_are_gone() {
+            // Whatever they have left is finished first, then taken, before this is said.
+            let looked = self.look(false);
+            if looked.is_ok_and(|rescue| rescue.left == 0) && self.ring.is_at_rest() {
+                return Err(GetError::PeersGone);
+            }
+            return Ok(self.ring.may_get(&self.cursors.get));
+        }
+        match self.look_if_due(is_blocked) {
+            Ok(changed) => Ok(changed),
+            Err(Unprovable) if self.blocked.get() => Err(GetError::RecoveryUnavailable),
+            Err(Unprovable) => Ok(false),
+        }
+    }
+
+    /// A get that does not wait, or no longer, has found nothing: it looks for the dead,
+    /// at times, and tries once more.
+    #[cold]
+    fn last_get<R>(
+        &self,
+        mut attempt: impl FnMut() -> Result<Option<R>, GetError>,
+        nothing: GetError,
+    ) -> Result<R, GetError> {
+        if self.blocked.get() {
+            for _ in 0..UNFINISHED_TURNS {
+                if self.ring.may_get(&self.cursors.get) {
+                    break;
+                }
+                spin_hint();
+            }
+        }
+        if (self.look_before_nothing(self.blocked.get())? || self.blocked.get())
+            && let Some(found) = attempt()?
+        {
+            return Ok(found);
+        }
+        Err(nothing)
+    }
+
+    pub(super) fn has_ended(&self) -> Result<bool, GetError> {
         self.is_finished().map_err(|Damaged| {
             self.poison();
             GetError::Corrupt
@@ -214,7 +283,7 @@ impl Port {
 
     /// Spins, unless the caller has, then sleeps, until `attempt` has something.
     #[inline(always)]
-    fn wait_to_get<R>(
+    pub(super) fn wait_to_get<R>(
         &self,
         wait: Wait,
         has_spun: bool,
@@ -228,7 +297,7 @@ impl Port {
         {
             return Ok(found);
         }
-        let Wait::Until(deadline) = wait else { return Err(GetError::Empty) };
+        let Wait::Until(deadline) = wait else { return self.last_get(attempt, GetError::Empty) };
         let mut spinner = Spinner::new(policy, &self.patience);
         if has_spun {
             spinner.has_spun();
@@ -248,15 +317,23 @@ impl Port {
                 }
                 if spinner.deadline_due() {
                     if deadline.passed() {
-                        return attempt()?.ok_or(GetError::TimedOut);
+                        return match attempt()? {
+                            Some(found) => Ok(found),
+                            None => self.last_get(attempt, GetError::TimedOut),
+                        };
                     }
-                    if self.for_consumers.closed.load(Ordering::Relaxed) != 0 {
+                    if self.for_consumers.is_closed() {
                         break false;
                     }
                 }
                 // Who never sleeps has slices all the same.
-                if spinner.slice_due() && self.ring.is_closed() {
-                    self.spread_close();
+                if spinner.slice_due() {
+                    if self.ring.is_closed() {
+                        self.spread_close();
+                    }
+                    if self.look_before_nothing(false)? || self.for_consumers.alerted().is_some() {
+                        break false;
+                    }
                 }
             };
             if let Some(found) = attempt()? {
@@ -267,13 +344,23 @@ impl Port {
                 return Ok(found);
             }
             if !spun_out && spinner.turn() {
+                // A position that always looks as if something were there.
+                if spinner.deadline_due() && deadline.passed() {
+                    return attempt()?.ok_or(GetError::TimedOut);
+                }
                 continue;
             }
             self.ring.rest_get(&self.cursors.get);
+            if self.look_before_nothing(false)? {
+                continue;
+            }
             self.sleeping();
+            let departed = self.for_consumers.departed();
             let ready = || {
                 self.ring.may_get(&self.cursors.get)
-                    || self.for_consumers.closed.load(Ordering::Acquire) != 0 && !self.close_seen.get()
+                    || self.for_consumers.is_closed() && !self.close_seen.get()
+                    || self.for_consumers.departed() != departed
+                    || self.for_consumers.alerted().is_some()
             };
             match park(self.for_producers, self.ring.fences, deadline, ready) {
                 // Somebody woke us: more may come soon.
@@ -281,7 +368,12 @@ impl Port {
                 // Whoever closed may have died before it told the consumers.
                 Parked::SliceEnded if self.ring.is_closed() => self.spread_close(),
                 Parked::SliceEnded => {}
-                Parked::TimedOut => return attempt()?.ok_or(GetError::TimedOut),
+                Parked::TimedOut => {
+                    return match attempt()? {
+                        Some(found) => Ok(found),
+                        None => self.last_get(attempt, GetError::TimedOut),
+                    };
+                }
             }
             slept = true;
         }

@@ -8,6 +8,7 @@ use super::options::Options;
 use super::port::{Port, Wait};
 use super::producer::Producer;
 use crate::error::{SetupError, SetupErrorKind};
+use crate::ring::{GETS, PUTS};
 use crate::wait::Deadline;
 use std::ffi::OsStr;
 use std::marker::PhantomData;
@@ -184,7 +185,7 @@ impl<M: Message> Handle<M> {
     ///
     /// `TooManyParticipants`, `Forked`, `System`.
     pub fn try_clone(&self) -> Result<Self, SetupError> {
-        self.port.another().map(Self::from_port)
+        self.port.another(PUTS | GETS).map(Self::from_port)
     }
 
     /// Takes a putting end: another participant, which holds a `Single` side from now on.
@@ -193,7 +194,7 @@ impl<M: Message> Handle<M> {
     ///
     /// `SideTaken`, `Closed`, `TooManyParticipants`, `Forked`, `System`.
     pub fn producer(&self) -> Result<Producer<M>, SetupError> {
-        Producer::new(self.port.another()?)
+        Producer::new(self.port.another(PUTS)?)
     }
 
     /// Takes a getting end: another participant, which holds a `Single` side from now on.
@@ -202,7 +203,7 @@ impl<M: Message> Handle<M> {
     ///
     /// `SideTaken`, `TooManyParticipants`, `Forked`, `System`.
     pub fn consumer(&self) -> Result<Consumer<M>, SetupError> {
-        Consumer::new(self.port.another()?)
+        Consumer::new(self.port.another(GETS)?)
     }
 
     /// Turns the handle into its two ends.
@@ -211,7 +212,7 @@ impl<M: Message> Handle<M> {
     ///
     /// As [`producer`](Self::producer) and [`consumer`](Self::consumer).
     pub fn split(mut self) -> Result<(Producer<M>, Consumer<M>), SetupError> {
-        let other = self.port.another()?;
+        let other = self.port.another(GETS)?;
         self.port.stop_consuming();
         Ok((Producer::new(self.port)?, Consumer::new(other)?))
     }

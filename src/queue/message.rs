@@ -160,15 +160,18 @@ const HEAD_BYTES: usize = 4;
 #[derive(Debug)]
 pub struct BytesRoom {
     bytes: Vec<u8>,
+    /// The longest message of the queue: a slot may have room for a few bytes more.
+    longest: usize,
     valid: bool,
 }
 
 impl BytesRoom {
     /// Reuses a buffer, which is grown to the longest message first.
     pub(crate) fn reuse(mut bytes: Vec<u8>, payload: usize) -> BytesRoom {
+        let longest = payload.saturating_sub(LENGTH_SIZE);
         bytes.clear();
-        bytes.reserve_exact(payload.saturating_sub(LENGTH_SIZE));
-        BytesRoom { bytes, valid: true }
+        bytes.reserve_exact(longest);
+        BytesRoom { bytes, longest, valid: true }
     }
 
     pub(crate) fn into_buffer(self) -> (Vec<u8>, bool) {
@@ -235,7 +238,7 @@ unsafe impl Message for Bytes {
         let (len, start) = head.split_at(LENGTH_SIZE);
         // Read once, then clamped: a peer may have written anything.
         let claimed = len.try_into().map_or(u32::MAX, u32::from_ne_bytes) as usize;
-        let longest = payload.room().saturating_sub(LENGTH_SIZE).min(room.bytes.capacity());
+        let longest = payload.room().saturating_sub(LENGTH_SIZE).min(room.longest).min(room.bytes.capacity());
         room.valid = claimed <= longest;
         let len = if room.valid { claimed } else { 0 };
         room.bytes.extend_from_slice(&start[..len.min(HEAD_BYTES)]);

@@ -46,6 +46,27 @@ macro_rules! common_methods {
             self.port.close()
         }
 
+        /// Looks for participants that have died, now, and finishes what they left: says
+        /// how many claims were finished and messages brought back.
+        ///
+        /// Nobody needs to call this: whoever waits looks once in 100 ms, and whoever
+        /// finds a dead one's claim in its way does. It is for those who learn of a
+        /// death earlier. Never waits; reads every slot once.
+        ///
+        /// # Errors
+        ///
+        /// `RecoveryUnavailable` if the segment's descriptor was closed behind our back and
+        /// it cannot be opened again; `Forked`; `NotASegment` if the handle said `Corrupt`.
+        ///
+        /// ```
+        /// let queue = ringway::PodQueue::<u64>::bounded(4)?;
+        /// assert_eq!(queue.recover()?, 0);
+        /// # Ok::<(), Box<dyn std::error::Error>>(())
+        /// ```
+        pub fn recover(&self) -> Result<usize, crate::SetupError> {
+            self.port.recover()
+        }
+
         /// The longest message that can be put, in bytes.
         pub fn max_message(&self) -> usize {
             self.port.max_message()
@@ -87,8 +108,8 @@ macro_rules! put_methods {
         ///
         /// # Errors
         ///
-        /// `Closed`, `TooLarge`, `SideTaken`, `Forked`, `Corrupt`, `System`; each
-        /// gives the message back. No panics.
+        /// `Closed`, `PeersGone`, `TooLarge`, `SideTaken`, `Forked`, `Corrupt`,
+        /// `RecoveryUnavailable`, `System`; each gives the message back. No panics.
         ///
         /// ```
         /// let queue = ringway::ByteQueue::bounded(4)?;
@@ -211,8 +232,8 @@ macro_rules! get_methods {
         ///
         /// # Errors
         ///
-        /// `Closed` once the queue is closed and drained, `Undecodable`,
-        /// `SideTaken`, `Forked`, `Corrupt`, `System`. No panics.
+        /// `Closed` once the queue is closed and drained, `PeersGone`, `Undecodable`,
+        /// `SideTaken`, `Forked`, `Corrupt`, `RecoveryUnavailable`, `System`. No panics.
         ///
         /// ```
         /// let queue = ringway::ByteQueue::bounded(4)?;
@@ -317,6 +338,58 @@ macro_rules! get_methods {
             deadline: Instant,
         ) -> Result<usize, GetError> {
             self.port.get_many::<M>(out, max, Wait::Until(Deadline::at(deadline)))
+        }
+
+        /// Leases the next message, waiting while the queue is empty: it stays the queue's
+        /// until [`ack`](crate::Lease::ack), and comes back if this process dies or drops
+        /// the lease. Redelivered messages come first.
+        ///
+        /// A lease costs a copy more than a `get`. Each handle holds at most
+        /// [`leases`](crate::Options::leases) at once.
+        ///
+        /// # Errors
+        ///
+        /// As [`get`](Self::get), and `TooManyLeases`, at once.
+        ///
+        /// ```
+        /// let queue = ringway::PodQueue::<u32>::bounded(4)?;
+        /// queue.put_many(&[1, 2])?;
+        /// let (first, second) = (queue.lease()?, queue.lease()?);
+        /// assert_eq!((*first, *second), (1, 2));
+        /// second.ack()?;
+        /// drop(first);
+        /// assert_eq!(queue.get()?, 1);
+        /// # Ok::<(), Box<dyn std::error::Error>>(())
+        /// ```
+        pub fn lease(&self) -> Result<crate::Lease<'_, M>, GetError> {
+            self.port.lease::<M>(Wait::Until(Deadline::Never))
+        }
+
+        /// As [`lease`](Self::lease), without waiting.
+        ///
+        /// # Errors
+        ///
+        /// As [`lease`](Self::lease), and `Empty`.
+        pub fn try_lease(&self) -> Result<crate::Lease<'_, M>, GetError> {
+            self.port.lease::<M>(Wait::No)
+        }
+
+        /// As [`lease`](Self::lease), waiting at most `timeout`.
+        ///
+        /// # Errors
+        ///
+        /// As [`lease`](Self::lease), and `TimedOut`.
+        pub fn lease_timeout(&self, timeout: Duration) -> Result<crate::Lease<'_, M>, GetError> {
+            self.port.lease::<M>(Wait::Until(Deadline::after(timeout)))
+        }
+
+        /// As [`lease`](Self::lease), waiting until `deadline` at most.
+        ///
+        /// # Errors
+        ///
+        /// As [`lease`](Self::lease), and `TimedOut`.
+        pub fn lease_deadline(&self, deadline: Instant) -> Result<crate::Lease<'_, M>, GetError> {
+            self.port.lease::<M>(Wait::Until(Deadline::at(deadline)))
         }
 
         /// Messages as they come, until the queue is closed and drained. Other

@@ -5,21 +5,28 @@
 //! [`port::Port`] does the work for every kind of message, and [`message`] says
 //! how a kind is copied.
 
+pub mod admin;
 mod consumer;
 mod error;
 mod get;
 mod handle;
+mod inspect;
+mod lease;
 mod message;
 mod methods;
 mod options;
 mod port;
 mod producer;
 mod put;
+mod rescue;
 mod view;
+mod watch;
 
 pub use consumer::{Consumer, Iter, TryIter};
 pub use error::{GetError, PutError, PutManyError};
 pub use handle::{ByteQueue, Handle, PodQueue};
+pub use lease::Lease;
 pub use message::{Bytes, Message, Plain, Pod};
 pub use options::{Options, unlink};
 pub use producer::Producer;
+pub use watch::watch;

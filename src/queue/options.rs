@@ -22,11 +22,13 @@ use std::sync::Arc;
 /// | [`producers`](Options::producers), [`consumers`](Options::consumers) | `Multi` | |
 /// | [`max_message`](Options::max_message) | 52 bytes | bytes queues only: 0 to 64 MiB, kept in every slot |
 /// | [`max_participants`](Options::max_participants) | 64 | 1 to 1024 |
+/// | [`leases`](Options::leases) | 8 | 0 to 1024 for each handle |
 /// | [`lifetime`](Options::lifetime) | `Ephemeral` | named queues only |
 /// | [`prefault`](Options::prefault) | 64 MiB | bytes touched at once |
 /// | [`type_tag`](Options::type_tag) | the type's last path segment | at most 128 bytes |
 /// | [`directory`](Options::directory) | `RINGWAY_DIR`, else `/dev/shm/ringway-UID` | yours, on a tmpfs |
 /// | [`wait_policy`](Options::wait_policy) | [`WaitPolicy::default`] | of this handle only |
+/// | [`peers_gone`](Options::peers_gone) | anonymous: yes, named: no | of this handle only |
 ///
 /// ```
 /// use ringway::{Lifetime, Options, PodQueue, Side};
@@ -50,6 +52,8 @@ pub struct Options {
     type_tag: Option<String>,
     directory: Option<PathBuf>,
     wait_policy: Option<WaitPolicy>,
+    peers_gone: Option<bool>,
+    leases: Option<u32>,
 }
 
 /// Bytes inline in a slot of the default byte queue: with its stamp and length
@@ -59,6 +63,10 @@ const LARGEST_MAX_MESSAGE: usize = 64 << 20;
 const LARGEST_CAPACITY: u64 = 1 << 40;
 const DEFAULT_MAX_PARTICIPANTS: u32 = 64;
 const LARGEST_MAX_PARTICIPANTS: u32 = 1024;
+const DEFAULT_LEASES: u32 = 8;
+const LARGEST_LEASES: u32 = 1024;
+/// Bytes of all rows together.
+const ROWS_LIMIT: u64 = 64 << 20;
 const DEFAULT_PREFAULT: u64 = 64 << 20;
 const CACHE_LINE: u64 = 64;
 
@@ -90,6 +98,15 @@ impl Options {
     /// How many handles may be attached at once, in all processes together.
     pub fn max_participants(mut self, count: u32) -> Options {
         self.max_participants = Some(count);
+        self
+    }
+
+    /// How many leases one handle may hold at once. Each takes as much memory as a slot,
+    /// for every participant that there may be; of all together at most 64 MiB (but
+    /// always one handle's), so that where messages are large they may not reach
+    /// for all handles at once.
+    pub fn leases(mut self, count: u32) -> Options {
+        self.leases = Some(count);
         self
     }
 
@@ -125,6 +142,17 @@ impl Options {
         self
     }
 
+    /// Whether this handle, and ends taken from it, say `PeersGone` when the other side
+    /// was there and is gone. If not, they wait for a newcomer.
+    pub fn peers_gone(mut self, report: bool) -> Options {
+        self.peers_gone = Some(report);
+        self
+    }
+
+    pub(super) fn reports_gone(&self, is_anonymous: bool) -> bool {
+        self.peers_gone.unwrap_or(is_anonymous)
+    }
+
     pub(super) fn policy(&self) -> WaitPolicy {
         self.wait_policy.unwrap_or_default()
     }
@@ -151,6 +179,10 @@ impl Options {
             return Err(SetupError::options(format!(
                 "max_participants is {max_participants}; it must be 1 to {LARGEST_MAX_PARTICIPANTS}"
             )));
+        }
+        let leases = self.leases.unwrap_or(DEFAULT_LEASES);
+        if leases > LARGEST_LEASES {
+            return Err(SetupError::options(format!("leases is {leases}; it must be at most {LARGEST_LEASES}")));
         }
         let shape = M::shape(self.type_tag.clone());
         if shape.element.tag.len() > max_tag() {
@@ -184,12 +216,13 @@ impl Options {
             inline_size: payload,
             max_message,
             max_participants,
+            leases,
             single_producer: self.producers == Some(Side::Single),
             single_consumer: self.consumers == Some(Side::Single),
             lifetime: self.lifetime.unwrap_or(Lifetime::Ephemeral),
             symmetric_fences: Fences::of_this_process(false) == Fences::Blind,
         };
-        if slots_size(&plan).is_none_or(|bytes| bytes > 1 << 46) {
+        if [slots_size(&plan), rows_size(&plan)].iter().any(|size| size.is_none_or(|bytes| bytes > 1 << 46)) {
             return Err(SetupError::options(format!("{capacity} slots of {payload} bytes exceed the address space")));
         }
         Ok(plan)
@@ -208,6 +241,7 @@ impl Options {
         stated("capacity", self.capacity, found.capacity)?;
         stated("longest message", self.max_message.map(|n| n as u64), found.max_message)?;
         stated("limit of participants", self.max_participants, found.max_participants)?;
+        stated("leases of a handle", self.leases, found.leases)?;
         stated_debug("producers' side", self.producers, side(found.single_producer))?;
         stated_debug("consumers' side", self.consumers, side(found.single_consumer))?;
         stated_debug("lifetime", self.lifetime, found.lifetime)
@@ -245,13 +279,26 @@ pub(super) fn slots_size(plan: &Plan) -> Option<u64> {
     }
 }
 
+/// How many rows there are for leases.
+pub(super) fn rows(plan: &Plan) -> u64 {
+    let wanted = u64::from(plan.max_participants) * u64::from(plan.leases);
+    wanted.min(u64::from(plan.leases).max(ROWS_LIMIT / stride(plan.inline_size).max(1)))
+}
+
+/// Bytes of all rows together.
+fn rows_size(plan: &Plan) -> Option<u64> {
+    rows(plan).checked_mul(stride(plan.inline_size))
+}
+
 /// The regions of a queue, in the order in which they lie.
-pub(super) fn regions(plan: &Plan) -> [(RegionKind, u64); 4] {
+pub(super) fn regions(plan: &Plan) -> [(RegionKind, u64); 6] {
     [
         (RegionKind::Ring, size_of::<crate::ring::Control>() as u64),
         (RegionKind::Wait, 2 * size_of::<crate::primitive::Line<crate::wait::Attention>>() as u64),
         (RegionKind::Participants, u64::from(plan.max_participants) * PARTICIPANT_SIZE as u64),
         (RegionKind::Slots, slots_size(plan).unwrap_or(u64::MAX)),
+        (RegionKind::Notes, rows(plan) * size_of::<crate::ring::RowNote>() as u64),
+        (RegionKind::Rows, rows_size(plan).unwrap_or(u64::MAX)),
     ]
 }
 
@@ -281,12 +328,14 @@ mod tests {
     use crate::queue::message::{Bytes, Pod};
     use crate::segment::Header;
 
-    /// What a queue takes beyond its slots: at most 16 KiB and 256 bytes a participant.
+    /// What a queue takes beyond its slots: at most 16 KiB, and for each participant 256
+    /// bytes and the room of its leases.
     #[test]
     fn bookkeeping_is_bounded() {
         let bound = |plan: &Plan| {
             let slots = plan.capacity * stride(plan.inline_size);
-            (16 << 10) + 256 * u64::from(plan.max_participants) + slots
+            let leases = 8 * (stride(plan.inline_size) + 16);
+            (16 << 10) + (256 + leases) * u64::from(plan.max_participants) + slots
         };
         for capacity in [1, 3, 1000, 65536] {
             for participants in [1, 64, 1024] {
@@ -308,6 +357,7 @@ mod tests {
             Options::new(u64::MAX),
             Options::new(1).max_participants(0),
             Options::new(1).max_participants(1025),
+            Options::new(1).leases(1025),
             Options::new(1).max_message((64 << 20) + 1),
             Options::new(1 << 40).max_message(1 << 20),
             Options::new(1).type_tag("x".repeat(129)),

@@ -5,11 +5,12 @@
 use super::error::{GetError, PutError};
 use super::message::Message;
 use super::options::{Options, regions};
+use super::rescue::Scene;
 use super::view::View;
 use crate::error::{SetupError, SetupErrorKind};
-use crate::primitive::{Fences, Line, Ordering, adopting_pays};
-use crate::ring::{GetCursor, Pace, PutCursor, Ring, Side};
-use crate::segment::{Member, Place, Role, Segment, Wiped};
+use crate::primitive::{Fences, Line, Ordering};
+use crate::ring::{GETS, GetCursor, PUTS, Pace, PutCursor, Ring, Side};
+use crate::segment::{Attached, Member, Place, Plan, Role, Segment, Wiped, unix_seconds};
 use crate::wait::{Attention, Deadline, Patience, WaitPolicy};
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -64,28 +65,41 @@ pub(super) struct Port {
     pub(super) close_seen: Cell<bool>,
     /// Messages of a batch that could not be decoded and are yet to be reported.
     pub(super) undecodable: Cell<usize>,
-    member: RefCell<Member>,
+    /// Whether it is an error that the other side is gone.
+    pub(super) reports_gone: bool,
+    /// When this handle last looked for the dead.
+    pub(super) last_look: Cell<u64>,
+    /// The last get found a position that was claimed and not finished.
+    pub(super) blocked: Cell<bool>,
+    pub(super) member: RefCell<Member>,
+    _attached: Attached,
 }
 
 impl Port {
     /// Creates the segment of a queue and its first participant.
     pub(super) fn create<M: Message>(place: Option<&Place>, options: &Options) -> Result<Port, SetupError> {
         let plan = options.plan::<M>()?;
-        let member = Segment::create(place, plan.clone(), &regions(&plan), options.prefault_bytes(), |segment| {
+        let initialise = |segment: &Segment| {
             if let Ok(view) = View::of(segment) {
                 view.initialise();
             }
-        })?;
-        Port::attach(member, options.policy())
+        };
+        let prefault = options.prefault_bytes();
+        let keeper = &Scene::keep_for_newcomer;
+        let member = Segment::create(place, plan.clone(), &regions(&plan), prefault, initialise, keeper)?;
+        Port::attach(member, options.policy(), options.reports_gone(place.is_none()), PUTS | GETS)
     }
 
     /// Opens a named queue. None: there is no such name.
     pub(super) fn open<M: Message>(place: &Place, options: &Options) -> Result<Option<Port>, SetupError> {
         // Registration comes before the first operation.
         let _ = Fences::of_this_process(false);
-        let opened = Segment::open(place, options.prefault_bytes(), |plan| options.check::<M>(plan))?;
+        let check = |plan: &Plan| options.check::<M>(plan);
+        let opened = Segment::open(place, options.prefault_bytes(), check, &Scene::keep_for_newcomer)?;
         let Some(member) = opened else { return Ok(None) };
-        let port = Port::attach(member, options.policy())?;
+        let port = Port::attach(member, options.policy(), options.reports_gone(false), PUTS | GETS)?;
+        // What the dead of an adopted queue left comes first.
+        let _ = port.recover();
         if port.ring.is_closed() {
             let damaged = |_| SetupError::not_a_segment("its shared memory contradicts itself");
             if port.is_finished().map_err(damaged)? {
@@ -95,44 +109,35 @@ impl Port {
         Ok(Some(port))
     }
 
-    /// Another participant of the same queue.
-    pub(super) fn another(&self) -> Result<Port, SetupError> {
+    /// Another participant of the same queue, which can do what `roles` says.
+    pub(super) fn another(&self, roles: u64) -> Result<Port, SetupError> {
         if self.cursors.alive.get() == 0 {
             return Err(SetupError::new(SetupErrorKind::Forked));
         }
         let segment = Arc::clone(self.member.borrow().segment());
-        Port::attach(segment.join()?, self.policy.get())
+        Port::attach(segment.join(&Scene::keep_for_newcomer)?, self.policy.get(), self.reports_gone, roles)
     }
 
-    fn attach(member: Member, policy: WaitPolicy) -> Result<Port, SetupError> {
+    fn attach(member: Member, policy: WaitPolicy, reports_gone: bool, roles: u64) -> Result<Port, SetupError> {
         let segment = Arc::clone(member.segment());
         let plan = &segment.header().plan;
         let view = View::of(&segment)?;
-        let me = view.participant(member.index());
-        me.clear_intents();
-        me.who.pid.store(u64::from(std::process::id()), Ordering::Relaxed);
-        let side = |single| if single { Side::Single } else { Side::Multi };
-        let fences = Fences::of_this_process(plan.symmetric_fences);
-        let (read_ahead, write_ahead) = Ring::prefetch_distances(view.stride);
+        let no_index = || SetupError::not_a_segment("its regions do not fit its geometry");
+        let ring = view.ring(plan, member.index()).ok_or_else(no_index)?;
+        // Whoever was here before, all that it left was finished before its index was taken.
+        ring.me.clear_intents();
+        ring.me.who.reset(std::process::id(), roles);
+        ring.me.who.attached.store(unix_seconds(), Ordering::Relaxed);
+        if roles & GETS != 0
+            && let Some(seen) = view.for_producers.alerted()
+        {
+            view.for_producers.all_clear(seen);
+        }
         let cursors =
             Wiped::<Cursors>::zeroed().map_err(|e| SetupError::system("mapping a handle's private page", e))?;
         cursors.alive.set(1);
         Ok(Port {
-            ring: Ring {
-                control: view.control,
-                me,
-                closed: &view.for_producers.closed,
-                closed_to_consumers: &view.for_consumers.closed,
-                capacity: plan.capacity,
-                slots: view.slots,
-                blocks: view.blocks,
-                producers: side(plan.single_producer),
-                consumers: side(plan.single_consumer),
-                fences,
-                read_ahead,
-                write_ahead,
-                adopts: adopting_pays(),
-            },
+            ring,
             for_producers: view.for_producers,
             for_consumers: view.for_consumers,
             cursors,
@@ -143,6 +148,10 @@ impl Port {
             poisoned: Cell::new(false),
             close_seen: Cell::new(false),
             undecodable: Cell::new(0),
+            reports_gone,
+            last_look: Cell::new(0),
+            blocked: Cell::new(false),
+            _attached: Attached::new(&segment, member.index()),
             member: RefCell::new(member),
         })
     }
@@ -151,12 +160,16 @@ impl Port {
 
     /// Takes the producers' side now, as an end does, instead of at the first put.
     pub(super) fn become_producer(&self) -> Result<(), SetupError> {
-        self.ready_to_put().map_err(Refusal::into_setup)
+        self.ready_to_put().map_err(Refusal::into_setup)?;
+        self.set_roles(PUTS);
+        Ok(())
     }
 
     /// Takes the consumers' side now.
     pub(super) fn become_consumer(&self) -> Result<(), SetupError> {
-        self.ready_to_get().map_err(Refusal::into_setup)
+        self.ready_to_get().map_err(Refusal::into_setup)?;
+        self.set_roles(GETS);
+        Ok(())
     }
 
     /// Gives the consumers' side back, if this port took it.
@@ -182,6 +195,7 @@ impl Port {
             return Err(Refusal::Closed);
         }
         self.take_side(Role::Producer, self.ring.producers)?;
+        self.look_before_starting();
         self.ring.start_put(&self.cursors.put);
         Ok(())
     }
@@ -193,30 +207,34 @@ impl Port {
             return Ok(());
         }
         self.take_side(Role::Consumer, self.ring.consumers)?;
+        self.look_before_starting();
         self.ring.start_get(&self.cursors.get);
         Ok(())
     }
 
     #[inline]
-    fn usable(&self) -> Result<(), Refusal> {
+    pub(super) fn usable(&self) -> Result<(), Refusal> {
         if self.cursors.alive.get() == 0 {
             Err(Refusal::Forked)
-        } else if self.poisoned.get() {
+        } else if self.poisoned.get() || self.is_torn() {
             Err(Refusal::Corrupt)
         } else {
             Ok(())
         }
     }
 
+    /// Whether the segment's file was cut; asked wherever there seems to be nothing to do.
+    #[inline]
+    pub(super) fn is_torn(&self) -> bool {
+        self.member.borrow().segment().is_torn()
+    }
+
     #[cold]
     fn take_side(&self, role: Role, side: Side) -> Result<(), Refusal> {
-        let mut member = self.member.borrow_mut();
-        let bit = 1 << role as u64;
-        let roles = &self.ring.me.who.roles;
-        roles.store(roles.load(Ordering::Relaxed) | bit, Ordering::Relaxed);
         if side == Side::Multi {
             return Ok(());
         }
+        let mut member = self.member.borrow_mut();
         let holder = &self.ring.control.seldom.holders[role as usize];
         match member.take_role(role) {
             Ok(true) => {
@@ -234,6 +252,9 @@ impl Port {
     #[cold]
     pub(super) fn poison(&self) {
         self.poisoned.set(true);
+        // R5: this handle lives on, and claims nothing any more.
+        self.ring.rest_put(&self.cursors.put);
+        self.ring.rest_get(&self.cursors.get);
         self.cursors.put.stop_fast_path();
         self.cursors.get.stop_fast_path();
         crate::event!("the shared memory of a queue contradicts itself: this handle gives up");
@@ -247,6 +268,7 @@ impl Port {
         }
         self.ring.close();
         self.spread_close();
+        let _ = self.look_if_due(true);
     }
 
     /// Tells the consumers of the close, and wakes everybody.
@@ -258,8 +280,8 @@ impl Port {
     }
 
     pub(super) fn set_closed_flags(&self) {
-        self.for_producers.closed.store(1, Ordering::Release);
-        self.for_consumers.closed.store(1, Ordering::Release);
+        self.for_producers.set_closed();
+        self.for_consumers.set_closed();
     }
 
     pub(super) fn len(&self) -> usize {
@@ -332,7 +354,11 @@ impl Drop for Port {
             }
         }
         self.ring.me.clear_intents();
-        self.ring.me.who.roles.store(0, Ordering::Relaxed);
+        // Of leases that were forgotten, not dropped.
+        if self.cursors.get.holds_leases() && self.ring.keep_rows(self.ring.index) > 0 {
+            self.came_back();
+        }
+        self.set_roles(0);
     }
 }
 

@@ -5,6 +5,7 @@ use super::message::Message;
 use super::methods::{common_methods, put_methods};
 use super::port::{Port, Wait};
 use crate::error::SetupError;
+use crate::ring::PUTS;
 use crate::wait::Deadline;
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
@@ -32,7 +33,7 @@ impl<M: Message> Producer<M> {
     ///
     /// `SideTaken` if the side is `Single`; `TooManyParticipants`, `Closed`, `Forked`.
     pub fn try_clone(&self) -> Result<Self, SetupError> {
-        Producer::new(self.port.another()?)
+        Producer::new(self.port.another(PUTS)?)
     }
 
     put_methods!();

@@ -3,6 +3,7 @@
 use super::error::{PutError, PutManyError};
 use super::message::{Encoded, Message};
 use super::port::{Port, Refusal, Wait};
+use super::rescue::Unprovable;
 use crate::primitive::{Fences, Ordering};
 use crate::ring::{Put, Side};
 use crate::wait::{Deadline, Parked, Spinner, park};
@@ -34,11 +35,18 @@ impl Port {
     #[inline(never)]
     fn put_slow<M: Message>(&self, value: &M::In<'_>, wait: Wait) -> Result<(), PutError<()>> {
         self.ready_to_put().map_err(Refusal::into_put)?;
+        self.needs_consumers()?;
         let source = Encoded::<M>(value);
         match self.ring.try_put(&self.cursors.put, &source, wait == Wait::No) {
             Put::Done => self.put_is_in(),
             Put::Full => {
-                let Wait::Until(deadline) = wait else { return Err(PutError::Full(())) };
+                let Wait::Until(deadline) = wait else {
+                    // What is in the way may be a dead one's.
+                    if self.look_before_full()? && self.ring.try_put(&self.cursors.put, &source, true) == Put::Done {
+                        return self.put_is_in();
+                    }
+                    return Err(self.refused(Put::Full).unwrap_or(PutError::Full(())));
+                };
                 self.wait_to_put(deadline, |exact| match self.ring.try_put(&self.cursors.put, &source, exact) {
                     Put::Done => self.put_is_in().map(|()| true),
                     how => self.refused(how).map_or(Ok(false), Err),
@@ -51,6 +59,7 @@ impl Port {
     /// What a put that was not done means, unless it means waiting.
     fn refused(&self, how: Put) -> Option<PutError<()>> {
         match how {
+            Put::Full if self.is_torn() => self.refused(Put::Damaged),
             Put::Done | Put::Full => None,
             Put::Closed => {
                 // A claim that was refused may be a tombstone now: news for a consumer.
@@ -68,7 +77,11 @@ impl Port {
 
     /// One message was published: is it in the queue?
     fn put_is_in(&self) -> Result<(), PutError<()>> {
-        if self.after_put(1) == 1 { Ok(()) } else { Err(PutError::Closed(())) }
+        match self.after_put(1) {
+            _ if self.is_torn() => self.refused(Put::Damaged).map_or(Ok(()), Err),
+            1 => Ok(()),
+            _ => Err(PutError::Closed(())),
+        }
     }
 
     /// `count` messages were published. Says how many of them are in the queue: all,
@@ -82,11 +95,8 @@ impl Port {
     #[inline(never)]
     fn stirred_put(&self, count: u64) -> u64 {
         let settles = self.ring.producers == Side::Single && self.ring.consumers == Side::Single;
-        let is_in = if settles && self.for_producers.closed.load(Ordering::Relaxed) != 0 {
-            self.ring.settle(&self.cursors.put, count)
-        } else {
-            count
-        };
+        let is_in =
+            if settles && self.for_producers.is_closed() { self.ring.settle(&self.cursors.put, count) } else { count };
         if self.for_producers.wanted(self.ring.fences) {
             self.for_producers.wake(u32::try_from(count).unwrap_or(u32::MAX));
         }
@@ -118,19 +128,66 @@ impl Port {
             }
             if spinner.turn() {
                 if spinner.deadline_due() && deadline.passed() {
-                    return if attempt(true)? { Ok(()) } else { Err(PutError::TimedOut(())) };
+                    return self.last_put(attempt);
+                }
+                // Who never sleeps has slices all the same.
+                if spinner.slice_due() {
+                    self.needs_consumers()?;
+                    self.look_before_waiting()?;
                 }
                 continue;
             }
             self.ring.rest_put(&self.cursors.put);
+            self.needs_consumers()?;
+            if self.look_before_waiting()? {
+                continue;
+            }
             self.sleeping();
             match park(self.for_consumers, self.ring.fences, deadline, || self.ring.may_put(&self.cursors.put)) {
                 // Somebody woke us: more room may come soon.
                 Parked::TryAgain => spinner.reset(),
                 Parked::SliceEnded => {}
-                Parked::TimedOut => return if attempt(true)? { Ok(()) } else { Err(PutError::TimedOut(())) },
+                Parked::TimedOut => return self.last_put(attempt),
             }
             slept = true;
+        }
+    }
+
+    /// The deadline has passed: the last attempt is an exact one, and what is in the way
+    /// may be a dead one's.
+    fn last_put(&self, mut attempt: impl FnMut(bool) -> Result<bool, PutError<()>>) -> Result<(), PutError<()>> {
+        if attempt(true)? || self.look_before_full()? && attempt(true)? {
+            return Ok(());
+        }
+        Err(PutError::TimedOut(()))
+    }
+
+    /// Fails if no consumer is left, and that is an error.
+    #[inline]
+    fn needs_consumers(&self) -> Result<(), PutError<()>> {
+        if self.for_producers.alerted().is_some() && self.consumers_are_gone() {
+            self.ring.rest_put(&self.cursors.put);
+            return Err(PutError::PeersGone(()));
+        }
+        Ok(())
+    }
+
+    /// The queue is full, and this put waits. True: try again, a dead one was in the way.
+    fn look_before_waiting(&self) -> Result<bool, PutError<()>> {
+        match self.look_if_due(false) {
+            Ok(changed) => Ok(changed),
+            Err(Unprovable) if self.ring.is_held_up(&self.cursors.put) => Err(PutError::RecoveryUnavailable(())),
+            Err(Unprovable) => Ok(false),
+        }
+    }
+
+    /// The same for a put that does not wait.
+    fn look_before_full(&self) -> Result<bool, PutError<()>> {
+        let is_held_up = self.ring.is_held_up(&self.cursors.put);
+        match self.look_if_due(is_held_up) {
+            Ok(changed) => Ok(changed),
+            Err(Unprovable) if is_held_up => Err(PutError::RecoveryUnavailable(())),
+            Err(Unprovable) => Ok(false),
         }
     }
 
@@ -150,6 +207,7 @@ impl Port {
         }
         M::touch_all(values);
         self.ready_to_put().map_err(|refusal| fail(0, refusal.into_put()))?;
+        self.needs_consumers().map_err(|cause| fail(0, cause))?;
         let total = values.len() as u64;
         let mut done = 0;
         let mut attempt = |exact: bool| {
@@ -166,6 +224,10 @@ impl Port {
         let (so_far, how) = attempt(wait == Wait::No);
         match (self.refused(how), wait) {
             (Some(cause), _) => return Err(fail(so_far, cause)),
+            (None, Wait::No) if so_far < total && self.look_before_full().map_err(|cause| fail(so_far, cause))? => {
+                let (so_far, how) = attempt(true);
+                return self.refused(how).map_or(Ok(so_far as usize), |cause| Err(fail(so_far, cause)));
+            }
             (None, Wait::No) => return Ok(so_far as usize),
             (None, Wait::Until(deadline)) if so_far < total => {
                 let mut reached = so_far;

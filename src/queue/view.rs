@@ -1,9 +1,9 @@
 //! The regions of a queue's segment, checked and typed.
 
-use super::options::{regions, slots_size, stride};
+use super::options::{regions, rows, slots_size, stride};
 use crate::error::SetupError;
-use crate::primitive::{BlockMemory, BlockShape, Line, SlotMemory};
-use crate::ring::{Control, PARTICIPANT_SIZE, Participant, Ring};
+use crate::primitive::{BlockMemory, BlockShape, Fences, Line, SlotMemory, adopting_pays};
+use crate::ring::{Control, PARTICIPANT_SIZE, Participant, Ring, RowNote, Rows, Side};
 use crate::segment::{Plan, RegionKind, Segment};
 use crate::wait::Attention;
 
@@ -12,8 +12,8 @@ pub(super) struct View {
     pub(super) control: &'static Control,
     pub(super) for_producers: &'static Attention,
     pub(super) for_consumers: &'static Attention,
-    participants: *const Participant,
-    max_participants: u32,
+    everyone: &'static [Participant],
+    rows: Rows<'static>,
     /// Of `slots` and `blocks` the one that this kind of ring does not use is empty.
     pub(super) slots: SlotMemory,
     pub(super) blocks: BlockMemory,
@@ -32,6 +32,7 @@ impl View {
         let sane = (1..=1 << 40).contains(&plan.capacity)
             && (1..=1024).contains(&plan.max_participants)
             && plan.inline_size <= 1 << 32
+            && plan.leases <= 1024
             && plan.max_message <= plan.inline_size;
         if !sane || slots_size(plan).is_none() {
             return Err(damaged());
@@ -40,16 +41,20 @@ impl View {
             let region = header.region(kind)?;
             if region.len < len { Err(damaged()) } else { Ok(segment.region_start(region)) }
         };
-        let [(_, ring), (_, wait), (_, participants), (_, slots)] = regions(plan);
+        let [(_, ring), (_, wait), (_, participants), (_, slots), (_, notes), (_, row_bytes)] = regions(plan);
         let control = start(RegionKind::Ring, ring)?.cast::<Control>();
         let attention = start(RegionKind::Wait, wait)?.cast::<Line<Attention>>();
         let participants = start(RegionKind::Participants, participants)?.cast::<Participant>();
         let base = start(RegionKind::Slots, slots)?;
+        let notes = start(RegionKind::Notes, notes)?.cast::<RowNote>();
+        let row_base = start(RegionKind::Rows, row_bytes)?;
+        let row_count = rows(plan) as usize;
         let count = plan.capacity as usize;
         let shape = BlockShape::of(plan.inline_size as usize);
         let slot_stride = stride(plan.inline_size) as usize;
         let (slots, blocks, stride) =
             if plan.uses_blocks() { (0, count, shape.stride()) } else { (count, 0, slot_stride) };
+        const { assert!(size_of::<Participant>() == PARTICIPANT_SIZE) };
         // SAFETY: `start` has checked that each region lies in the mapping and is
         // large enough, regions are aligned to 128 (the strictest alignment
         // here), and all these types are made of atomics, valid for any bytes.
@@ -60,8 +65,12 @@ impl View {
                 control: &*control,
                 for_producers: &*attention.cast(),
                 for_consumers: &*attention.add(1).cast(),
-                participants,
-                max_participants: plan.max_participants,
+                rows: Rows {
+                    memory: SlotMemory::new(row_base, row_count, slot_stride),
+                    notes: std::slice::from_raw_parts(notes, row_count),
+                    per_handle: plan.leases,
+                },
+                everyone: std::slice::from_raw_parts(participants, plan.max_participants as usize),
                 slots: SlotMemory::new(base, slots, slot_stride),
                 blocks: BlockMemory::new(base, blocks, shape),
                 stride,
@@ -70,15 +79,28 @@ impl View {
         }
     }
 
-    pub(super) fn participant(&self, index: u32) -> &'static Participant {
-        debug_assert!(index < self.max_participants);
-        const { assert!(size_of::<Participant>() == PARTICIPANT_SIZE) };
-        // SAFETY: `Member::join` gives indices below the limit, for which the
-        // region has room; otherwise as in `of`.
-        #[allow(unsafe_code)]
-        unsafe {
-            &*self.participants.add(index as usize)
-        }
+    /// The ring as participant `index` uses it; `None` if there is no such index.
+    pub(super) fn ring(&self, plan: &Plan, index: u32) -> Option<Ring<'static>> {
+        let side = |single| if single { Side::Single } else { Side::Multi };
+        let (read_ahead, write_ahead) = Ring::prefetch_distances(self.stride);
+        Some(Ring {
+            control: self.control,
+            me: self.everyone.get(index as usize)?,
+            index,
+            everyone: self.everyone,
+            rows: self.rows,
+            news: &self.for_producers.news,
+            news_to_consumers: &self.for_consumers.news,
+            capacity: plan.capacity,
+            slots: self.slots,
+            blocks: self.blocks,
+            producers: side(plan.single_producer),
+            consumers: side(plan.single_consumer),
+            fences: Fences::of_this_process(plan.symmetric_fences),
+            read_ahead,
+            write_ahead,
+            adopts: adopting_pays(),
+        })
     }
 
     /// Sets up the regions of a segment that nobody else has yet.

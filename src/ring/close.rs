@@ -1,8 +1,8 @@
 //! Closing, and the questions that are asked seldom.
 
 use super::position::{Position, Stamp, Tag};
-use super::{Damaged, GetCursor, Ring, Side};
-use crate::primitive::Ordering;
+use super::{CLOSED, Damaged, GetCursor, Ring, Side, state};
+use crate::primitive::{Ordering, seeded};
 
 impl Ring<'_> {
     /// R9. No put that claims later succeeds. The caller then copies the flag to
@@ -12,7 +12,7 @@ impl Ring<'_> {
             self.control.close_tail();
         }
         // Pair CLOSED.
-        self.closed.store(1, Ordering::Release);
+        self.news.fetch_or(CLOSED, Ordering::Release);
     }
 
     /// Whether puts are refused: the bit of the tail decides, where there is one.
@@ -20,13 +20,18 @@ impl Ring<'_> {
         match self.producers {
             Side::Multi => self.control.load_tail().is_closed(),
             // Pair CLOSED.
-            Side::Single => self.closed.load(Ordering::Acquire) != 0,
+            Side::Single => self.is_flagged(Ordering::Acquire),
         }
     }
 
     /// R10. Whether a closed queue has nothing left for this consumer. The
     /// caller has seen it closed and has made the heavy barrier since.
     pub(crate) fn is_drained(&self, cursor: &GetCursor) -> Result<bool, Damaged> {
+        // Slots first: a message moves from a slot to a row.
+        Ok(self.ring_is_drained(cursor)? && !self.others_hold_leases())
+    }
+
+    fn ring_is_drained(&self, cursor: &GetCursor) -> Result<bool, Damaged> {
         Ok(match (self.producers, self.consumers) {
             (Side::Single, Side::Single) => {
                 cursor.end.set(self.seal()?.get());
@@ -42,7 +47,7 @@ impl Ring<'_> {
 
     fn all_slots_are_free(&self) -> bool {
         (0..self.slots.count()).all(|index| {
-            let stamp = super::state::load_stamp(self.slots, index);
+            let stamp = state::load_stamp(self.slots, index);
             stamp.tag() == Tag::Free && stamp == Stamp::free(stamp.position())
         })
     }
@@ -56,7 +61,18 @@ impl Ring<'_> {
             (Side::Single, Side::Multi) => self.first_unpublished(),
             (Side::Multi, _) => self.control.load_tail().position(),
         };
-        consumed.until(end).min(self.capacity())
+        let most = if seeded(30) { u64::MAX } else { self.capacity() };
+        (consumed.until(end) + self.redeliveries()).min(most)
+    }
+
+    /// Messages whose readers have died, and that nobody has taken since.
+    fn redeliveries(&self) -> u64 {
+        if self.news_to_consumers.load(Ordering::Acquire) <= CLOSED {
+            return 0;
+        }
+        let is_back = |index: &usize| state::load_stamp(self.slots, *index).tag() == Tag::Back;
+        let in_slots = if self.consumers == Side::Multi { (0..self.slots.count()).filter(is_back).count() } else { 0 };
+        in_slots as u64 + self.rows.waiting()
     }
 
     /// Single/Single: up to where there are messages.
@@ -83,19 +99,43 @@ impl Ring<'_> {
             return self.depth() == 0;
         }
         let next = self.next_message();
-        self.stamp_at(next).is_before(next)
+        self.stamp_at(next).is_before(next) && self.redeliveries() == 0
     }
 
     /// As `is_drained`, for somebody who has not consumed here.
     pub(crate) fn is_exhausted(&self) -> Result<bool, Damaged> {
-        Ok(match (self.producers, self.consumers) {
+        let ring = match (self.producers, self.consumers) {
             (Side::Single, Side::Single) => self.control.load_taken() >= self.seal()?,
-            (Side::Single, Side::Multi) => {
-                let next = self.next_message();
-                self.stamp_at(next).is_before(next) && self.stamp_at(next) != Stamp::claim(next)
-            }
-            (Side::Multi, _) => self.control.load_tail().position() == self.next_message(),
+            _ => self.ring_is_at_rest(),
+        };
+        Ok(ring && !self.others_hold_leases())
+    }
+
+    /// Not even one that somebody is about to publish or to commit. Tombstones are none.
+    fn no_slot_has_a_message(&self) -> bool {
+        (0..self.slots.count()).all(|index| {
+            let stamp = state::load_stamp(self.slots, index);
+            stamp == Stamp::free(stamp.position()) || stamp.tag() == Tag::Tomb
         })
+    }
+
+    /// Whether nothing is in the queue, and nobody is putting or getting: the dead have
+    /// been looked for, and of the living nobody has claimed anything. Asked of an open
+    /// queue, and true for that moment only.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        // Slots first: a message moves from a slot to a row.
+        self.ring_is_at_rest() && !self.others_hold_leases()
+    }
+
+    fn ring_is_at_rest(&self) -> bool {
+        match (self.producers, self.consumers) {
+            (Side::Single, Side::Single) => self.depth() == 0,
+            (Side::Single, Side::Multi) => self.no_slot_has_a_message(),
+            (Side::Multi, Side::Single) => self.control.load_tail().position() == self.next_message(),
+            (Side::Multi, Side::Multi) => {
+                self.control.load_tail().position() == self.next_message() && self.no_slot_has_a_message()
+            }
+        }
     }
 
     /// What `try_put` would say.

@@ -4,8 +4,8 @@
 
 use super::position::{Position, Stamp};
 use super::spsc::Walk;
-use super::{Ring, Side, Sink, state};
-use crate::primitive::{Backoff, Fences, SlotMemory};
+use super::{CLOSED, Ring, Side, Sink, state};
+use crate::primitive::{Backoff, Fences, Ordering, SlotMemory};
 use core::cell::Cell;
 
 /// How an attempt to get ended.
@@ -44,6 +44,8 @@ pub(crate) struct GetCursor {
     /// Single/Single: where the queue ends; `u64::MAX` while that is not known.
     pub(super) end: Cell<u64>,
     announced: Cell<u64>,
+    /// Leases that this handle holds.
+    pub(super) held: Cell<u32>,
     started: Cell<bool>,
     /// The fast path may be taken: for Single/Single, for a Single consumer of Multi
     /// producers, for Multi consumers.
@@ -71,6 +73,16 @@ impl GetCursor {
         self.multi_fast.set(false);
     }
 
+    /// Whether the slow path has to be taken, though the handle is fine.
+    pub(crate) fn is_off_the_fast_path(&self) -> bool {
+        self.started.get() && !(self.spsc_fast.get() || self.slots_fast.get() || self.multi_fast.get())
+    }
+
+    /// Whether this handle has leases that did not end.
+    pub(crate) fn holds_leases(&self) -> bool {
+        self.held.get() > 0
+    }
+
     /// Back to "not started".
     pub(crate) fn stop(&self) {
         self.stop_fast_path();
@@ -93,7 +105,7 @@ impl Ring<'_> {
         match (self.producers, self.consumers) {
             (Side::Single, Side::Single) => self.start_get_spsc(cursor),
             (Side::Multi, Side::Single) => {
-                let taken = self.control.load_taken();
+                let taken = self.past_a_lease(self.control.load_taken());
                 cursor.next.set(taken.get());
                 self.publish_head(cursor, taken);
                 cursor.slots_fast.set(self.fences == Fences::Asymmetric);
@@ -103,6 +115,26 @@ impl Ring<'_> {
         cursor.lap_base.set(0);
         self.ran_dry(cursor);
         cursor.started.set(true);
+    }
+
+    /// The fast path may be taken again: nothing came back.
+    pub(crate) fn resume_fast_path(&self, cursor: &GetCursor) {
+        let fast = self.fences == Fences::Asymmetric;
+        match (self.producers, self.consumers) {
+            (Side::Single, Side::Single) => cursor.spsc_fast.set(fast),
+            (Side::Multi, Side::Single) => cursor.slots_fast.set(fast),
+            (_, Side::Multi) => cursor.multi_fast.set(fast),
+        }
+    }
+
+    /// L6. Where a Single consumer starts: if its predecessor had moved the message at
+    /// `taken` into a row and then died, behind it.
+    pub(super) fn past_a_lease(&self, taken: Position) -> Position {
+        if !self.rows.has(taken) {
+            return taken;
+        }
+        self.control.commit_taken(taken.plus(1));
+        taken.plus(1)
     }
 
     /// The position that is taken next.
@@ -168,6 +200,10 @@ impl Ring<'_> {
     /// line. Anything but a message that is simply there is the slow path's.
     #[inline(always)]
     fn get_fast_multi<K: Sink>(&self, cursor: &GetCursor, sink: &mut K) -> bool {
+        // Redeliveries come first.
+        if self.is_alerted() {
+            return false;
+        }
         let head = self.control.load_head();
         let index = self.get_index(cursor, head);
         let slots = K::slots(self.slots);
@@ -263,6 +299,7 @@ impl Ring<'_> {
             if stamp.is_full(next) {
                 // SAFETY: `get_index` bounds the index.
                 let used = unsafe { sink.read(taken, slots.payload(index)) };
+                sink.keep(next, 0);
                 self.adopt_slot(slots, index, used);
                 taken += 1;
             } else if stamp != Stamp::tomb(next) {
@@ -298,6 +335,9 @@ impl Ring<'_> {
         let slots = K::slots(self.slots);
         let mut backoff = Backoff::new();
         for _ in 0..CLAIM_ATTEMPTS {
+            if backoff.is_spent() {
+                break;
+            }
             let head = self.control.load_head();
             let index = self.get_index(cursor, head);
             if self.read_ahead > 0 {
@@ -325,6 +365,7 @@ impl Ring<'_> {
                 if !is_tomb {
                     // SAFETY: `get_index` and `next_index` bound the index.
                     unsafe { sink.read(offset, slots.payload(index)) };
+                    sink.keep(head.plus(offset), 0);
                 }
                 state::release_slot(slots, index, head.plus(offset + self.capacity()));
                 index = self.next_index(index);
@@ -334,7 +375,63 @@ impl Ring<'_> {
             }
         }
         self.me.withdraw_get(&cursor.announced);
-        (0, Get::Unfinished)
+        (0, if self.control.head_is_no_position() { Get::Damaged } else { Get::Unfinished })
+    }
+
+    /// Claims the next message and does no more, as who is killed there.
+    #[cfg(all(test, loom))]
+    pub(crate) fn claim_and_die(&self, cursor: &GetCursor) {
+        let head = self.control.load_head();
+        self.me.announce_get(head, 1, &cursor.announced);
+        assert!(self.control.claim_head(head, 1), "nobody else is there");
+    }
+
+    /// There may be redeliveries.
+    #[inline(always)]
+    fn is_alerted(&self) -> bool {
+        self.news_to_consumers.load(Ordering::Relaxed) > CLOSED
+    }
+
+    /// D4, L4. Takes up to `max` messages whose readers have died or given them back. The
+    /// caller has read the alert before, and takes it back if nothing was there.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn take_back<K: Sink>(&self, cursor: &GetCursor, max: u64, sink: &mut K) -> u64 {
+        let taken = self.take_back_slots(cursor, max, sink);
+        taken + self.take_back_rows(taken, max - taken, sink)
+    }
+
+    /// D4. Those that are in the ring still.
+    pub(super) fn take_back_slots<K: Sink>(&self, cursor: &GetCursor, max: u64, sink: &mut K) -> u64 {
+        let slots = K::slots(self.slots);
+        let (mut taken, mut stands) = (0, false);
+        if self.consumers == Side::Single {
+            return taken;
+        }
+        for index in 0..slots.count() {
+            if taken == max {
+                break;
+            }
+            let seen = state::load_stamp(slots, index);
+            let position = seen.position();
+            if !seen.is_back(position) || self.index_of(position) != index {
+                continue;
+            }
+            self.me.announce_get(position, 1, &cursor.announced);
+            stands = !state::take_again(slots, index, seen);
+            if !stands {
+                // SAFETY: `index` is below the count.
+                unsafe { sink.read(taken, slots.payload(index)) };
+                sink.keep(position, seen.taken_again().attempt());
+                state::release_slot(slots, index, position.plus(self.capacity()));
+                taken += 1;
+            }
+        }
+        // R5: also of a call that found work elsewhere.
+        if taken == 0 || stands {
+            self.me.withdraw_get(&cursor.announced);
+        }
+        taken
     }
 
     /// How many messages are there from `head`, which is at `index` and is one.
@@ -362,6 +459,7 @@ impl Ring<'_> {
             (_, Side::Multi) => self.control.load_head(),
         };
         !state::load_stamp(self.slots, self.get_index(cursor, position)).is_before(position)
+            || self.consumers == Side::Multi && self.is_alerted()
     }
 
     /// Nothing of this participant's is announced while it sleeps. (R5)

@@ -6,6 +6,7 @@
 
 #![allow(unsafe_code)]
 
+use super::position::Position;
 use crate::primitive::{BlockMemory, Payload, SlotMemory};
 
 /// A message ready to be copied into a slot.
@@ -83,4 +84,9 @@ pub(crate) trait Sink {
     ///
     /// `self` was made for payloads of this room, and for more than `at` messages.
     unsafe fn read(&mut self, at: u64, payload: Payload) -> usize;
+
+    /// The message that was just read is the one of `position`, whose readers have died
+    /// `count` times. Called before its slot is released.
+    #[inline(always)]
+    fn keep(&mut self, _position: Position, _count: u32) {}
 }

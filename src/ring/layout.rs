@@ -54,13 +54,17 @@ pub(crate) struct Intents {
 #[repr(C)]
 pub(crate) struct Who {
     pub(crate) pid: AtomicU64,
-    /// Bit 0: puts, bit 1: gets.
+    /// [`PUTS`] and [`GETS`]; 0 once it has left.
     pub(crate) roles: AtomicU64,
     /// Seconds since the Unix epoch.
     pub(crate) attached: AtomicU64,
     pub(crate) sleeps: AtomicU64,
     pub(crate) wakes: AtomicU64,
 }
+
+/// Bits of [`Who::roles`].
+pub(crate) const PUTS: u64 = 1;
+pub(crate) const GETS: u64 = 2;
 
 pub(crate) const PARTICIPANT_SIZE: usize = 256;
 
@@ -93,6 +97,17 @@ impl Control {
         for word in [&self.tail.0, &self.head.0, &self.taken.0] {
             word.store(capacity, Relaxed);
         }
+    }
+}
+
+impl Who {
+    /// Of a participant that has just come.
+    pub(crate) fn reset(&self, pid: u32, roles: u64) {
+        use crate::primitive::Ordering::{Relaxed, Release};
+        self.pid.store(u64::from(pid), Relaxed);
+        self.sleeps.store(0, Relaxed);
+        self.wakes.store(0, Relaxed);
+        self.roles.store(roles, Release);
     }
 }
 

@@ -9,9 +9,13 @@ mod close;
 mod consumer;
 mod data;
 mod layout;
+#[cfg(not(loom))]
+mod look;
 mod pace;
 mod position;
 mod producer;
+mod recover;
+mod rows;
 mod spsc;
 mod state;
 #[cfg(all(test, not(loom)))]
@@ -19,13 +23,17 @@ mod tests;
 
 pub(crate) use consumer::{Get, GetCursor};
 pub(crate) use data::{Sink, Source};
-pub(crate) use layout::{Control, PARTICIPANT_SIZE, Participant};
+pub(crate) use layout::{Control, GETS, PARTICIPANT_SIZE, PUTS, Participant};
+#[cfg(not(loom))]
+pub(crate) use look::{CONTROL_SIZE, ControlLook, ParticipantLook, Pending, RingLook, Unfinished};
 pub(crate) use pace::Pace;
 pub(crate) use position::Position;
 use position::Stamp;
 pub(crate) use producer::{Put, PutCursor};
+pub(crate) use recover::{Living, Rescue};
+pub(crate) use rows::{Holding, Leased, Row, RowNote, RowState, Rows};
 
-use crate::primitive::{AtomicU32, BlockMemory, Fences, SlotMemory};
+use crate::primitive::{AtomicU32, BlockMemory, Fences, Ordering, SlotMemory};
 
 /// How many handles may act on a side at once.
 ///
@@ -58,9 +66,16 @@ pub(crate) struct Ring<'m> {
     pub(crate) control: &'m Control,
     /// This participant's line.
     pub(crate) me: &'m Participant,
-    /// The closed flag, once for either side: what one polls, the other does not.
-    pub(crate) closed: &'m AtomicU32,
-    pub(crate) closed_to_consumers: &'m AtomicU32,
+    /// This participant's index.
+    pub(crate) index: u32,
+    /// Everybody's lines, by index.
+    pub(crate) everyone: &'m [Participant],
+    /// Where leased messages lie.
+    pub(crate) rows: Rows<'m>,
+    /// Bit 0 of either: the queue is closed. The rest of the consumers' word: there may
+    /// be redeliveries. What one side polls, the other does not.
+    pub(crate) news: &'m AtomicU32,
+    pub(crate) news_to_consumers: &'m AtomicU32,
     pub(crate) capacity: u64,
     /// The messages, unless both sides are `Single`.
     pub(crate) slots: SlotMemory,
@@ -76,6 +91,9 @@ pub(crate) struct Ring<'m> {
     /// Whether a consumer adopts the lines of a stream.
     pub(crate) adopts: bool,
 }
+
+/// Bit 0 of the news.
+const CLOSED: u32 = 1;
 
 /// How far ahead prefetching pays, where it pays.
 const READ_AHEAD_SLOTS: usize = 32;
@@ -114,6 +132,13 @@ impl Ring<'_> {
     /// The slot of a position, for cold paths: a division.
     pub(super) fn index_of(&self, position: Position) -> usize {
         (position.get() % self.capacity()) as usize
+    }
+
+    /// Whether the producers' copy of the flag says that the queue is closed; of a
+    /// `Single` producer it is the truth.
+    #[inline(always)]
+    fn is_flagged(&self, order: Ordering) -> bool {
+        self.news.load(order) & CLOSED != 0
     }
 
     /// The index of the position after the one at `index`.

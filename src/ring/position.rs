@@ -91,6 +91,22 @@ impl Stamp {
         Stamp::make(position, 2)
     }
 
+    /// BACK of the attempt that `self` is FULL of.
+    pub(crate) const fn brought_back(self) -> Stamp {
+        Stamp(self.0 | 3 << Stamp::TAG_SHIFT)
+    }
+
+    /// FULL of the attempt after the one that `self` is BACK of. The count wraps
+    /// after sixteen.
+    pub(crate) const fn taken_again(self) -> Stamp {
+        Stamp(Stamp::full(self.position()).0 | (self.0.wrapping_add(1) & 0xf))
+    }
+
+    /// How many readers of this message have died, modulo 16.
+    pub(crate) const fn attempt(self) -> u32 {
+        (self.0 & 0xf) as u32
+    }
+
     #[inline(always)]
     pub(crate) const fn from_raw(raw: u64) -> Stamp {
         Stamp(raw)
@@ -120,6 +136,11 @@ impl Stamp {
         self.0 & !0xf == Stamp::full(position).0
     }
 
+    /// BACK of `position`, in whatever attempt: the message is to be taken again.
+    pub(crate) const fn is_back(self, position: Position) -> bool {
+        self.0 & !0xf == Stamp::full(position).brought_back().0
+    }
+
     /// Nothing of `position` was published yet.
     #[inline(always)]
     pub(crate) const fn is_before(self, position: Position) -> bool {
@@ -135,13 +156,29 @@ mod tests {
     fn stamps_of_a_position_are_ordered_by_state() {
         let p = Position::new(12);
         let next_lap = Stamp::free(p.plus(1));
-        let states = [Stamp::free(p), Stamp::claim(p), Stamp::full(p), Stamp::tomb(p), next_lap];
+        let back = Stamp::full(p).brought_back();
+        let states = [Stamp::free(p), Stamp::claim(p), Stamp::full(p), Stamp::tomb(p), back, next_lap];
         assert!(states.is_sorted());
         assert!(states.windows(2).all(|w| w[0] != w[1]));
-        assert!(states[..4].iter().all(|stamp| stamp.position() == p));
+        assert!(states[..5].iter().all(|stamp| stamp.position() == p));
         assert!(Stamp::from_raw(Stamp::full(p).raw() | 0xf).is_full(p));
         assert!(!Stamp::tomb(p).is_full(p));
         assert!(Stamp::claim(p).is_before(p) && !Stamp::full(p).is_before(p));
+    }
+
+    #[test]
+    fn every_redelivery_is_another_stamp() {
+        let p = Position::new(12);
+        let mut stamp = Stamp::full(p);
+        for death in 1..=20 {
+            let back = stamp.brought_back();
+            assert!(
+                back.is_back(p) && !back.is_full(p) && back.tag() == Tag::Back && back.attempt() == stamp.attempt()
+            );
+            let again = back.taken_again();
+            assert!(again.is_full(p) && again != stamp && again.attempt() == death % 16);
+            stamp = again;
+        }
     }
 
     #[test]

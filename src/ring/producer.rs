@@ -5,7 +5,7 @@
 use super::position::{Position, Stamp};
 use super::spsc::Walk;
 use super::{Damaged, Ring, Side, Source, state};
-use crate::primitive::{Backoff, Fences, Ordering, SlotMemory, light_barrier};
+use crate::primitive::{Backoff, Fences, Ordering, SlotMemory, light_barrier, seeded};
 use core::cell::Cell;
 
 /// How an attempt to put ended.
@@ -135,8 +135,8 @@ impl Ring<'_> {
                 return false;
             }
         }
-        // S7.
-        if self.closed.load(Ordering::Relaxed) != 0 {
+        // S7, and an alert.
+        if self.news.load(Ordering::Relaxed) != 0 {
             return false;
         }
         self.put_next(S::blocks(self.blocks), cursor, source);
@@ -148,7 +148,7 @@ impl Ring<'_> {
     #[inline(always)]
     fn put_fast_multi<S: Source>(&self, cursor: &PutCursor, source: &S) -> bool {
         let tail = self.control.load_tail();
-        if tail.is_closed() {
+        if tail.is_closed() || self.news.load(Ordering::Relaxed) != 0 {
             return false;
         }
         let position = tail.position();
@@ -157,9 +157,14 @@ impl Ring<'_> {
         if state::load_stamp(slots, index) != Stamp::free(position) {
             return false;
         }
-        self.me.announce_put(position, 1, &cursor.announced);
+        if !seeded(3) {
+            self.me.announce_put(position, 1, &cursor.announced);
+        }
         if !self.control.claim_tail(tail, 1) {
             return false;
+        }
+        if seeded(3) {
+            self.me.announce_put(position, 1, &cursor.announced);
         }
         // SAFETY: `put_index` bounds the index; the source was checked against `room`.
         unsafe { source.write(slots.payload(index), 0) };
@@ -186,7 +191,7 @@ impl Ring<'_> {
         let slots = S::slots(self.slots);
         let written = state::claim_slot(slots, index, position, source.first_word());
         light_barrier(self.fences);
-        if self.closed.load(Ordering::Relaxed) != 0 {
+        if self.is_flagged(Ordering::Relaxed) {
             return self.refuse_claimed(cursor, position);
         }
         if self.write_ahead > 0 {
@@ -216,12 +221,12 @@ impl Ring<'_> {
         match (self.producers, self.consumers) {
             (Side::Single, Side::Single) => self.try_put_run_spsc(cursor, 1, exact, |_| source).1,
             (Side::Single, Side::Multi) => self.try_put_single(cursor, source, exact),
-            (Side::Multi, _) => self.try_put_multi(cursor, exact, 1, |_| source).1,
+            (Side::Multi, _) => self.try_put_multi(cursor, exact, 1, &mut Backoff::new(), |_| source).1,
         }
     }
 
     fn try_put_single<S: Source>(&self, cursor: &PutCursor, source: &S, exact: bool) -> Put {
-        if self.closed.load(Ordering::Relaxed) != 0 {
+        if self.is_flagged(Ordering::Relaxed) {
             return Put::Closed;
         }
         let position = Position::private(cursor.next.get());
@@ -283,10 +288,13 @@ impl Ring<'_> {
         cursor: &PutCursor,
         exact: bool,
         count: u64,
+        backoff: &mut Backoff,
         source: impl Fn(u64) -> S,
     ) -> (u64, Put) {
-        let mut backoff = Backoff::new();
         for _ in 0..CLAIM_ATTEMPTS {
+            if backoff.is_spent() {
+                break;
+            }
             let tail = self.control.load_tail();
             if tail.is_closed() {
                 self.me.withdraw_put(&cursor.announced);
@@ -295,7 +303,10 @@ impl Ring<'_> {
             let start = tail.position();
             let free = match self.free_run(S::slots(self.slots), cursor, start, count, exact) {
                 Ok(free) => free,
-                Err(Damaged) if self.control.load_tail() == tail => return (0, Put::Damaged),
+                Err(Damaged) if self.control.load_tail() == tail => {
+                    self.me.withdraw_put(&cursor.announced);
+                    return (0, Put::Damaged);
+                }
                 Err(Damaged) => {
                     backoff.lost();
                     continue;
@@ -348,6 +359,10 @@ impl Ring<'_> {
             if cursor.limit.get() < wanted {
                 self.refresh_limit(cursor, start, exact);
             }
+            // As in `is_free_single`: a consumer ahead of the producers, if the tail stands.
+            if cursor.limit.get() > start.plus(self.capacity()).get() {
+                return Err(Damaged);
+            }
             return Ok(cursor.limit.get().saturating_sub(start.get()).min(count));
         }
         let mut index = self.put_index(cursor, start);
@@ -373,10 +388,13 @@ impl Ring<'_> {
         source: impl Fn(u64) -> S,
     ) -> (u64, Put) {
         let mut done = 0;
+        let mut backoff = Backoff::new();
         while done < count {
             let rest = count - done;
             let (put, how) = match (self.producers, self.consumers) {
-                (Side::Multi, _) => self.try_put_multi(cursor, exact, rest, |offset| source(done + offset)),
+                (Side::Multi, _) => {
+                    self.try_put_multi(cursor, exact, rest, &mut backoff, |offset| source(done + offset))
+                }
                 (Side::Single, Side::Single) => {
                     self.try_put_run_spsc(cursor, rest, exact, |offset| source(done + offset))
                 }
@@ -407,13 +425,23 @@ impl Ring<'_> {
         match self.producers {
             Side::Single => {
                 let position = Position::private(self.put_position(cursor));
-                self.closed.load(Ordering::Acquire) != 0 || self.is_free_single(cursor, position, true) != Ok(false)
+                self.is_flagged(Ordering::Acquire) || self.is_free_single(cursor, position, true) != Ok(false)
             }
             Side::Multi => {
                 let tail = self.control.load_tail();
                 tail.is_closed() || self.free_run(self.slots, cursor, tail.position(), 1, true) != Ok(0)
             }
         }
+    }
+
+    /// Whether a full ring waits for a position that a consumer has claimed and not
+    /// committed, or that is to be redelivered.
+    pub(crate) fn is_held_up(&self, cursor: &PutCursor) -> bool {
+        if self.consumers == Side::Single {
+            return false;
+        }
+        let oldest = Position::new(self.put_position(cursor).saturating_sub(self.capacity()));
+        oldest < self.control.load_head() && !self.stamp_at(oldest).is_before(oldest)
     }
 
     /// Nothing of this participant's is announced while it sleeps. (R5)

@@ -7,7 +7,7 @@
 #![allow(unsafe_code)]
 
 use super::position::Position;
-use super::{Damaged, Get, GetCursor, Put, PutCursor, Ring, Sink, Source, state};
+use super::{CLOSED, Damaged, Get, GetCursor, Put, PutCursor, Ring, Sink, Source, state};
 use crate::primitive::{BlockMemory, Fences, Ordering, light_barrier};
 use core::cell::Cell;
 
@@ -119,7 +119,7 @@ impl Ring<'_> {
         exact: bool,
         source: impl Fn(u64) -> S,
     ) -> (u64, Put) {
-        if self.closed.load(Ordering::Relaxed) != 0 {
+        if self.is_flagged(Ordering::Relaxed) {
             return (0, Put::Closed);
         }
         let blocks = S::blocks(self.blocks);
@@ -163,7 +163,7 @@ impl Ring<'_> {
     // ---- the consumer ----
 
     pub(super) fn start_get_spsc(&self, cursor: &GetCursor) {
-        let taken = self.control.load_taken();
+        let taken = self.past_a_lease(self.control.load_taken());
         cursor.walk.start_at(self.blocks, taken, self.index_of(taken));
         cursor.end.set(u64::MAX);
         self.publish_head(cursor, taken);
@@ -234,7 +234,7 @@ impl Ring<'_> {
         // flag, made the heavy one, and only then looked at stamps.
         light_barrier(fences);
         // Pair CLOSED.
-        self.closed_to_consumers.load(Ordering::Acquire) != 0
+        self.news_to_consumers.load(Ordering::Acquire) & CLOSED != 0
     }
 
     /// Whether the queue was closed and this consumer has not asked where it ends.
@@ -318,6 +318,7 @@ impl Ring<'_> {
                     break;
                 }
                 self.read_at(blocks, place, taken + run, sink);
+                sink.keep(Position::private(next), 0);
                 run += 1;
             }
             walk.next.set(first.wrapping_add(run));

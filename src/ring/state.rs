@@ -18,7 +18,7 @@
 
 use super::layout::{Control, Participant};
 use super::position::{Position, Stamp};
-use crate::primitive::{AtomicU64, BlockMemory, Ordering, SlotMemory};
+use crate::primitive::{AtomicU64, BlockMemory, Ordering, SlotMemory, seeded};
 
 const CLOSED: u64 = 1 << 63;
 
@@ -75,6 +75,13 @@ impl Control {
         self.head
             .compare_exchange(head.get(), head.get().wrapping_add(count), Ordering::AcqRel, Ordering::Relaxed)
             .is_ok()
+    }
+
+    /// Whether the head has bits that no position has. No exchange succeeds then.
+    #[cold]
+    pub(super) fn head_is_no_position(&self) -> bool {
+        let raw = self.head.load(Ordering::Relaxed);
+        raw != Position::new(raw).get()
     }
 
     /// R8. The Single consumer's lagging copy of `taken`.
@@ -146,10 +153,46 @@ impl Participant {
         }
     }
 
-    /// The intents of a dead predecessor at this index are nobody's.
+    /// What this participant may have claimed for puts. (D1)
+    pub(super) fn put_intent(&self) -> Intent {
+        // Pair INTENT.
+        Intent::read(&self.intents.put_start, &self.intents.put_len)
+    }
+
+    /// What this participant may have claimed for gets. (D1)
+    pub(super) fn get_intent(&self) -> Intent {
+        // Pair INTENT.
+        Intent::read(&self.intents.get_start, &self.intents.get_len)
+    }
+
+    /// Everything that they name is finished. (D5)
     pub(crate) fn clear_intents(&self) {
         self.intents.put_len.store(0, Ordering::Release);
         self.intents.get_len.store(0, Ordering::Release);
+    }
+}
+
+/// Positions that a participant may have claimed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Intent {
+    start: Position,
+    len: u64,
+}
+
+impl Intent {
+    fn read(start: &AtomicU64, len: &AtomicU64) -> Intent {
+        Intent { start: Position::new(start.load(Ordering::Acquire)), len: len.load(Ordering::Acquire) }
+    }
+
+    pub(super) fn covers(self, position: Position) -> bool {
+        self.start <= position && self.start.until(position) < self.len
+    }
+
+    /// The positions it names among the last `window` before `end`.
+    pub(super) fn among_the_last(self, window: u64, end: Position) -> impl Iterator<Item = Position> {
+        let first = self.start.get().max(end.get().saturating_sub(window));
+        let last = self.start.get().saturating_add(self.len).min(end.get());
+        (first..last).map(Position::new)
     }
 }
 
@@ -223,9 +266,11 @@ pub(super) fn claim_slot(slots: SlotMemory, index: usize, position: Position, fi
 /// The message at `position` is there.
 #[inline(always)]
 pub(super) fn publish(slots: SlotMemory, index: usize, position: Position) {
+    let loses = seeded(32) && position.get().is_multiple_of(16);
+    let stamp = if loses { Stamp::tomb(position) } else { Stamp::full(position) };
     // SAFETY: as in `load_stamp`.
     // Pair FULL.
-    unsafe { slots.stamp(index) }.store(Stamp::full(position).raw(), Ordering::Release);
+    unsafe { slots.stamp(index) }.store(stamp.raw(), Ordering::Release);
 }
 
 /// `position` was claimed and will never have a message.
@@ -241,6 +286,40 @@ pub(super) fn release_slot(slots: SlotMemory, index: usize, next: Position) {
     // SAFETY: as in `load_stamp`.
     // Pair FREE: the payload was copied out.
     unsafe { slots.stamp(index) }.store(Stamp::free(next).raw(), Ordering::Release);
+}
+
+/// D2. A position that a dead producer claimed and never published gets a tombstone,
+/// unless its stamp is no longer what was `seen`.
+#[must_use]
+pub(super) fn bury_dead(slots: SlotMemory, index: usize, seen: Stamp, position: Position) -> bool {
+    exchange(slots, index, seen, Stamp::tomb(position))
+}
+
+/// D3. The message of a dead reader is to be taken again.
+#[must_use]
+pub(super) fn bring_back(slots: SlotMemory, index: usize, seen: Stamp) -> bool {
+    exchange(slots, index, seen, seen.brought_back())
+}
+
+/// D3. What a dead consumer claimed holds no message any more: it belongs to the next lap.
+#[must_use]
+pub(super) fn release_dead(slots: SlotMemory, index: usize, seen: Stamp, next: Position) -> bool {
+    exchange(slots, index, seen, Stamp::free(next))
+}
+
+/// D4. Claims a redelivery, whose stamp is `seen`.
+#[must_use]
+pub(super) fn take_again(slots: SlotMemory, index: usize, seen: Stamp) -> bool {
+    let next = seen.taken_again();
+    exchange(slots, index, seen, if seeded(5) { Stamp::full(seen.position()) } else { next })
+}
+
+fn exchange(slots: SlotMemory, index: usize, seen: Stamp, to: Stamp) -> bool {
+    debug_assert!(index < slots.count());
+    // SAFETY: as in `load_stamp`. A value that was seen never comes back (C5), so the
+    // exchange changes what was meant or nothing.
+    // Pairs FULL, FREE and INTENT: recovery and redelivery go on where others stopped.
+    unsafe { slots.stamp(index) }.compare_exchange(seen.raw(), to.raw(), Ordering::AcqRel, Ordering::Acquire).is_ok()
 }
 
 /// Finishes the claim that a dead Single producer left, so that this stamp never

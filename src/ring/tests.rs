@@ -7,6 +7,8 @@ use super::*;
 use crate::primitive::{AtomicU64, BlockShape, Ordering, Payload};
 use bytemuck::Zeroable;
 
+mod hostile;
+mod recover;
 mod spsc;
 
 #[derive(Clone)]
@@ -16,9 +18,11 @@ struct CacheLine([u64; 8]);
 /// One ring on the heap: 16 bytes a slot, or blocks of seven words.
 struct Heap {
     control: Box<Control>,
-    participant: Box<Participant>,
-    closed: Box<AtomicU32>,
+    participants: Box<[Participant; PARTICIPANTS]>,
+    news: Box<AtomicU32>,
     lines: Vec<CacheLine>,
+    row_lines: Vec<CacheLine>,
+    notes: Box<[RowNote; ROWS]>,
     capacity: usize,
     shape: BlockShape,
     fences: Fences,
@@ -26,16 +30,21 @@ struct Heap {
 }
 
 const STRIDE: usize = 16;
+const PARTICIPANTS: usize = 4;
+const ROWS: usize = 4;
 
 impl Heap {
     fn new(capacity: usize, producers: Side, consumers: Side) -> Heap {
         // SAFETY: atomics are valid as zeros.
-        let (control, participant) = unsafe { (Box::new(std::mem::zeroed()), Box::new(std::mem::zeroed())) };
+        let (control, participants, notes) =
+            unsafe { (Box::new(std::mem::zeroed()), Box::new(std::mem::zeroed()), Box::new(std::mem::zeroed())) };
         let heap = Heap {
             control,
-            participant,
-            closed: Box::new(AtomicU32::new(0)),
+            participants,
+            news: Box::new(AtomicU32::new(0)),
             lines: vec![CacheLine([0; 8]); capacity.div_ceil(4)],
+            row_lines: vec![CacheLine([0; 8]); ROWS.div_ceil(4)],
+            notes,
             capacity,
             shape: BlockShape::of(8),
             fences: Fences::Asymmetric,
@@ -66,12 +75,26 @@ impl Heap {
         unsafe { BlockMemory::new(self.base(), count, self.shape) }
     }
 
+    fn rows(&self) -> Rows<'_> {
+        let base = self.row_lines.as_ptr().cast_mut().cast();
+        // SAFETY: as in `slots`.
+        let memory = unsafe { SlotMemory::new(base, ROWS, STRIDE) };
+        Rows { memory, notes: &*self.notes, per_handle: 2 }
+    }
+
     fn ring(&self) -> Ring<'_> {
+        self.ring_of(0)
+    }
+
+    fn ring_of(&self, participant: usize) -> Ring<'_> {
         Ring {
             control: &self.control,
-            me: &self.participant,
-            closed: &self.closed,
-            closed_to_consumers: &self.closed,
+            me: &self.participants[participant],
+            index: participant as u32,
+            everyone: &*self.participants,
+            rows: self.rows(),
+            news: &self.news,
+            news_to_consumers: &self.news,
             capacity: self.capacity as u64,
             slots: self.slots(),
             blocks: self.blocks(),

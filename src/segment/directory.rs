@@ -40,27 +40,46 @@ impl SegmentName {
 #[derive(Debug)]
 pub(crate) struct Directory {
     pub(crate) file: File,
+    /// To open it again, should somebody close the descriptor.
+    pub(crate) path: PathBuf,
 }
 
 impl Directory {
     /// The given directory, else `RINGWAY_DIR`, else the user's own under
     /// `/dev/shm`. One deterministic place, never a fall-back.
-    pub(crate) fn open(explicit: Option<&Path>) -> Result<Directory, SetupError> {
-        let path = match explicit {
+    pub(crate) fn path(explicit: Option<&Path>) -> PathBuf {
+        match explicit {
             Some(path) => path.to_owned(),
             None => match std::env::var_os(DIRECTORY_VARIABLE) {
                 Some(path) => PathBuf::from(path),
-                None => {
-                    if !Path::new(SHARED_MEMORY).is_dir() {
-                        return Err(SetupError::directory(format!("{SHARED_MEMORY} does not exist"), None));
-                    }
-                    Path::new(SHARED_MEMORY).join(format!("ringway-{}", shm::user()))
-                }
+                None => Path::new(SHARED_MEMORY).join(format!("ringway-{}", shm::user())),
             },
-        };
+        }
+    }
+
+    /// Opens the directory of [`path`](Directory::path), and makes it if it is not there.
+    pub(crate) fn open(explicit: Option<&Path>) -> Result<Directory, SetupError> {
+        let path = Directory::path(explicit);
+        if path.starts_with(SHARED_MEMORY) && !Path::new(SHARED_MEMORY).is_dir() {
+            return Err(SetupError::directory(format!("{SHARED_MEMORY} does not exist"), None));
+        }
+        shm::make_private_dir(&path)
+            .map_err(|e| SetupError::directory(format!("{} cannot be made", path.display()), Some(e)))?;
+        Directory::examine(&path)
+    }
+
+    /// The same, for somebody who only looks: None if it is not there.
+    pub(crate) fn existing(explicit: Option<&Path>) -> Result<Option<Directory>, SetupError> {
+        let path = Directory::path(explicit);
+        match std::fs::symlink_metadata(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            _ => Directory::examine(&path).map(Some),
+        }
+    }
+
+    fn examine(path: &Path) -> Result<Directory, SetupError> {
         let refuse = |why: &str, source| SetupError::directory(format!("{} {why}", path.display()), source);
-        shm::make_private_dir(&path).map_err(|e| refuse("cannot be made", Some(e)))?;
-        let file = shm::open_dir(&path).map_err(|e| refuse("is not a directory that can be opened", Some(e)))?;
+        let file = shm::open_dir(path).map_err(|e| refuse("is not a directory that can be opened", Some(e)))?;
         let stat = shm::stat(&file).map_err(|e| refuse("cannot be examined", Some(e)))?;
         if stat.kind != FileKind::Directory {
             return Err(refuse("is not a directory", None));
@@ -74,7 +93,8 @@ impl Directory {
         if !shm::is_tmpfs(&file).map_err(|e| refuse("cannot be examined", Some(e)))? {
             return Err(refuse("is not on a tmpfs", None));
         }
-        Ok(Directory { file })
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Ok(Directory { file, path })
     }
 }
 

@@ -4,7 +4,7 @@
 //! ```text
 //! +0     magic "ringway\x01"        +64   capacity, inline size, max message
 //! +8     layout version, size       +88   element size, alignment, tag length
-//! +16    layout hash                +104  participants, creator, created
+//! +16    layout hash                +104  participants, creator, created, leases
 //! +24    identity (128 bits)        +128  element tag (128 bytes)
 //! +40    total size, page size      +256  region directory (16 x 24 bytes)
 //! +52    message kind, flags        +1024 attachment marks (1024 bytes)
@@ -22,7 +22,7 @@ use bytemuck::{Pod, Zeroable};
 const MAGIC: [u8; 8] = *b"ringway\x01";
 
 /// Changes whenever a region, a word or a rule about one changes.
-pub(crate) const LAYOUT_VERSION: u32 = 2;
+pub(crate) const LAYOUT_VERSION: u32 = 3;
 
 /// Bytes of the header, a page.
 pub(crate) const HEADER_SIZE: usize = 4096;
@@ -50,6 +50,10 @@ pub(crate) enum RegionKind {
     Participants = 3,
     /// The slots.
     Slots = 4,
+    /// What is known of each lease.
+    Notes = 5,
+    /// Where leased messages lie.
+    Rows = 6,
 }
 
 /// A part of the segment.
@@ -111,6 +115,8 @@ pub(crate) struct Plan {
     pub(crate) inline_size: u64,
     pub(crate) max_message: u64,
     pub(crate) max_participants: u32,
+    /// How many leases one handle may hold.
+    pub(crate) leases: u32,
     pub(crate) single_producer: bool,
     pub(crate) single_consumer: bool,
     pub(crate) lifetime: Lifetime,
@@ -147,7 +153,8 @@ struct RawHeader {
     max_participants: u32,
     creator: u32,
     created: u64,
-    reserved: u64,
+    leases: u32,
+    reserved: u32,
     tag: [u8; MAX_TAG],
     regions: [Region; MAX_REGIONS],
 }
@@ -182,6 +189,8 @@ pub(crate) struct Header {
     pub(crate) identity: u128,
     pub(crate) total_size: u64,
     pub(crate) created: u64,
+    /// For display only.
+    pub(crate) creator: u32,
     regions: Vec<Region>,
 }
 
@@ -205,7 +214,7 @@ impl Header {
             return Err(too_large());
         }
         let total_size = offset.next_multiple_of(crate::sys::mem::page_size() as u64);
-        Ok(Header { plan, identity, total_size, created, regions })
+        Ok(Header { plan, identity, total_size, created, creator: std::process::id(), regions })
     }
 
     /// Where the one region of this kind lies.
@@ -242,7 +251,8 @@ impl Header {
         raw.element_size = plan.element.size;
         raw.element_align = plan.element.align;
         raw.max_participants = plan.max_participants;
-        raw.creator = std::process::id();
+        raw.leases = plan.leases;
+        raw.creator = self.creator;
         raw.created = self.created;
         let tag = plan.element.tag.as_bytes();
         raw.tag_len = tag.len() as u32;
@@ -272,6 +282,9 @@ impl Header {
         }
         if raw.layout_hash != hash(&raw) {
             return Err(not_ours("its header is damaged (the layout hash does not fit)".into()));
+        }
+        if raw.total_size < HEADER_SIZE as u64 {
+            return Err(not_ours("its header is damaged (it is larger than the segment)".into()));
         }
         if raw.total_size > file_size {
             return Err(not_ours(format!("it was cut to {file_size} of {} bytes", raw.total_size)));
@@ -305,6 +318,7 @@ impl Header {
                 inline_size: raw.inline_size,
                 max_message: raw.max_message,
                 max_participants: raw.max_participants,
+                leases: raw.leases,
                 single_producer: raw.flags & FLAG_SINGLE_PRODUCER != 0,
                 single_consumer: raw.flags & FLAG_SINGLE_CONSUMER != 0,
                 lifetime: if raw.flags & FLAG_PERSISTENT != 0 { Lifetime::Persistent } else { Lifetime::Ephemeral },
@@ -313,8 +327,36 @@ impl Header {
             identity: u128::from(raw.identity[0]) | u128::from(raw.identity[1]) << 64,
             total_size: raw.total_size,
             created: raw.created,
+            creator: raw.creator,
             regions: regions.to_vec(),
         })
+    }
+
+    /// What a header says that [`parse`](Header::parse) refuses because it is damaged
+    /// or the file was cut: for display only, never to map anything by. None if it
+    /// is not a header of this version at all.
+    pub(crate) fn salvage(bytes: &[u8]) -> Option<Header> {
+        let mut raw: RawHeader = bytemuck::pod_read_unaligned(bytes.get(..RAW_SIZE)?);
+        if raw.magic != MAGIC || raw.layout_version != LAYOUT_VERSION {
+            return None;
+        }
+        raw.page_size = crate::sys::mem::page_size() as u32;
+        let tag = raw.tag.get(..raw.tag_len as usize).and_then(|tag| std::str::from_utf8(tag).ok());
+        if tag.is_none() {
+            raw.tag_len = 0;
+        }
+        let total = raw.total_size;
+        let inside = |r: &&Region| {
+            r.offset >= HEADER_SIZE as u64
+                && r.offset.is_multiple_of(REGION_ALIGN)
+                && r.offset.checked_add(r.len).is_some_and(|end| end <= total)
+        };
+        let regions: Vec<Region> = raw.regions.iter().filter(inside).copied().collect();
+        raw.regions = [Region::zeroed(); MAX_REGIONS];
+        raw.regions[..regions.len()].copy_from_slice(&regions);
+        raw.region_count = regions.len() as u32;
+        raw.layout_hash = hash(&raw);
+        Header::parse(bytemuck::bytes_of(&raw), u64::MAX).ok()
     }
 }
 
@@ -348,6 +390,7 @@ mod tests {
             inline_size: 8,
             max_message: 8,
             max_participants: 64,
+            leases: 8,
             single_producer: true,
             single_consumer: false,
             lifetime: Lifetime::Persistent,
@@ -371,7 +414,7 @@ mod tests {
         let bytes = sample().to_bytes();
         assert_eq!(bytes.len(), 640);
         assert_eq!(&bytes[..8], b"ringway\x01");
-        assert_eq!(bytes[8..12], 2u32.to_le_bytes());
+        assert_eq!(bytes[8..12], 3u32.to_le_bytes());
         assert_eq!(bytes[12..16], 4096u32.to_le_bytes());
         assert_eq!(bytes[24..32], 9u64.to_le_bytes());
         assert_eq!(bytes[40..48], 8192u64.to_le_bytes());
@@ -394,6 +437,20 @@ mod tests {
     }
 
     #[test]
+    fn a_damaged_header_still_says_something() {
+        let header = sample();
+        let good = header.to_bytes();
+        for at in 0..good.len() {
+            let mut bad = good;
+            bad[at] ^= 0x10;
+            let salvaged = Header::salvage(&bad);
+            // Magic, version, kind of messages.
+            assert_eq!(salvaged.is_none(), at < 12 || (52..56).contains(&at), "byte {at}");
+        }
+        assert_eq!(Header::salvage(&good).unwrap().plan, header.plan);
+    }
+
+    #[test]
     fn short_files_and_other_versions_are_told_apart() {
         let header = sample();
         let good = header.to_bytes();
@@ -404,8 +461,11 @@ mod tests {
         let error = Header::parse(&good, header.total_size - 1).unwrap_err();
         assert!(error.to_string().contains("cut to"), "{error}");
         let mut newer = good;
-        newer[8] = 3;
+        newer[8] = LAYOUT_VERSION as u8 + 1;
         let error = Header::parse(&newer, header.total_size).unwrap_err();
-        assert_eq!(*error.kind(), SetupErrorKind::VersionMismatch { expected: LAYOUT_VERSION, found: 3 });
+        assert_eq!(
+            *error.kind(),
+            SetupErrorKind::VersionMismatch { expected: LAYOUT_VERSION, found: LAYOUT_VERSION + 1 }
+        );
     }
 }

@@ -11,18 +11,23 @@
 //! lock held, and only then linked: no opener ever sees half of it, and a
 //! creator killed on the way leaves nothing.
 
+#![allow(unsafe_code)]
+
 use super::directory::{Directory, SegmentName};
-use super::header::{HEADER_SIZE, Header, Lifetime, Plan, Region, RegionKind};
-use super::members::{ADMIN_BYTE, Member, Population};
+use super::header::{HEADER_SIZE, Header, Lifetime, MARKS_LEN, MARKS_OFFSET, Plan, Region, RegionKind};
+use super::members::{ADMIN_BYTE, Keeper, Member, Population};
 use crate::error::{SetupError, SetupErrorKind};
+use crate::primitive::seeded;
 use crate::sys::lock::{self, Kind};
 use crate::sys::mem::{self, generation};
 use crate::sys::shm::{self, FileKind, Stat};
+use crate::sys::sigbus::Watched;
 use memmap2::MmapRaw;
 use std::fs::File;
 use std::mem::ManuallyDrop;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU8;
 use std::time::Duration;
 
 /// Attempts at a name that others create and remove meanwhile.
@@ -34,7 +39,7 @@ const ADMIN_PAUSE: Duration = Duration::from_micros(100);
 
 /// How long the last one to leave waits for processes that were just started to
 /// let go of what they inherited: 10 ms at most.
-const GHOST_ATTEMPTS: u32 = 50;
+pub(super) const GHOST_ATTEMPTS: u32 = 50;
 const GHOST_PAUSE: Duration = Duration::from_micros(200);
 
 /// Where a named segment is.
@@ -47,11 +52,15 @@ pub(crate) struct Place {
 /// A mapped segment.
 pub(crate) struct Segment {
     map: ManuallyDrop<MmapRaw>,
+    /// Gone before the mapping is.
+    watched: ManuallyDrop<Watched>,
     /// For tests, listing and hand-over. It owns no lock, ever.
-    file: File,
+    file: ManuallyDrop<File>,
     header: Header,
     place: Option<Place>,
     born: u64,
+    /// Device and inode of the file.
+    inode: (u64, u64),
 }
 
 impl Segment {
@@ -63,9 +72,14 @@ impl Segment {
         regions: &[(RegionKind, u64)],
         prefault: u64,
         initialise: impl Fn(&Segment),
+        keeper: Keeper<'_>,
     ) -> Result<Member, SetupError> {
         if !shm::proc_mounted() {
             return Err(SetupError::new(SetupErrorKind::NoProc));
+        }
+        if let Some(place) = place {
+            // Before: what the dead have left may be the room that we need.
+            super::stale::sweep(place);
         }
         for _ in 0..NAME_ATTEMPTS {
             if let Some(place) = place {
@@ -84,7 +98,7 @@ impl Segment {
             }
             let segment = Arc::new(Segment::map(file, header, place.cloned(), prefault)?);
             initialise(&segment);
-            let member = Member::join(Arc::clone(&segment))?;
+            let member = Member::join(Arc::clone(&segment), keeper)?;
             let Some(place) = place else { return Ok(member) };
             let published = shm::publish(&segment.file, &place.directory.file, place.name.as_str())
                 .map_err(|e| SetupError::system("naming the segment", e))?;
@@ -106,7 +120,7 @@ impl Segment {
         if header.plan.lifetime == Lifetime::Persistent {
             return Err(taken());
         }
-        if Segment::unlink_if_deserted(&file, place, header.plan.max_participants) {
+        if Segment::unlink_if_deserted(&file, place, header.plan.max_participants, GHOST_ATTEMPTS) {
             crate::event!("removed dead ephemeral segment {}", place.name.as_str());
             return Ok(());
         }
@@ -119,6 +133,7 @@ impl Segment {
         place: &Place,
         prefault: u64,
         check: impl Fn(&Plan) -> Result<(), SetupError>,
+        keeper: Keeper<'_>,
     ) -> Result<Option<Member>, SetupError> {
         if !shm::proc_mounted() {
             return Err(SetupError::new(SetupErrorKind::NoProc));
@@ -139,20 +154,21 @@ impl Segment {
                 continue;
             }
             let segment = Arc::new(Segment::map(file, header, Some(place.clone()), prefault)?);
-            let member = Member::join(segment)?;
+            let member = Member::join(segment, keeper)?;
             drop(admin);
+            super::stale::sweep(place);
             return Ok(Some(member));
         }
         Err(SetupError::new(SetupErrorKind::Busy))
     }
 
     /// Another participant of a segment that this process has mapped.
-    pub(crate) fn join(self: &Arc<Segment>) -> Result<Member, SetupError> {
+    pub(crate) fn join(self: &Arc<Segment>, keeper: Keeper<'_>) -> Result<Member, SetupError> {
         if self.is_inherited() {
             return Err(SetupError::new(SetupErrorKind::Forked));
         }
         // The caller is a participant already, so nobody unlinks meanwhile.
-        Member::join(Arc::clone(self))
+        Member::join(Arc::clone(self), keeper)
     }
 
     /// Removes a name, whoever uses it: participants keep their mapping.
@@ -173,7 +189,7 @@ impl Segment {
         Err(SetupError::new(SetupErrorKind::Busy))
     }
 
-    fn read_header(file: &File) -> Result<Header, SetupError> {
+    pub(super) fn read_header(file: &File) -> Result<Header, SetupError> {
         let stat = shm::stat(file).map_err(|e| SetupError::system("examining the segment", e))?;
         check_file(&stat)?;
         let mut bytes = [0; HEADER_SIZE];
@@ -196,8 +212,11 @@ impl Segment {
         // Through another description than the one that is kept for tests.
         let mapped = shm::reopen(&file).map_err(|e| SetupError::system("re-opening the segment", e))?;
         let map = mem::map_shared(&mapped, len).map_err(|e| SetupError::system("mapping the segment", e))?;
+        let watched = ManuallyDrop::new(Watched::new(map.as_mut_ptr(), len));
         mem::prefault(&map, usize::try_from(prefault).unwrap_or(usize::MAX));
-        Ok(Segment { map: ManuallyDrop::new(map), file, header, place, born })
+        let stat = shm::stat(&file).map_err(|e| SetupError::system("examining the segment", e))?;
+        let inode = (stat.device, stat.inode);
+        Ok(Segment { map: ManuallyDrop::new(map), watched, file: ManuallyDrop::new(file), header, place, born, inode })
     }
 
     pub(crate) fn header(&self) -> &Header {
@@ -208,8 +227,32 @@ impl Segment {
         self.place.as_ref()
     }
 
+    /// Whether the file was cut under us, see [`sigbus_guard`](super::sigbus_guard).
+    #[inline]
+    pub(crate) fn is_torn(&self) -> bool {
+        self.watched.is_torn()
+    }
+
+    pub(super) fn inode(&self) -> (u64, u64) {
+        self.inode
+    }
+
+    /// The addresses that the segment is mapped at.
+    pub(super) fn mapped_range(&self) -> std::ops::Range<usize> {
+        let start = self.map.as_ptr() as usize;
+        start..start + self.map.len()
+    }
+
     pub(super) fn test_file(&self) -> &File {
         &self.file
+    }
+
+    /// The attachment marks of all possible participants.
+    pub(super) fn marks(&self) -> &[AtomicU8; MARKS_LEN] {
+        // SAFETY: the header is a page, and a file that is shorter was refused; the marks
+        // lie in it, at any address they are aligned, atomics are valid for any bytes, and
+        // nobody accesses them in another way. The mapping lives as long as `self`.
+        unsafe { &*self.map.as_mut_ptr().wrapping_add(MARKS_OFFSET as usize).cast() }
     }
 
     /// The first byte of a region that `header()` vouches for: it lies inside
@@ -227,16 +270,16 @@ impl Segment {
     pub(super) fn retire_if_deserted(&self) {
         let Some(place) = &self.place else { return };
         if self.header.plan.lifetime == Lifetime::Ephemeral {
-            Segment::unlink_if_deserted(&self.file, place, self.header.plan.max_participants);
+            let Ok(file) = self.descriptor() else { return };
+            Segment::unlink_if_deserted(file.file(), place, self.header.plan.max_participants, GHOST_ATTEMPTS);
         }
     }
 
     /// Unlinks the name if nobody lives. Whoever finds the admin byte busy leaves
     /// the work to its holder, who looks again after letting go of it: somebody
-    /// may have left meanwhile. Ghosts are given a moment to go.
-    fn unlink_if_deserted(file: &File, place: &Place, max_participants: u32) -> bool {
+    /// may have left meanwhile. Ghosts are given `patience` moments to go.
+    pub(super) fn unlink_if_deserted(file: &File, place: &Place, max_participants: u32, mut patience: u32) -> bool {
         let mut looks = 2;
-        let mut patience = GHOST_ATTEMPTS;
         while looks > 0 {
             let Ok(own) = shm::reopen(file) else { return false };
             match Segment::population(&own, max_participants) {
@@ -248,10 +291,13 @@ impl Segment {
                 }
                 Population::Ghosts | Population::Alive => return false,
             }
+            if seeded(21) {
+                std::thread::sleep(GHOST_PAUSE);
+            }
             if !matches!(lock::try_lock(&own, ADMIN_BYTE, Kind::Exclusive), Ok(true)) {
                 return false;
             }
-            let gone = Segment::population(&own, max_participants) == Population::Nobody
+            let gone = (seeded(21) || Segment::population(&own, max_participants) == Population::Nobody)
                 && names_this(place, file).unwrap_or(false)
                 && shm::unlink_named(&place.directory.file, place.name.as_str()).is_ok();
             lock::unlock(&own, ADMIN_BYTE);
@@ -265,11 +311,16 @@ impl Segment {
 
 impl Drop for Segment {
     fn drop(&mut self) {
+        if self.is_this(&self.file) {
+            // SAFETY: dropped once, here. If somebody has closed our descriptor, its
+            // number may mean a file that is not ours to close.
+            unsafe { ManuallyDrop::drop(&mut self.file) }
+        }
         if !self.is_inherited() {
             // SAFETY: dropped once, here. In a forked child the mapping does not
             // exist, and something else may be at its address.
-            #[allow(unsafe_code)]
             unsafe {
+                ManuallyDrop::drop(&mut self.watched);
                 ManuallyDrop::drop(&mut self.map);
             }
         }
@@ -339,7 +390,7 @@ fn names_this(place: &Place, file: &File) -> Result<bool, SetupError> {
     Ok(ours.links > 0 && named.is_some_and(|n| (n.device, n.inode) == (ours.device, ours.inode)))
 }
 
-fn check_file(stat: &Stat) -> Result<(), SetupError> {
+pub(super) fn check_file(stat: &Stat) -> Result<(), SetupError> {
     let not_ours = |reason: &str| Err(SetupError::not_a_segment(reason));
     match stat.kind {
         FileKind::Regular => {}
@@ -376,6 +427,6 @@ fn random_identity() -> Result<u128, SetupError> {
     Ok(u128::from_le_bytes(bytes))
 }
 
-fn unix_seconds() -> u64 {
+pub(crate) fn unix_seconds() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }

@@ -7,6 +7,11 @@
 //! byte; others test it. The holder of a Single side has that side's *role
 //! byte* locked in the same way.
 //!
+//! Whoever does something about index i that is not its own (finishing what a dead
+//! participant left, taking the index) holds *keep byte* i for it, through a
+//! description that it closes again. An index is taken only after what its last owner
+//! left was finished.
+//!
 //! One window is left: while a description has a descriptor (from opening it until
 //! its anchor is mapped), a `fork` in another thread copies that descriptor, and
 //! the lock then outlives us until the child executes or ends. Such a *ghost* is
@@ -15,6 +20,7 @@
 use super::header::{MARKS_LEN, MARKS_OFFSET};
 use super::lifecycle::Segment;
 use crate::error::{SetupError, SetupErrorKind};
+use crate::primitive::{Ordering, seeded};
 use crate::sys::lock::{self, Kind};
 use crate::sys::mem::Anchor;
 use crate::sys::shm;
@@ -22,11 +28,21 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Held shared while attaching, exclusively while unlinking.
 pub(super) const ADMIN_BYTE: u64 = 0;
 const ROLE_BYTE: u64 = 1;
 const LIFE_BYTE: u64 = 16;
+const KEEP_BYTE: u64 = LIFE_BYTE + MARKS_LEN as u64;
+
+/// How long a newcomer looks for a place, when what keeps some from being taken will pass.
+const JOIN_LIMIT: Duration = Duration::from_millis(250);
+const JOIN_PAUSE: Duration = Duration::from_millis(1);
+
+/// Finishes what the dead owner of an index left, for a newcomer or a survivor who holds
+/// its keep byte. False: not now, a live participant is in the way.
+pub(crate) type Keeper<'k> = &'k dyn Fn(&Arc<Segment>, &Proof<'_>, u32) -> bool;
 
 /// A side of which there is one holder at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +52,7 @@ pub(crate) enum Role {
 }
 
 impl Role {
-    fn byte(self) -> u64 {
+    pub(super) fn byte(self) -> u64 {
         match self {
             Role::Producer => ROLE_BYTE,
             Role::Consumer => ROLE_BYTE + 1,
@@ -55,16 +71,26 @@ pub(crate) struct Member {
 impl Member {
     /// Takes the first free index. The caller holds the admin byte shared, or the
     /// segment has no name yet.
-    pub(super) fn join(segment: Arc<Segment>) -> Result<Member, SetupError> {
+    pub(super) fn join(segment: Arc<Segment>, keeper: Keeper<'_>) -> Result<Member, SetupError> {
         let max = segment.header().plan.max_participants;
         let description = segment.own_description()?;
-        for index in 0..max {
-            let byte = LIFE_BYTE + u64::from(index);
-            if lock::try_lock(&description, byte, Kind::Exclusive).map_err(|e| SetupError::system("locking", e))? {
-                let life = Anchor::new(&description).map_err(|e| SetupError::system("anchoring a life lock", e))?;
-                segment.mark(index, true)?;
-                return Ok(Member { segment, index, life: Some(life), roles: [None, None] });
+        let start = Instant::now();
+        loop {
+            let mut passing = false;
+            for index in 0..max {
+                if passing && start.elapsed() > JOIN_LIMIT {
+                    break;
+                }
+                match segment.take_index(&description, index, keeper)? {
+                    Taken::Yes(life) => return Ok(Member { segment, index, life: Some(life), roles: [None, None] }),
+                    Taken::Lives => {}
+                    Taken::NotNow => passing = true,
+                }
             }
+            if !passing || start.elapsed() > JOIN_LIMIT {
+                break;
+            }
+            std::thread::sleep(JOIN_PAUSE);
         }
         Err(SetupError::new(SetupErrorKind::TooManyParticipants { max }))
     }
@@ -109,10 +135,60 @@ impl Drop for Member {
             anchors.flatten().for_each(Anchor::forget);
             return;
         }
-        let _ = self.segment.mark(self.index, false);
+        self.segment.mark(self.index, false);
         // Roles first: who finds the life byte free finds the role free too.
         anchors.for_each(drop);
         self.segment.retire_if_deserted();
+    }
+}
+
+/// Whether an index could be taken.
+enum Taken {
+    Yes(Anchor),
+    /// Its owner lives.
+    Lives,
+    /// Somebody looks after it just now, or what is left there cannot be finished yet.
+    NotNow,
+}
+
+/// A descriptor through which deaths can be proven: it refers to the segment's own inode.
+pub(crate) struct Proof<'s> {
+    file: Descriptor<'s>,
+    max_participants: u32,
+}
+
+/// A descriptor of the segment's own inode.
+pub(super) enum Descriptor<'s> {
+    Kept(&'s File),
+    Reopened(File),
+}
+
+impl Descriptor<'_> {
+    pub(super) fn file(&self) -> &File {
+        match self {
+            Descriptor::Kept(file) => file,
+            Descriptor::Reopened(file) => file,
+        }
+    }
+}
+
+impl Proof<'_> {
+    fn file(&self) -> &File {
+        self.file.file()
+    }
+
+    /// Whether participant `index` may still store anything: its life byte is held, or
+    /// that cannot be excluded. Says nothing of participants of the same process that
+    /// hold it through this very description: there are none.
+    pub(crate) fn is_alive(&self, index: u32) -> bool {
+        index < self.max_participants
+            && !matches!(lock::any_held(self.file(), life_byte(index as usize), 1), Ok(None))
+            && !seeded(7)
+    }
+
+    /// Whether somebody holds this Single side.
+    pub(crate) fn has_holder(&self, role: Role) -> bool {
+        !matches!(lock::any_held(self.file(), role.byte(), 1), Ok(None))
     }
 }
 
@@ -128,30 +204,117 @@ pub(super) enum Population {
     Ghosts,
 }
 
+/// A keep byte, let go of explicitly: a forked child may have a copy of the descriptor.
+struct KeepLock<'f> {
+    description: &'f File,
+    index: u32,
+}
+
+impl<'f> KeepLock<'f> {
+    /// None: somebody else has it, and does what is to be done.
+    fn take(description: &'f File, index: u32) -> Option<KeepLock<'f>> {
+        let byte = KEEP_BYTE + u64::from(index);
+        let taken = matches!(lock::try_lock(description, byte, Kind::Exclusive), Ok(true));
+        taken.then_some(KeepLock { description, index })
+    }
+}
+
+impl Drop for KeepLock<'_> {
+    fn drop(&mut self) {
+        lock::unlock(self.description, KEEP_BYTE + u64::from(self.index));
+    }
+}
+
 /// The marks of a segment's participants.
-fn marks(file: &File) -> io::Result<[u8; MARKS_LEN]> {
+pub(super) fn marks(file: &File) -> io::Result<[u8; MARKS_LEN]> {
     let mut marks = [0; MARKS_LEN];
     file.read_exact_at(&mut marks, MARKS_OFFSET)?;
     Ok(marks)
 }
 
-fn life_byte(index: usize) -> u64 {
+pub(super) fn life_byte(index: usize) -> u64 {
     LIFE_BYTE + index as u64
 }
 
 impl Segment {
-    fn mark(&self, index: u32, attached: bool) -> Result<(), SetupError> {
-        self.test_file()
-            .write_all_at(&[u8::from(attached)], MARKS_OFFSET + u64::from(index))
-            .map_err(|e| SetupError::system("marking a participant", e))
+    /// A descriptor to prove deaths with, tested on a participant of this process, which
+    /// lives: `own`. The one that is kept for it may be gone (`close_range`), and its
+    /// number may mean another file; then the segment is opened again, if it can be.
+    pub(crate) fn proof(&self, own: u32) -> Option<Proof<'_>> {
+        let max_participants = self.header().plan.max_participants;
+        let file = self.descriptor().ok()?;
+        let lives = matches!(lock::any_held(file.file(), life_byte(own as usize), 1), Ok(Some(_)));
+        lives.then_some(Proof { file, max_participants })
+    }
+
+    /// The marked participants that have died, but for `own`.
+    pub(crate) fn dead<'p>(&'p self, proof: &'p Proof<'_>, own: u32) -> impl Iterator<Item = u32> + 'p {
+        let others = (0..proof.max_participants).filter(move |index| *index != own);
+        others.filter(|index| self.is_marked(*index)).filter(|index| !proof.is_alive(*index))
+    }
+
+    /// Looks after index `dead`, unless somebody else does or it is no longer dead.
+    /// Says whether it is vacant now by this call.
+    pub(crate) fn keep(self: &Arc<Segment>, proof: &Proof<'_>, dead: u32, keeper: Keeper<'_>) -> bool {
+        let Ok(description) = shm::reopen(proof.file()) else { return false };
+        let Some(_keep) = KeepLock::take(&description, dead) else { return false };
+        // Asked again under the byte: somebody may have finished, and another come.
+        if !self.is_marked(dead) || proof.is_alive(dead) {
+            return false;
+        }
+        let kept = keeper(self, proof, dead) || seeded(6);
+        if kept {
+            self.mark(dead, false);
+        }
+        kept
+    }
+
+    /// Takes an index whose owner is gone, after what it left was finished.
+    fn take_index(self: &Arc<Segment>, own: &File, index: u32, keeper: Keeper<'_>) -> Result<Taken, SetupError> {
+        let system = |e| SetupError::system("locking", e);
+        let byte = life_byte(index as usize);
+        if lock::any_held(own, byte, 1).map_err(system)?.is_some() {
+            return Ok(Taken::Lives);
+        }
+        let description = self.own_description()?;
+        let Some(_keep) = KeepLock::take(&description, index) else { return Ok(Taken::NotNow) };
+        let max_participants = self.header().plan.max_participants;
+        let proof = Proof { file: Descriptor::Kept(own), max_participants };
+        if self.is_marked(index) && !seeded(6) {
+            // Of the dead first the claims are finished, then its place is taken.
+            if lock::any_held(own, byte, 1).map_err(system)?.is_some() {
+                return Ok(Taken::Lives);
+            }
+            if !keeper(self, &proof, index) {
+                return Ok(Taken::NotNow);
+            }
+        }
+        if !lock::try_lock(own, byte, Kind::Exclusive).map_err(system)? {
+            return Ok(Taken::Lives);
+        }
+        let life = Anchor::new(own).map_err(|e| SetupError::system("anchoring a life lock", e))?;
+        self.mark(index, true);
+        Ok(Taken::Yes(life))
+    }
+
+    fn mark(&self, index: u32, attached: bool) {
+        if let Some(mark) = self.marks().get(index as usize) {
+            // Pair MARK: what was finished of this index was finished before.
+            mark.store(u8::from(attached), Ordering::Release);
+        }
+    }
+
+    fn is_marked(&self, index: u32) -> bool {
+        // Pair MARK.
+        self.marks().get(index as usize).is_some_and(|mark| mark.load(Ordering::Acquire) == 1)
     }
 
     /// The live participants: those that are attached and hold their life byte.
     pub(crate) fn count_alive(&self) -> usize {
-        let file = self.test_file();
-        let attached = marks(file).unwrap_or([0; MARKS_LEN]);
-        let alive = |index: &usize| matches!(lock::any_held(file, life_byte(*index), 1), Ok(Some(_)));
-        (0..self.header().plan.max_participants as usize).filter(|i| attached.get(*i) == Some(&1)).filter(alive).count()
+        let Ok(descriptor) = self.descriptor() else { return 0 };
+        let alive =
+            |index: &u32| matches!(lock::any_held(descriptor.file(), life_byte(*index as usize), 1), Ok(Some(_)));
+        (0..self.header().plan.max_participants).filter(|index| self.is_marked(*index)).filter(alive).count()
     }
 
     /// Who is there, seen through `file`, whose own description holds no life or
@@ -170,9 +333,32 @@ impl Segment {
         if held.any(|held| !matches!(held, Ok(None))) { Population::Alive } else { Population::Ghosts }
     }
 
+    /// Whether a descriptor refers to this segment's inode.
+    pub(super) fn is_this(&self, file: &File) -> bool {
+        shm::stat(file).is_ok_and(|stat| (stat.device, stat.inode) == self.inode())
+    }
+
+    /// Another descriptor for the segment, by its name or by its mapping.
+    fn open_again(&self) -> Option<File> {
+        let by_name = self.place().and_then(|place| {
+            let directory = shm::open_dir(&place.directory.path).ok()?;
+            shm::open_named(&directory, place.name.as_str()).ok()?
+        });
+        let by_name = by_name.filter(|file| self.is_this(file));
+        by_name.or_else(|| shm::open_mapped(self.mapped_range()).ok().filter(|file| self.is_this(file)))
+    }
+
+    /// The descriptor that is kept for tests, or another where that one is gone.
+    pub(super) fn descriptor(&self) -> io::Result<Descriptor<'_>> {
+        if self.is_this(self.test_file()) {
+            return Ok(Descriptor::Kept(self.test_file()));
+        }
+        self.open_again().map(Descriptor::Reopened).ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))
+    }
+
     /// A description of our own for the segment's inode.
     pub(super) fn own_description(&self) -> Result<File, SetupError> {
-        shm::reopen(self.test_file()).map_err(|e| {
+        self.descriptor().and_then(|kept| shm::reopen(kept.file())).map_err(|e| {
             if shm::proc_mounted() {
                 SetupError::system("re-opening the segment", e)
             } else {

@@ -4,17 +4,25 @@
 //! It must not know what its regions are used for.
 
 mod directory;
+mod guard;
 mod header;
 mod lifecycle;
 mod members;
+mod stale;
+mod survey;
+mod watch;
 
 pub(crate) use directory::{Directory, SegmentName};
+pub use guard::sigbus_guard;
 #[cfg(test)]
 pub(crate) use header::Header;
 pub use header::Lifetime;
 pub(crate) use header::{Identity, MessageKind, Plan, RegionKind, max_tag};
-pub(crate) use lifecycle::{Place, Segment};
-pub(crate) use members::{Member, Role};
+pub(crate) use lifecycle::{Place, Segment, unix_seconds};
+pub(crate) use members::{Member, Proof, Role};
+pub(crate) use stale::{Kept, Verdict, clean};
+pub(crate) use survey::{Presence, Survey, anonymous, names};
+pub(crate) use watch::{Attached, watch};
 
 // Private memory that a forked child finds wiped: how a handle learns of it.
 pub(crate) use crate::sys::mem::Wiped;

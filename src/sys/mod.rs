@@ -8,7 +8,9 @@
 //! |---|---|
 //! | `shm` | nameless and named shared-memory files, publishing a name, statistics, what memory is left |
 //! | `lock` | byte locks that belong to an open file description and die with it; testing one |
+//! | `look` | the entries of a directory, files and other processes' descriptors to be read only |
 //! | `mem` | mappings that a forked child does not inherit, and pages that it finds wiped |
+//! | `sigbus` | a list of mappings whose file may be cut, and a handler that puts zeros there |
 //! | `futex` | sleep on a shared 32-bit word until an absolute monotonic time; wake |
 //! | `membarrier` | a full fence on every processor that runs a registered process |
 //! | `clock` | the monotonic clock of the futex deadline |

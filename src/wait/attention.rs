@@ -1,6 +1,6 @@
 //! The words by which one side asks for the other's attention.
 
-use crate::primitive::{AtomicU32, AtomicU64, Fences, FutexWord, Ordering, light_barrier};
+use crate::primitive::{AtomicU32, Fences, FutexWord, Ordering, light_barrier};
 
 /// What the *other* side reads after each of its operations, in one line of its
 /// own: producers read the line of the consumers that may sleep, and the other
@@ -11,24 +11,45 @@ use crate::primitive::{AtomicU32, AtomicU64, Fences, FutexWord, Ordering, light_
 /// leaves nothing to repair.
 #[repr(C)]
 pub(crate) struct Attention {
-    /// Not zero: the queue is closed (a copy; for `Single` producers the truth).
-    pub(crate) closed: AtomicU32,
+    /// What the readers of this line must know before they go on: bit 0 says that the
+    /// queue is closed (a copy; for `Single` producers the truth), the rest is an
+    /// *alert*, a count that is not zero while there may be something to look for.
+    /// Producers: the consumers may be gone. Consumers: there may be redeliveries.
+    pub(crate) news: AtomicU32,
     armed: AtomicU32,
     epoch: FutexWord,
-    _reserved: AtomicU32,
-    /// Raised when a redelivery was put back; a hint.
-    pub(crate) back_epoch: AtomicU64,
+    /// The same kind of count as the alert: the side that writes this line may be gone.
+    /// Read where there is nothing to do.
+    pub(crate) departures: AtomicU32,
+}
+
+/// Bit 0 of `news`.
+pub(crate) const CLOSED: u32 = 1;
+/// What raises the alert.
+const ALERT: u32 = 2;
+
+/// Raises a count so that it is not zero, whatever it was.
+fn raise(word: &AtomicU32, by: u32) {
+    // Pair NEWS: what there is to look for was stored before. Wrapping to no alert
+    // is mended at once; bit 0 is never touched.
+    if word.fetch_add(by, Ordering::Release).wrapping_add(by) < by {
+        word.fetch_add(by, Ordering::Release);
+    }
+}
+
+/// Takes a count back to zero, unless it was raised since it was `seen`.
+fn settle(word: &AtomicU32, seen: u32, to: u32) {
+    let _ = word.compare_exchange(seen, to, Ordering::AcqRel, Ordering::Relaxed);
 }
 
 impl Attention {
     #[cfg(loom)]
     pub(crate) fn new() -> Self {
         Attention {
-            closed: AtomicU32::new(0),
+            news: AtomicU32::new(0),
             armed: AtomicU32::new(0),
             epoch: FutexWord::new(),
-            _reserved: AtomicU32::new(0),
-            back_epoch: AtomicU64::new(0),
+            departures: AtomicU32::new(0),
         }
     }
 
@@ -40,12 +61,60 @@ impl Attention {
         self.armed.load(Ordering::Relaxed) != 0
     }
 
+    /// Whether the queue was closed, as far as this line knows.
+    #[inline]
+    pub(crate) fn is_closed(&self) -> bool {
+        // Pair CLOSED.
+        self.news.load(Ordering::Acquire) & CLOSED != 0
+    }
+
+    /// Copies the close to the readers of this line.
+    pub(crate) fn set_closed(&self) {
+        // Pair CLOSED.
+        if self.news.load(Ordering::Relaxed) & CLOSED == 0 {
+            self.news.fetch_or(CLOSED, Ordering::Release);
+        }
+    }
+
+    /// There is something that the readers of this line must look for.
+    pub(crate) fn alert(&self) {
+        raise(&self.news, ALERT);
+    }
+
+    /// What stands in `news`, if that is an alert.
+    pub(crate) fn alerted(&self) -> Option<u32> {
+        // Pair NEWS.
+        let news = self.news.load(Ordering::Acquire);
+        (news >= ALERT).then_some(news)
+    }
+
+    /// The alert that was `seen` has been looked into: nothing is there.
+    pub(crate) fn all_clear(&self, seen: u32) {
+        settle(&self.news, seen, seen & CLOSED);
+    }
+
+    /// Somebody of the side that writes this line has left or died.
+    pub(crate) fn has_departed(&self) {
+        raise(&self.departures, 1);
+    }
+
+    /// Not zero: somebody of that side has left or died, and nobody has found another since.
+    pub(crate) fn departed(&self) -> u32 {
+        // Pair NEWS.
+        self.departures.load(Ordering::Acquire)
+    }
+
+    /// After the departures `seen`, somebody of that side is there.
+    pub(crate) fn is_there(&self, seen: u32) {
+        settle(&self.departures, seen, 0);
+    }
+
     /// W1, and whether the queue was closed: the two words of this line that matter
     /// after an operation, in one question.
     #[inline(always)]
     pub(crate) fn stirred(&self, fences: Fences) -> bool {
         light_barrier(fences);
-        (self.armed.load(Ordering::Relaxed) | self.closed.load(Ordering::Relaxed)) != 0
+        (self.armed.load(Ordering::Relaxed) | self.news.load(Ordering::Relaxed)) != 0
     }
 
     /// W2 to W4. Wakes at most `count` sleepers.

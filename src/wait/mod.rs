@@ -9,7 +9,7 @@ mod deadline;
 mod park;
 mod policy;
 
-pub(crate) use attention::Attention;
+pub(crate) use attention::{Attention, CLOSED};
 pub(crate) use deadline::Deadline;
 pub(crate) use park::{Parked, park};
 pub use policy::WaitPolicy;

@@ -93,7 +93,7 @@ impl Patience {
 
     /// Spinning has found what it waited for, after so many turns.
     pub(crate) fn spin_paid(&self, turns: u32) {
-        let wanted = (turns * 2).clamp(SHORTEST_SPIN, LONGEST_SPIN);
+        let wanted = turns.saturating_mul(2).clamp(SHORTEST_SPIN, LONGEST_SPIN);
         self.0.set(self.0.get().max(wanted));
     }
 
@@ -138,7 +138,7 @@ impl<'h> Spinner<'h> {
                 true
             }
             WaitPolicy::SpinThenPark { budget } => {
-                self.turns += 1;
+                self.turns = self.turns.saturating_add(1);
                 if self.turns <= self.patience.0.get() {
                     spin_hint();
                     return true;

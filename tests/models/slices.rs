@@ -42,6 +42,9 @@
 //!   take both indices. With their life bytes held each reads the other's found intent as a live claim of h, and leaves h
 //!   for later for ever ([`Bug::LifeByteFirst`]). Clearing first and finishing from a copy is no way out: killed in
 //!   between, nothing names h any more ([`Bug::ClearedBeforeFinished`]).
+//! - **S3** need not look at the whole window ([`Config::named_backs`]): whoever died between FULL → BACK and telling
+//!   leaves a position that an intent still names, of a dead one or of one that a newcomer finds, if that newcomer
+//!   tells of it before it clears the intent ([`Bug::BackNotTold`]).
 //! - **S1** is there for speed: with N1 the intents of the dead name every position in somebody's way
 //!   ([`Config::without_s1`]).
 
@@ -70,6 +73,8 @@ pub enum Bug {
     FirstOfBatchOnly,
     /// S3: BACK is not looked at, only heard of.
     BackNotLooked,
+    /// N2 with [`Config::named_backs`]: a BACK that another has made is not told of.
+    BackNotTold,
     /// N1: the newcomer clears the intent without finishing it.
     IntentForgotten,
     /// N1: the newcomer clears the intent first and finishes from its copy.
@@ -94,6 +99,9 @@ pub struct Config {
     pub stop: bool,
     /// Rule S1 is left out: it is there for speed.
     pub without_s1: bool,
+    /// S3 looks only at a BACK that the intent of a participant with a free life byte names, and N2 tells everybody of
+    /// the BACKs that the intent names which it clears: nobody looks at the whole window.
+    pub named_backs: bool,
     pub bug: Option<Bug>,
 }
 
@@ -109,6 +117,7 @@ impl Config {
         newcomers: 0,
         stop: false,
         without_s1: false,
+        named_backs: false,
         bug: None,
     };
 }
@@ -313,15 +322,29 @@ impl Slices {
         }
     }
 
-    fn back(&self, s: &State) -> Option<Stamp> {
-        let stamps = self.slots().map(|slot| s.stamps[slot]);
-        stamps.into_iter().find(|stamp| stamp.tag == Tag::Back)
+    fn backs(&self, s: &State) -> impl Iterator<Item = Stamp> {
+        let stamps = s.stamps;
+        self.slots().map(move |slot| stamps[slot]).filter(|stamp| stamp.tag == Tag::Back)
+    }
+
+    fn back_in(&self, s: &State, span: Span) -> bool {
+        self.backs(s).any(|stamp| span.covers(stamp.pos))
+    }
+
+    /// Whether the intent of a consumer with a free life byte names it.
+    fn is_named_by_the_dead(&self, s: &State, stamp: Stamp) -> bool {
+        self.consumers().any(|who| !self.held(s, who) && s.intents[usize::from(who)].covers(stamp.pos))
     }
 
     fn tell(&self, t: &mut State) {
         for consumer in self.consumers() {
-            t.told[usize::from(consumer)] = t.life[usize::from(consumer)] == Life::Alive;
+            t.told[usize::from(consumer)] = t.life[usize::from(consumer)] == Life::Alive || self.0.named_backs;
         }
+    }
+
+    /// Consumer `who` has found none. With [`Config::named_backs`] the hint is one word for all, whoever dies.
+    fn hush(&self, t: &mut State, who: u8) {
+        if self.0.named_backs { t.told = [false; PARTICIPANTS] } else { t.told[usize::from(who)] = false }
     }
 
     fn release(&self, t: &mut State, stamp: Stamp) {
@@ -418,7 +441,7 @@ impl Model for Slices {
                 t.deaths -= 1;
                 t.life[me] = Life::Dead;
                 t.failed[me] = false;
-                t.told[me] = false;
+                t.told[me] &= self.0.named_backs;
                 t.pc[me] = Pc::Call;
                 out.push(Next { state: t, kind: Kind::Death, who, what: "is killed" });
             }

@@ -5,13 +5,14 @@
 //! It knows nothing of what a subcommand does. The command uses the library's
 //! public interface only.
 
+mod admin;
 mod bench;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-/// Shared-memory queues between processes: measure them.
+/// Shared-memory queues between processes: look inside, clean up, measure.
 #[derive(Debug, Parser)]
 #[command(name = "ringway", version, arg_required_else_help = true)]
 struct Cli {
@@ -26,6 +27,14 @@ enum Command {
     /// Everything runs in separate processes, pinned to different cores. Without a
     /// subcommand: latency, then throughput.
     Bench(bench::BenchArgs),
+    /// Show every queue: those with a name, and the anonymous ones of your processes.
+    List(admin::ListArgs),
+    /// Show one queue in detail, also if its users are dead or it is damaged.
+    Inspect(admin::InspectArgs),
+    /// Remove the ephemeral queues whose users have all died.
+    Clean(admin::CleanArgs),
+    /// Remove a queue's name, whoever uses it: who has it open goes on with it.
+    Rm(admin::RemoveArgs),
     /// One process of a measurement: started by `bench`, never by hand.
     #[command(name = bench::WORKER_COMMAND, hide = true)]
     Worker { order: String },
@@ -38,6 +47,10 @@ fn main() -> ExitCode {
         Err(error) => error.exit(),
     };
     match cli.command {
+        Command::List(args) => finish("list", admin::list(&args)),
+        Command::Inspect(args) => finish("inspect", admin::inspect(&args)),
+        Command::Clean(args) => finish("clean", admin::clean(&args)),
+        Command::Rm(args) => finish("rm", admin::remove(&args)),
         Command::Worker { order } => bench::work(&order),
         Command::Bench(args) => match args.plan() {
             Err(message) => Cli::command().error(clap::error::ErrorKind::ValueValidation, message).exit(),
@@ -49,6 +62,20 @@ fn main() -> ExitCode {
                 }
             },
         },
+    }
+}
+
+/// Says what went wrong, and ends with 1 or, for wrong usage, with 2.
+fn finish(command: &str, outcome: Result<ExitCode, admin::Trouble>) -> ExitCode {
+    match outcome {
+        Ok(code) => code,
+        Err(admin::Trouble::Usage(message)) => {
+            Cli::command().error(clap::error::ErrorKind::ValueValidation, message).exit()
+        }
+        Err(admin::Trouble::Failed(message)) => {
+            eprintln!("ringway {command}: {message}");
+            ExitCode::FAILURE
+        }
     }
 }
 

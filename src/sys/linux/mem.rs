@@ -157,3 +157,38 @@ pub(crate) mod generation {
         }
     }
 }
+
+/// One `T` for each process: a forked child makes its own, whatever state (locks that
+/// other threads held) its parent's was in. A parent's is never freed.
+pub(crate) struct PerProcess<T> {
+    current: core::sync::atomic::AtomicPtr<Keyed<T>>,
+}
+
+struct Keyed<T> {
+    born: u64,
+    value: T,
+}
+
+impl<T: Default + Send + Sync + 'static> PerProcess<T> {
+    pub(crate) const fn new() -> PerProcess<T> {
+        PerProcess { current: core::sync::atomic::AtomicPtr::new(core::ptr::null_mut()) }
+    }
+
+    pub(crate) fn get(&self) -> io::Result<&'static T> {
+        use core::sync::atomic::Ordering;
+        let now = generation::current()?;
+        loop {
+            let found = self.current.load(Ordering::Acquire);
+            // SAFETY: what is stored here was leaked below and is never freed; the acquire
+            // pairs with the release of the exchange.
+            if let Some(keyed) = unsafe { found.as_ref() }.filter(|keyed| keyed.born == now) {
+                return Ok(&keyed.value);
+            }
+            let made = Box::into_raw(Box::new(Keyed { born: now, value: T::default() }));
+            if self.current.compare_exchange(found, made, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+                // SAFETY: made above, and nobody else has seen it.
+                drop(unsafe { Box::from_raw(made) });
+            }
+        }
+    }
+}

@@ -132,6 +132,13 @@ pub(crate) fn reopen(file: &File) -> io::Result<File> {
     Ok(File::from(open(path.as_str(), OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?))
 }
 
+/// The file that is mapped at exactly these addresses, through `/proc`, where the kernel
+/// allows that.
+pub(crate) fn open_mapped(range: std::ops::Range<usize>) -> io::Result<File> {
+    let path = format!("/proc/self/map_files/{:x}-{:x}", range.start, range.end);
+    Ok(File::from(open(path.as_str(), OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?))
+}
+
 /// Whether `/proc` is there to re-open descriptors through.
 pub(crate) fn proc_mounted() -> bool {
     Path::new("/proc/self/fd").exists()

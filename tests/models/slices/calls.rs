@@ -39,10 +39,10 @@ impl Slices {
                 "looks at tail"
             }
             Pc::Call if s.told[me] => {
-                if let Some(stamp) = self.back(s) {
+                if let Some(stamp) = self.backs(s).next() {
                     t.pc[me] = Pc::Start { stamp, len: 1 };
                 } else {
-                    t.told[me] = false;
+                    self.hush(&mut t, who);
                 }
                 "looks for BACK, being told"
             }
@@ -118,7 +118,8 @@ impl Slices {
             Pc::Slice { look, job: Job::Choose } => return self.choose(s, who, look, out),
             Pc::Slice { look, job } => return self.recover(s, who, look, job, out),
             Pc::Backs => {
-                let back = self.back(s).filter(|_| !self.bug(Bug::BackNotLooked));
+                let named = |&stamp: &Stamp| !self.0.named_backs || self.is_named_by_the_dead(s, stamp);
+                let back = self.backs(s).find(named).filter(|_| !self.bug(Bug::BackNotLooked));
                 t.pc[me] = match back {
                     Some(stamp) if self.consumers().contains(&who) => Pc::Start { stamp, len: 1 },
                     Some(_) => {

@@ -22,10 +22,15 @@ impl Slices {
             let job = self.scan(seen, self.side(seen).start);
             t.pc[me] = Pc::Slice { look, job };
             "sees an unfinished position"
-        } else if matches!(look, Look::Found { .. }) {
+        } else if let Look::Found { span, .. } = look {
             t.intents[me].len = 0;
             t.life[me] = Life::Alive;
-            t.told[me] = self.consumers().contains(&who);
+            if !self.0.named_backs {
+                t.told[me] = self.consumers().contains(&who);
+            }
+            if self.0.named_backs && self.back_in(s, span) && !self.bug(Bug::BackNotTold) {
+                self.tell(&mut t);
+            }
             t.pc[me] = Pc::Call;
             "clears what it found, takes its life byte"
         } else {

@@ -1,0 +1,34 @@
+//! Seeded bugs: proof that a test can fail.
+//!
+//! Only a build with `--cfg ringway_seeded` has them. There, the environment variable
+//! `RINGWAY_SEEDED` chooses one by number; each place that asks says what it breaks.
+//!
+//! | seed | what goes wrong |
+//! |---|---|
+//! | 1 | recovery does not bury a dead producer's claim |
+//! | 2 | recovery releases a dead consumer's message instead of bringing it back |
+//! | 3 | a put announces its intent only after the claim |
+//! | 4 | recovery does not ask whether a live intent covers the position |
+//! | 5 | taking a redelivery does not count the attempt |
+//! | 6 | an index is vacated before its intents are finished |
+//! | 7 | a participant that lives is taken for dead |
+//! | 8 | a redelivery is brought back without telling the consumers |
+//! | 20 | the sweep removes ephemeral names without testing the life bytes |
+//! | 21 | a deserted name is removed a moment later, without a second look at the life bytes |
+//! | 30 | the length of a queue is not clamped to its capacity |
+//! | 31 | no deadline ever passes |
+//! | 32 | of sixteen positions one is published without its message |
+
+/// Whether seeded bug `number` is switched on.
+#[cfg(all(ringway_seeded, not(loom)))]
+pub(crate) fn seeded(number: u32) -> bool {
+    static CHOSEN: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
+    *CHOSEN.get_or_init(|| std::env::var("RINGWAY_SEEDED").ok().and_then(|n| n.parse().ok()).unwrap_or(0)) == number
+}
+
+/// Never: this build has no seeded bugs.
+#[cfg(not(all(ringway_seeded, not(loom))))]
+#[inline(always)]
+pub(crate) const fn seeded(_number: u32) -> bool {
+    false
+}

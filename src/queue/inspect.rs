@@ -1,0 +1,477 @@
+//! A queue as a bystander sees it: what stands in its segment, decoded.
+//!
+//! Reads copies that [`Survey`] makes; what the words mean, `ring` knows.
+
+use super::options::{regions, rows, slots_size, stride};
+use crate::primitive::{BlockShape, now_ns};
+use crate::ring::{
+    CONTROL_SIZE, ControlLook, PARTICIPANT_SIZE, ParticipantLook, Pending, RingLook, Row, RowNote, RowState, Side,
+    Unfinished,
+};
+use crate::segment::{Lifetime, MessageKind, Plan, Presence, RegionKind, Role, Survey};
+use crate::wait::{Attention, CLOSED};
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+/// Between the two looks at what is unfinished.
+const LOOKS_APART: Duration = Duration::from_millis(20);
+
+/// Looks at words that contradict each other, which may be because they are being changed.
+const LOOKS_AT_NONSENSE: u32 = 3;
+
+/// Unfinished positions that are told one by one.
+const MOST_UNFINISHED: usize = 64;
+
+/// What the messages of a queue are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Messages {
+    /// Bytes of any length up to [`max_message`](Facts::max_message).
+    Bytes,
+    /// Plain data, all of one type.
+    Plain {
+        /// What both sides call the type.
+        tag: String,
+        /// Its size, in bytes.
+        size: u64,
+        /// Its alignment, in bytes.
+        align: u32,
+    },
+}
+
+impl fmt::Display for Messages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Messages::Bytes => f.write_str("bytes"),
+            Messages::Plain { tag, .. } => f.write_str(tag),
+        }
+    }
+}
+
+/// What is fixed when a queue is created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Facts {
+    /// What the messages are.
+    pub messages: Messages,
+    /// How many handles may put at once.
+    pub producers: Side,
+    /// How many handles may get at once.
+    pub consumers: Side,
+    /// How many messages fit.
+    pub capacity: u64,
+    /// The longest message, in bytes.
+    pub max_message: u64,
+    /// How many handles may be attached at once.
+    pub max_participants: u32,
+    /// When the name goes away; an anonymous queue has none to lose.
+    pub lifetime: Lifetime,
+    /// Bytes of shared memory.
+    pub size: u64,
+    /// A random number that no other segment has.
+    pub identity: u128,
+    /// When it was created, by the wall clock of then.
+    pub created: SystemTime,
+    /// The process that created it, for display.
+    pub creator: u32,
+}
+
+impl Facts {
+    pub(super) fn of(survey: &Survey) -> Facts {
+        let header = &survey.header;
+        let plan = &header.plan;
+        let element = &plan.element;
+        let messages = match plan.kind {
+            MessageKind::Bytes => Messages::Bytes,
+            MessageKind::Pod => Messages::Plain { tag: element.tag.clone(), size: element.size, align: element.align },
+        };
+        Facts {
+            messages,
+            producers: side(plan.single_producer),
+            consumers: side(plan.single_consumer),
+            capacity: plan.capacity,
+            max_message: plan.max_message,
+            max_participants: plan.max_participants,
+            lifetime: plan.lifetime,
+            size: survey.size,
+            identity: header.identity,
+            created: since_epoch(header.created).unwrap_or(SystemTime::UNIX_EPOCH),
+            creator: header.creator,
+        }
+    }
+
+    /// How long ago it was created; zero if the clock was set back since.
+    pub fn age(&self) -> Duration {
+        SystemTime::now().duration_since(self.created).unwrap_or_default()
+    }
+}
+
+fn side(single: bool) -> Side {
+    if single { Side::Single } else { Side::Multi }
+}
+
+fn since_epoch(seconds: u64) -> Option<SystemTime> {
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+}
+
+/// Whether a participant lives, and how that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Life {
+    /// Its life byte is locked, which the kernel undoes when its process ends.
+    Alive,
+    /// It has attached, it has not left, and its life byte is free.
+    Dead,
+    /// It has left, or is just attaching, and its life byte is locked: usually a copy of the
+    /// descriptor in a process that was just started, and that will not keep it.
+    Ghost,
+}
+
+/// Positions that a participant has said to claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Intent {
+    /// The first one.
+    pub start: u64,
+    /// How many.
+    pub len: u64,
+    /// Which of them are unfinished, by anybody: if no other intent names them, by this
+    /// participant. At most 64.
+    pub unfinished: Vec<u64>,
+}
+
+/// One participant: a handle or an end of the queue, in some process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Participant {
+    /// Its place in the table of participants.
+    pub index: u32,
+    /// The process that it says it is in, for display: pids are used again, and differ
+    /// between containers.
+    pub pid: u32,
+    /// It puts, or has put.
+    pub puts: bool,
+    /// It gets, or has got.
+    pub gets: bool,
+    /// Whether it lives.
+    pub life: Life,
+    /// Since when it is attached, if that is known.
+    pub attached: Option<SystemTime>,
+    /// What it has announced to put. It stays there after a finished put.
+    pub put_intent: Option<Intent>,
+    /// What it has announced to get. It stays there after a finished get.
+    pub get_intent: Option<Intent>,
+    /// How often it has slept.
+    pub sleeps: u64,
+    /// How often it has woken others.
+    pub wakes: u64,
+}
+
+/// Which operation is unfinished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Operation {
+    /// A position is claimed for a message that is not there yet.
+    Put,
+    /// A message is claimed, and its place is not given back yet.
+    Get,
+}
+
+/// A position at which an operation was begun and has not ended, in two looks in a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Pause {
+    /// Where.
+    pub position: u64,
+    /// What.
+    pub operation: Operation,
+    /// The participants, by index, that may be at it: exactly one, as a rule. None: whoever
+    /// was at it has gone, and recovery has not looked yet.
+    pub holders: Vec<u32>,
+    /// When it was seen first: there are no clocks in the queue, so it may be older.
+    pub since: SystemTime,
+}
+
+/// Who has a `Single` side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Holder {
+    /// Its process, for display.
+    pub pid: u32,
+    /// Whether it lives: the side's role byte is locked.
+    pub alive: bool,
+}
+
+/// The words of a queue. Positions count messages from the beginning, and the first one is
+/// the capacity.
+///
+/// In a queue in use these were read one after the other, not at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RingState {
+    /// Messages put and not taken, without those that came back.
+    pub depth: u64,
+    /// No put succeeds any more.
+    pub closed: bool,
+    /// Where a closed queue with both sides `Single` ends, once that is decided.
+    pub end: Option<u64>,
+    /// Consumers have claimed everything below; with `Single` consumers a lagging copy of
+    /// `taken`.
+    pub head: u64,
+    /// `Multi` producers have claimed everything below.
+    pub tail: Option<u64>,
+    /// A `Single` consumer has taken everything below.
+    pub taken: Option<u64>,
+    /// Positions claimed or published since the creation.
+    pub puts: u64,
+    /// Positions claimed or taken since the creation.
+    pub gets: u64,
+    /// Who has the producers' side, where that is `Single`.
+    pub producer: Option<Holder>,
+    /// Who has the consumers' side, where that is `Single`.
+    pub consumer: Option<Holder>,
+    /// What is begun and not ended, oldest first, at most 64.
+    pub unfinished: Vec<Pause>,
+    /// Messages that came back from a consumer that died in `get`, and wait to be taken
+    /// again; those of a lease are among [`leases`](Snapshot::leases).
+    pub redeliveries: u64,
+    /// The queue is so long that not all of it was searched for what is unfinished.
+    pub partly_searched: bool,
+}
+
+/// A message that is leased, or was and waits to be taken again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LeaseState {
+    /// The participant that has it, by index; `None`: it came back, and waits.
+    pub holder: Option<u32>,
+    /// The message's position: what [`Lease::id`](crate::Lease::id) says.
+    pub position: u64,
+    /// How often it came back, at most 127.
+    pub redelivered: u32,
+    /// For how long it has been leased, exactly.
+    pub held_for: Option<Duration>,
+}
+
+/// A queue as it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// What is fixed; if the header is damaged, what could be read of it.
+    pub facts: Facts,
+    /// What is wrong with the segment, for a person to read; empty if nothing is.
+    pub problems: Vec<String>,
+    /// The words of the queue, if the file has them.
+    pub ring: Option<RingState>,
+    /// Everybody who is there or has died there, by index.
+    pub participants: Vec<Participant>,
+    /// The messages that are leased or came back from a lease, oldest first.
+    pub leases: Vec<LeaseState>,
+}
+
+/// What `list` needs of the ring: `(depth, closed)`.
+pub(super) fn outline(survey: &Survey) -> Option<(u64, bool)> {
+    let ring = ring_of(survey)?;
+    Some((ring.depth()?, ring.is_closed()))
+}
+
+pub(super) fn snapshot(survey: &Survey) -> Snapshot {
+    let mut problems: Vec<String> = survey.damage.iter().map(ToString::to_string).collect();
+    let since = SystemTime::now();
+    let mut ring = ring_of(survey);
+    let mut pending = ring.as_ref().map(|ring| ring.stamps().pending).unwrap_or_default();
+    if !pending.is_empty() {
+        std::thread::sleep(LOOKS_APART);
+        ring = ring_of(survey);
+    }
+    for _ in 1..LOOKS_AT_NONSENSE {
+        if ring.as_ref().is_some_and(|ring| !ring.contradictions().is_empty()) {
+            ring = ring_of(survey);
+        }
+    }
+    let stamps = ring.as_ref().map(RingLook::stamps).unwrap_or_default();
+    pending.retain(|pending| stamps.pending.contains(pending));
+    let looks = participants(survey);
+    match &ring {
+        None => problems.push("the words of its queue cannot be read: they lie outside of the file".into()),
+        Some(ring) => problems.extend(ring.contradictions()),
+    }
+    let state = ring.map(|ring| RingState {
+        depth: ring.depth().unwrap_or(0),
+        closed: ring.is_closed(),
+        end: ring.control.end,
+        head: ring.control.head,
+        tail: (ring.producers == Side::Multi).then_some(ring.control.tail),
+        taken: (ring.consumers == Side::Single).then_some(ring.control.taken),
+        puts: ring.produced().unwrap_or(0).saturating_sub(ring.capacity),
+        gets: ring.consumed().saturating_sub(ring.capacity),
+        producer: holder(survey, ring.producers, ring.control.holders[0], Role::Producer),
+        consumer: holder(survey, ring.consumers, ring.control.holders[1], Role::Consumer),
+        unfinished: pending.iter().take(MOST_UNFINISHED).map(|at| pause(at, &ring, &looks, since)).collect(),
+        redeliveries: stamps.back,
+        partly_searched: stamps.incomplete,
+    });
+    let participants = looks.iter().map(|(presence, look)| participant(*presence, look, &pending)).collect();
+    Snapshot { facts: Facts::of(survey), problems, ring: state, participants, leases: leases(survey) }
+}
+
+fn holder(survey: &Survey, side: Side, pid: u64, role: Role) -> Option<Holder> {
+    let alive = side == Side::Single && survey.is_role_held(role);
+    let pid = u32::try_from(pid).unwrap_or(0);
+    (alive || side == Side::Single && pid != 0).then_some(Holder { pid, alive })
+}
+
+fn names_position(intent: Option<(u64, u64)>, position: u64) -> bool {
+    intent.is_some_and(|(start, len)| position >= start && position - start < len)
+}
+
+fn pause<F: Fn(u64) -> Option<u64>>(
+    at: &Pending,
+    ring: &RingLook<F>,
+    looks: &[(Presence, ParticipantLook)],
+    since: SystemTime,
+) -> Pause {
+    let holds = |look: &ParticipantLook| match (at.what, ring.producers) {
+        // Announced by its stamp alone.
+        (Unfinished::Put, Side::Single) => look.roles & 1 != 0 && look.pid == ring.control.holders[0],
+        (Unfinished::Put, Side::Multi) => names_position(look.put, at.position),
+        (Unfinished::Get, _) => names_position(look.get, at.position),
+    };
+    Pause {
+        position: at.position,
+        operation: match at.what {
+            Unfinished::Put => Operation::Put,
+            Unfinished::Get => Operation::Get,
+        },
+        holders: looks.iter().filter(|(_, look)| holds(look)).map(|(presence, _)| presence.index).collect(),
+        since,
+    }
+}
+
+fn participant(presence: Presence, look: &ParticipantLook, pending: &[Pending]) -> Participant {
+    let intent = |intent: Option<(u64, u64)>, what| {
+        intent.map(|(start, len)| Intent {
+            start,
+            len,
+            unfinished: pending
+                .iter()
+                .filter(|at| at.what == what && names_position(intent, at.position))
+                .map(|at| at.position)
+                .take(MOST_UNFINISHED)
+                .collect(),
+        })
+    };
+    Participant {
+        index: presence.index,
+        pid: u32::try_from(look.pid).unwrap_or(0),
+        puts: look.roles & 1 != 0,
+        gets: look.roles & 2 != 0,
+        life: match (presence.attached, presence.held) {
+            (true, true) => Life::Alive,
+            (true, false) => Life::Dead,
+            (false, _) => Life::Ghost,
+        },
+        attached: (look.attached != 0).then(|| since_epoch(look.attached)).flatten(),
+        put_intent: intent(look.put, Unfinished::Put),
+        get_intent: intent(look.get, Unfinished::Get),
+        sleeps: look.sleeps,
+        wakes: look.wakes,
+    }
+}
+
+/// The lines of everybody who is or was there.
+fn participants(survey: &Survey) -> Vec<(Presence, ParticipantLook)> {
+    let region = survey.header.region(RegionKind::Participants).ok();
+    let look = |index: u32| {
+        let at = u64::from(index) * PARTICIPANT_SIZE as u64;
+        let mut bytes = [0; PARTICIPANT_SIZE];
+        // Lines that the file does not have read as zeros.
+        if let Some(region) = region.filter(|region| region.len >= at + PARTICIPANT_SIZE as u64) {
+            survey.read(region.offset.saturating_add(at), &mut bytes);
+        }
+        ParticipantLook::of(&bytes)
+    };
+    survey.presences().into_iter().map(|presence| (presence, look(presence.index))).collect()
+}
+
+/// Whether sizes can be computed from it, and bound what is read.
+fn is_sane(plan: &Plan) -> bool {
+    (1..=1 << 40).contains(&plan.capacity)
+        && plan.inline_size <= 1 << 32
+        && plan.max_participants <= 1024
+        && plan.leases <= 1024
+        && slots_size(plan).is_some()
+}
+
+fn region_start(survey: &Survey, kind: RegionKind, len: u64) -> Option<u64> {
+    survey.header.region(kind).ok().filter(|region| region.len >= len).map(|region| region.offset)
+}
+
+/// The rows that are in use.
+fn leases(survey: &Survey) -> Vec<LeaseState> {
+    let plan = &survey.header.plan;
+    if !is_sane(plan) {
+        return Vec::new();
+    }
+    let [.., (_, notes_len), (_, rows_len)] = regions(plan);
+    let starts = (region_start(survey, RegionKind::Notes, notes_len), region_start(survey, RegionKind::Rows, rows_len));
+    let (Some(notes), Some(base)) = starts else { return Vec::new() };
+    let stride = stride(plan.inline_size);
+    let word = |at| {
+        let mut word = [0; 8];
+        survey.read(at, &mut word).then(|| u64::from_ne_bytes(word))
+    };
+    let now = now_ns();
+    let row = |index: u64| {
+        let (holder, count) = match Row::from_raw(word(base.saturating_add(index.saturating_mul(stride)))?).state() {
+            RowState::Held { owner, count, .. } => (Some(owner), count),
+            RowState::Back { count, .. } => (None, count),
+            _ => return None,
+        };
+        let note = notes.saturating_add(index.saturating_mul(size_of::<RowNote>() as u64));
+        let position = word(note + core::mem::offset_of!(RowNote, id) as u64)?;
+        let since = word(note + core::mem::offset_of!(RowNote, since) as u64)?;
+        let held_for = holder.map(|_| Duration::from_nanos(now.saturating_sub(since)));
+        Some(LeaseState { holder, position, redelivered: count, held_for })
+    };
+    let mut leases: Vec<LeaseState> = (0..rows(plan)).filter_map(row).collect();
+    leases.sort_by_key(|lease| lease.position);
+    leases
+}
+
+/// The ring, read anew. None: the file does not have its words, or the header is damaged so
+/// that nobody can tell where they are.
+fn ring_of(survey: &Survey) -> Option<RingLook<impl Fn(u64) -> Option<u64>>> {
+    let plan = &survey.header.plan;
+    if !is_sane(plan) {
+        return None;
+    }
+    let [(_, ring), (_, wait), _, (_, slots), ..] = regions(plan);
+    let start = |kind, len| region_start(survey, kind, len);
+    let mut bytes = [0; CONTROL_SIZE];
+    // The line that producers read comes first.
+    let closed_at = start(RegionKind::Wait, wait)? + core::mem::offset_of!(Attention, news) as u64;
+    let mut closed = [0; 4];
+    if !survey.read(start(RegionKind::Ring, ring)?, &mut bytes) || !survey.read(closed_at, &mut closed) {
+        return None;
+    }
+    let slots = start(RegionKind::Slots, slots)?;
+    let shape = BlockShape::of(usize::try_from(plan.inline_size).ok()?);
+    let (per_stamp, stride) = match plan.uses_blocks() {
+        true => (shape.per_block() as u64, shape.stride() as u64),
+        false => (1, stride(plan.inline_size)),
+    };
+    Some(RingLook {
+        control: ControlLook::of(&bytes),
+        capacity: plan.capacity,
+        producers: side(plan.single_producer),
+        consumers: side(plan.single_consumer),
+        per_stamp,
+        closed_flag: u32::from_ne_bytes(closed) & CLOSED != 0,
+        stamp: move |index| {
+            let mut stamp = [0; 8];
+            let at = slots.saturating_add(index.saturating_mul(stride));
+            survey.read(at, &mut stamp).then(|| u64::from_ne_bytes(stamp))
+        },
+    })
+}

@@ -1,0 +1,46 @@
+//! Learning of a child's death at once, instead of within a slice.
+
+use super::rescue::Scene;
+use super::view::View;
+use crate::segment::{self, Segment};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+/// Has the death of a process noticed at once by all queues of this process: what it
+/// left is recovered, and whoever waits for it goes on. Without this, waiting handles
+/// look once in 100 ms.
+///
+/// `pidfd` refers to any process, usually a child (`pidfd_open`, `clone`); it is duplicated,
+/// and need not be kept. The first call starts a thread that does nothing until a watched
+/// process dies; it is not inherited by `fork`. Nothing is reaped, no signal is handled.
+///
+/// # Errors
+///
+/// `InvalidInput` if it is no pidfd; else what the system says to a descriptor or a thread
+/// more. No panics.
+///
+/// ```
+/// use std::os::fd::{FromRawFd, OwnedFd};
+///
+/// let mut child = std::process::Command::new("true").spawn()?;
+/// // SAFETY: the call touches no memory; a descriptor that it returns is ours.
+/// let pidfd = unsafe {
+///     let fd = libc::syscall(libc::SYS_pidfd_open, child.id(), 0);
+///     assert!(fd >= 0);
+///     OwnedFd::from_raw_fd(fd as i32)
+/// };
+/// ringway::watch(&pidfd)?;
+/// child.wait()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn watch(pidfd: impl AsFd) -> std::io::Result<()> {
+    segment::watch(pidfd, look_at)
+}
+
+fn look_at(segment: &Arc<Segment>, own: u32) -> bool {
+    let Ok(view) = View::of(segment) else { return false };
+    let Some(ring) = view.ring(&segment.header().plan, own) else { return false };
+    let Some(proof) = segment.proof(own) else { return false };
+    let scene = Scene { ring, for_producers: view.for_producers, for_consumers: view.for_consumers };
+    scene.look(segment, &proof, own, false).vacated > 0
+}

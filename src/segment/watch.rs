@@ -1,0 +1,134 @@
+//! The thread that waits for watched processes to die, and what this process is attached
+//! to: where it then has to look.
+//!
+//! It must not know what a look is: whoever starts it says so.
+
+use super::lifecycle::Segment;
+use crate::sys::mem::PerProcess;
+use crate::sys::pidfd::{self, Event};
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+/// Looks for the dead in a segment that participant `own` of this process is attached to.
+/// Says whether there was one.
+pub(crate) type Look = fn(segment: &Arc<Segment>, own: u32) -> bool;
+
+/// After a death the kernel lets go of the dead one's locks within milliseconds; until
+/// then this many looks are made, with pauses that double.
+const LOOKS: u32 = 7;
+
+struct Attachment {
+    key: u64,
+    segment: Weak<Segment>,
+    index: u32,
+}
+
+#[derive(Default)]
+struct Watcher {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    attachments: Vec<Attachment>,
+    arrivals: Vec<OwnedFd>,
+    /// To the thread, if there is one.
+    bell: Option<PipeWriter>,
+}
+
+static WATCHER: PerProcess<Watcher> = PerProcess::new();
+
+/// Removes its attachment from the list when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Attached(u64);
+
+impl Attached {
+    /// A death that is watched for concerns this segment too from now on.
+    pub(crate) fn new(segment: &Arc<Segment>, index: u32) -> Attached {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let key = NEXT.fetch_add(1, Ordering::Relaxed);
+        if let Ok(watcher) = WATCHER.get() {
+            watcher.lock().attachments.push(Attachment { key, segment: Arc::downgrade(segment), index });
+        }
+        Attached(key)
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        if let Ok(watcher) = WATCHER.get() {
+            watcher.lock().attachments.retain(|attachment| attachment.key != self.0);
+        }
+    }
+}
+
+/// Has `look` called for everything attached when the process dies that `pidfd` refers to.
+pub(crate) fn watch(pidfd: impl AsFd, look: Look) -> io::Result<()> {
+    let pidfd = pidfd.as_fd().try_clone_to_owned()?;
+    if !pidfd::is_pidfd(&pidfd) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "this descriptor is no pidfd"));
+    }
+    let watcher = WATCHER.get()?;
+    let mut state = watcher.lock();
+    state.arrivals.push(pidfd);
+    // A byte tells the thread to look at the arrivals.
+    if state.bell.as_mut().is_some_and(|bell| bell.write_all(&[0]).is_ok()) {
+        return Ok(());
+    }
+    let (ear, bell) = io::pipe()?;
+    std::thread::Builder::new().name("ringway-watch".into()).spawn(move || watcher.run(ear, look))?;
+    state.bell = Some(bell);
+    Ok(())
+}
+
+impl Watcher {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it is held; if it did, the lists are still lists.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self, mut ear: PipeReader, look: Look) {
+        let mut watched: Vec<OwnedFd> = Vec::new();
+        let mut looks_due = 0;
+        loop {
+            watched.append(&mut self.lock().arrivals);
+            // 1, 2, 4, ... ms.
+            let pause = (looks_due > 0).then(|| 1 << (LOOKS - looks_due));
+            let fds: Vec<_> = [ear.as_fd()].into_iter().chain(watched.iter().map(AsFd::as_fd)).collect();
+            let Ok(events) = pidfd::wait_for_any(&fds, pause) else { break };
+            match events.first() {
+                Some(Event::Readable) => {
+                    let _ = ear.read(&mut [0; 64]);
+                }
+                Some(Event::Nothing) => {}
+                // Somebody has closed our descriptors.
+                _ => break,
+            }
+            let mut its = events.iter().skip(1);
+            let before = watched.len();
+            // What is readable has died; what is no descriptor any more cannot be watched.
+            watched.retain(|_| its.next().is_none_or(|event| *event == Event::Nothing));
+            if watched.len() < before {
+                looks_due = LOOKS;
+            }
+            if looks_due > 0 {
+                let found = self.look_everywhere(look);
+                looks_due = if found { 0 } else { looks_due - 1 };
+            }
+        }
+        self.lock().bell = None;
+    }
+
+    fn look_everywhere(&self, look: Look) -> bool {
+        let mut here: Vec<(Arc<Segment>, u32)> = Vec::new();
+        for attachment in &self.lock().attachments {
+            let Some(segment) = attachment.segment.upgrade() else { continue };
+            if !here.iter().any(|(known, _)| Arc::ptr_eq(known, &segment)) {
+                here.push((segment, attachment.index));
+            }
+        }
+        here.iter().fold(false, |found, (segment, index)| look(segment, *index) || found)
+    }
+}

@@ -1,0 +1,86 @@
+//! `watch`: a death is noticed at once, in all queues of the process.
+
+#![allow(unsafe_code)]
+
+mod common;
+
+use common::{Sandbox, hear, tell, timed};
+use ringway::{GetError, Options, PodQueue};
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::time::Duration;
+
+const ROLES: &[common::Role] = &[("hold", role_hold)];
+
+const LONG: Duration = Duration::from_secs(20);
+
+/// Well below a slice, on a machine that does other things too.
+const PROMPT: Duration = Duration::from_millis(60);
+
+/// Holds a lease of one queue, and is the only producer of another.
+fn role_hold(_: &[String]) {
+    let leased = PodQueue::<u64>::open("leased").expect("it is there");
+    let fed = PodQueue::<u64>::open("fed").expect("it is there").producer().expect("a place");
+    let _lease = leased.lease().expect("a message");
+    fed.put(7).expect("room");
+    tell("ready");
+    hear();
+}
+
+fn pidfd(pid: u32) -> OwnedFd {
+    // SAFETY: the call touches no memory; the descriptor is ours alone.
+    unsafe {
+        let fd = libc::syscall(libc::SYS_pidfd_open, pid, 0);
+        assert!(fd >= 0, "this kernel has pidfds");
+        OwnedFd::from_raw_fd(fd as i32)
+    }
+}
+
+#[test]
+fn a_watched_death_is_noticed_at_once() {
+    let mut slow = 0;
+    for round in 0..10 {
+        let sandbox = Sandbox::new();
+        let leased = PodQueue::<u64>::create("leased", sandbox.options(4)).expect("a free name");
+        let options = Options::peers_gone(sandbox.options(4), true);
+        let fed = PodQueue::<u64>::create("fed", options).expect("a free name").consumer().expect("a place");
+        leased.put(round).expect("room");
+        let mut child = sandbox.child("hold", &[]);
+        child.expect("ready");
+        ringway::watch(pidfd(child.pid())).expect("a pidfd");
+        assert_eq!(fed.get(), Ok(7));
+        let (took_lease, took_gone) = std::thread::scope(|scope| {
+            let waiters = (
+                scope.spawn(move || timed(|| leased.get_timeout(LONG)).1),
+                scope.spawn(move || {
+                    let (got, took) = timed(|| fed.get_timeout(LONG));
+                    assert_eq!(got, Err(GetError::PeersGone));
+                    took
+                }),
+            );
+            child.kill();
+            (waiters.0.join().expect("no panic"), waiters.1.join().expect("no panic"))
+        });
+        // Now and then the machine itself is slower than that.
+        slow += u32::from(took_lease.max(took_gone) > PROMPT);
+    }
+    assert!(slow <= 2, "{slow} of 10 deaths were noticed late");
+}
+
+/// Without it, within a slice.
+#[test]
+fn an_unwatched_death_is_noticed_within_a_slice() {
+    let sandbox = Sandbox::new();
+    let leased = PodQueue::<u64>::create("leased", sandbox.options(4)).expect("a free name");
+    let _fed = PodQueue::<u64>::create("fed", sandbox.options(4)).expect("a free name");
+    leased.put(1).expect("room");
+    let mut child = sandbox.child("hold", &[]);
+    child.expect("ready");
+    child.kill();
+    assert_eq!(leased.get_timeout(LONG), Ok(1));
+}
+
+#[test]
+fn what_is_no_pidfd_is_refused() {
+    let refused = ringway::watch(std::io::stdin()).expect_err("no pidfd");
+    assert_eq!(refused.kind(), std::io::ErrorKind::InvalidInput);
+}
