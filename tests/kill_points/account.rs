@@ -35,15 +35,14 @@ pub struct Account {
 }
 
 impl Account {
-    /// Whether a message that may be lost has not come.
+    /// Whether a message that a dead one may have taken has not come.
     pub fn may_miss(&self, got: &[u64]) -> bool {
-        let loses: usize = self.dead.iter().map(|dead| dead.loses).sum();
         let first = self.queue.iter().filter_map(|entry| match entry {
             Entry::Sure(message) => Some(*message),
             Entry::Maybe { .. } => None,
         });
         let came = |message: &u64| got.contains(message) || self.got.contains(message) || self.aside.contains(message);
-        loses > 0 && first.take(self.takes()).any(|message| !came(&message))
+        first.take(self.takes()).any(|message| !came(&message))
     }
 
     fn takes(&self) -> usize {
@@ -72,7 +71,10 @@ impl Account {
                 Some(said) if !dead.puts.is_empty() => said.count as usize..=said.count as usize,
                 _ => 0..=dead.puts.len(),
             };
-            all = all.iter().flat_map(|counts| possible.clone().map(move |n| [counts.as_slice(), &[n]].concat())).collect();
+            all = all
+                .iter()
+                .flat_map(|counts| possible.clone().map(move |n| [counts.as_slice(), &[n]].concat()))
+                .collect();
         }
         all
     }

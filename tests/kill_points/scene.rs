@@ -4,10 +4,7 @@
 use super::account::{Account, Dead, Entry};
 use super::step::{At, Tracee};
 use super::table::{FAILED_KIND, On, Operation, State};
-use super::{BATCH, CAPACITY, LIMIT, Message, NAME, How, number};
-#[allow(unused_imports)]
-use super::Recover;
-use super::message;
+use super::{BATCH, CAPACITY, How, LIMIT, Message, NAME, message, number};
 use crate::common::{Child, role_command, until_asleep};
 use ringway::{Consumer, GetError, Options, Pod, PodQueue, Producer, PutError, Side};
 use std::path::{Path, PathBuf};
@@ -84,7 +81,7 @@ impl Scene {
 
     /// Leaves the Single sides to others.
     fn step_back(&mut self, on: On) {
-        if self.mode.0 == Side::Single && on != On::Consumer {
+        if self.mode.0 == Side::Single && !on.is_consumer() {
             self.producer = None;
         }
         if self.mode.1 == Side::Single && on != On::Producer {
@@ -113,6 +110,10 @@ impl Scene {
         Ok(())
     }
 
+    pub fn len(&self) -> usize {
+        self.base.len()
+    }
+
     pub fn recover(&self) -> Result<usize, String> {
         text("recover", self.base.recover())
     }
@@ -120,15 +121,17 @@ impl Scene {
     /// Starts a process for `operation` in `state` and lets it run up to it. The
     /// survivors do their part of the state.
     pub fn victim(&mut self, operation: &Operation, state: &State) -> Result<Tracee, String> {
-        let warm = |on| state.warm && operation.on == on;
+        let warm_producer = state.warm && operation.on == On::Producer;
+        let warm_consumer = state.warm && operation.on.is_consumer();
         if state.earlier.is_none() {
-            if !warm(On::Producer) {
+            if !warm_producer {
                 self.put_before(state.put)?;
-                if !warm(On::Consumer) {
+                if !warm_consumer {
                     self.get_before(state.got)?;
                 }
             }
-        } else if state.behind > 0 && operation.name != "recover" {
+        } else {
+            // A Single producer would bury what the state is about.
             let buries = self.mode.0 == Side::Single;
             self.put_before(if buries { 0 } else { state.behind })?;
         }
@@ -136,8 +139,8 @@ impl Scene {
         let me = FIRST_VICTIM + self.victims;
         self.victims += 1;
         self.closes |= operation.name == "close";
-        let puts = if state.earlier.is_none() && warm(On::Producer) { state.put } else { 0 };
-        let gets = if state.earlier.is_none() && warm(On::Consumer) { state.got } else { 0 };
+        let puts = if state.earlier.is_none() && warm_producer { state.put } else { 0 };
+        let gets = if state.earlier.is_none() && warm_consumer { state.got } else { 0 };
         // Where a dead one is in the way of a wait, only the end of a slice looks for it.
         let waits = operation.name.ends_with("waits") || matches!(state.earlier, Some((_, false)));
         let policy = if waits { "park" } else { "spin" };
@@ -147,7 +150,7 @@ impl Scene {
         let victim = Tracee::start(command)?;
         self.account.queue.extend((0..puts).map(|number| Entry::Sure(message(me, number)[0])));
         self.account.queue.drain(..gets as usize);
-        if state.earlier.is_none() && warm(On::Producer) {
+        if state.earlier.is_none() && warm_producer {
             self.get_before(state.got)?;
         }
         if state.earlier.is_none() {
@@ -184,7 +187,7 @@ impl Scene {
 
     /// Somebody who sleeps on the side that the operation is not on.
     pub fn sleeper(&mut self, operation: &Operation) -> Result<Sleeper, String> {
-        let puts = operation.on == On::Consumer;
+        let puts = operation.on.is_consumer();
         self.step_back(if puts { On::Producer } else { On::Consumer });
         if !puts && self.mode.1 == Side::Single {
             self.consumer = None;
@@ -203,10 +206,6 @@ impl Scene {
     pub fn settle(mut self, sleeper: Option<Sleeper>, how: How) -> Result<(), String> {
         if how != How::Wait {
             self.recover()?;
-            match self.recover()? {
-                0 => {}
-                again => return Err(format!("a second recover() in a row finds {again}")),
-            }
         }
         if let Some(sleeper) = sleeper {
             self.wake(sleeper)?;
@@ -296,8 +295,8 @@ impl Scene {
     fn go_on_waiting(&mut self) -> Result<bool, String> {
         /// More than the ten slices after which a waiter looks everywhere.
         const LONG: Duration = Duration::from_millis(1500);
-        let producer = match self.producer() {
-            Ok(_) => self.producer.take(),
+        let producer = match self.producer().map(|_| ()) {
+            Ok(()) => self.producer.take(),
             Err(_) if self.closes && self.base.is_closed() => None,
             Err(error) => return Err(error),
         };
@@ -402,7 +401,8 @@ impl Scene {
         }
         let directory = self.directory.clone();
         drop(self);
-        let left: Vec<_> = text("listing", std::fs::read_dir(&directory))?.flatten().map(|entry| entry.path()).collect();
+        let left: Vec<_> =
+            text("listing", std::fs::read_dir(&directory))?.flatten().map(|entry| entry.path()).collect();
         if left.is_empty() { Ok(()) } else { Err(format!("left behind: {left:?}")) }
     }
 }

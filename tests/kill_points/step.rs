@@ -3,7 +3,9 @@
 //!
 //! The child asks to be traced itself ([`be_traced`]), and goes with its tracer.
 //! A system call is one step, and so is each iteration of a `rep`. Addresses are not
-//! randomised, so that the same steps lead to the same point.
+//! randomised, so that the same steps lead to the same point; only an operation that
+//! reads the clock (a lease, a wait, attaching) takes some more steps now and then, when
+//! the clock changes under its hand.
 
 use std::process::Command;
 
@@ -85,10 +87,6 @@ impl Tracee {
         }
         tracee.exit = tracee.registers()?.rdi;
         Ok(tracee)
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.pid as u32
     }
 
     /// Takes up to `steps` steps, but none over the exit marker.

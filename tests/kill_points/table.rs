@@ -13,6 +13,14 @@ pub enum On {
     Handle,
     Producer,
     Consumer,
+    /// A consumer that holds a lease.
+    Lease,
+}
+
+impl On {
+    pub fn is_consumer(self) -> bool {
+        matches!(self, On::Consumer | On::Lease)
+    }
 }
 
 /// One public operation.
@@ -77,7 +85,18 @@ pub const STATES: &[State] = &[
     State { name: "back", put: 3, warm: false, earlier: Some(("get", true)), ..PLAIN },
     State { name: "taken", put: 3, warm: false, earlier: Some(("get", false)), ..PLAIN },
     State { name: "taken-many", put: 3, warm: false, earlier: Some(("get_many", false)), ..PLAIN },
+    // A dead one's lease, looked after and not.
+    State { name: "lease-back", put: 3, warm: false, earlier: Some(("lease", true)), ..PLAIN },
+    State { name: "leased", put: 3, warm: false, earlier: Some(("lease", false)), ..PLAIN },
 ];
+
+/// After a death at any point, of which nobody has taken notice.
+pub const AFTER: State = State { name: "after", earlier: Some(("", false)), ..PLAIN };
+
+/// What leads to the death in the middle of an earlier operation.
+pub fn before_earlier(state: &State) -> State {
+    State { name: "before", put: state.put, warm: false, ..PLAIN }
+}
 
 const B: usize = BATCH;
 
@@ -112,6 +131,18 @@ pub const OPERATIONS: &[Operation] = &[
         let result = v.consumer().try_get_many(&mut out, B);
         get_many_said(result, &out)
     }),
+    // What a dead one has leased comes back, always.
+    Operation { loses: 0, ..get("lease", 1, |v| lease_said(v.consumer().lease())) },
+    Operation { loses: 0, ..get("try_lease", 1, |v| lease_said(v.consumer().try_lease())) },
+    Operation { on: On::Lease, ..get("ack", 1, |v| get_said(v.lease().ack())) },
+    Operation {
+        on: On::Lease,
+        loses: 0,
+        ..get("lease_drop", 1, |v| {
+            drop(v.lease());
+            DONE
+        })
+    },
     other("close", On::Handle, |v| {
         v.handle().close();
         DONE
@@ -137,25 +168,32 @@ pub const OPERATIONS: &[Operation] = &[
 
 /// Which operation in which states.
 pub const ROWS: &[(&str, &[&str], Share)] = &[
-    ("put", &["empty", "last", "wrap", "lap"], Share::All),
-    ("put", &["last-cold", "sleeper", "tomb", "claimed", "claimed-many", "back", "taken", "taken-many"], Share::Some),
-    ("try_put", &["empty", "full"], Share::All),
-    ("try_put", &["last", "wrap", "lap", "claimed", "taken"], Share::Some),
+    ("put", &["empty", "wrap"], Share::All),
+    ("put", &["last", "last-cold", "lap", "sleeper", "tomb", "claimed", "claimed-many"], Share::Some),
+    ("put", &["back", "taken", "taken-many", "lease-back", "leased"], Share::Some),
+    ("try_put", &["empty", "last", "full", "wrap", "lap", "claimed", "taken"], Share::Some),
     ("put_waits", &["full"], Share::Few),
-    ("put_many", &["empty", "wrap"], Share::All),
-    ("put_many", &["lap", "sleeper", "tomb", "claimed", "taken"], Share::Some),
-    ("try_put_many", &["last", "full"], Share::Some),
-    ("get", &["some", "full", "wrap-behind"], Share::All),
-    ("get", &["lap-behind", "full-sleeper", "tomb", "back"], Share::Some),
+    ("put_many", &["wrap"], Share::All),
+    ("put_many", &["empty", "lap", "sleeper", "tomb", "claimed"], Share::Some),
+    ("try_put_many", &["last", "full", "taken", "leased"], Share::Some),
+    ("get", &["some", "wrap-behind"], Share::All),
+    ("get", &["full", "lap-behind", "full-sleeper", "tomb", "back", "lease-back"], Share::Some),
     ("get", &["claimed", "taken"], Share::Few),
-    ("try_get", &["empty", "some"], Share::All),
-    ("try_get", &["full", "wrap-behind", "tomb", "claimed", "claimed-many", "back", "taken", "taken-many"], Share::Some),
+    ("try_get", &["empty", "some", "full", "wrap-behind", "tomb", "claimed", "claimed-many"], Share::Some),
+    ("try_get", &["back", "taken", "taken-many", "leased", "lease-back"], Share::Some),
     ("get_waits", &["empty"], Share::Few),
-    ("get_many", &["some", "full", "wrap-behind"], Share::All),
-    ("get_many", &["full-sleeper", "tomb", "back"], Share::Some),
+    ("get_many", &["some"], Share::All),
+    ("get_many", &["full", "wrap-behind", "full-sleeper", "tomb", "back"], Share::Some),
     ("try_get_many", &["empty", "some", "claimed", "taken-many"], Share::Some),
+    ("lease", &["some"], Share::All),
+    ("lease", &["wrap-behind", "full-sleeper", "tomb", "back", "lease-back"], Share::Some),
+    ("lease", &["claimed", "taken", "leased"], Share::Few),
+    ("try_lease", &["empty", "some", "claimed", "taken-many"], Share::Some),
+    ("ack", &["some"], Share::All),
+    ("ack", &["full", "lease-back"], Share::Some),
+    ("lease_drop", &["some", "lease-back"], Share::Some),
     ("close", &["empty", "full", "sleeper", "tomb", "claimed", "back", "taken"], Share::Some),
-    ("recover", &["some", "claimed", "claimed-many", "taken", "taken-many"], Share::Some),
+    ("recover", &["some", "claimed", "claimed-many", "taken", "taken-many", "leased"], Share::Some),
     ("open", &["some", "claimed", "taken"], Share::Few),
     ("clone", &["some", "claimed"], Share::Few),
     ("producer", &["some", "claimed"], Share::Few),
@@ -180,7 +218,9 @@ pub fn fits(operation: &Operation, state: &State, (producers, consumers): (Side,
         // A Single producer claims one position at a time, and its successor, which
         // is the victim or must put what lies behind, buries that before all else.
         Some("put" | "put_many") if producers == Side::Single => {
-            consumers == Side::Multi && state.name == "claimed" && !matches!(operation.name, "get" | "get_many")
+            consumers == Side::Multi
+                && state.name == "claimed"
+                && !matches!(operation.name, "get" | "get_many" | "lease" | "ack" | "lease_drop")
         }
         Some("get" | "get_many") => consumers == Side::Multi,
         _ => true,
@@ -227,6 +267,18 @@ fn get_many_said(result: Result<usize, GetError>, out: &[Message]) -> Said {
     match result {
         Ok(count) => Said { count: count as u64, first: out.first().map_or(0, |message| message[0]), ..DONE },
         Err(GetError::Empty) => REFUSED,
+        Err(_) => FAILED,
+    }
+}
+
+/// A lease that is kept: with its process it goes back.
+fn lease_said<M: ringway::Message>(result: Result<ringway::Lease<'_, M>, GetError>) -> Said {
+    match result {
+        Ok(lease) => {
+            std::mem::forget(lease);
+            DONE
+        }
+        Err(GetError::Empty | GetError::TimedOut) => REFUSED,
         Err(_) => FAILED,
     }
 }

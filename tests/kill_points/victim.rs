@@ -3,10 +3,8 @@
 
 use super::table::{On, operation};
 use super::{BATCH, Message, NAME, message, step};
-#[allow(unused_imports)]
-use super::Recover;
 use crate::common::{hear, tell, thread_id};
-use ringway::{Consumer, Pod, PodQueue, Producer, SetupError, WaitPolicy};
+use ringway::{Consumer, Lease, Pod, PodQueue, Producer, SetupError, WaitPolicy};
 use std::time::Duration;
 
 /// What the operations work on. What was never needed is never there.
@@ -14,6 +12,7 @@ pub struct Victim {
     pub handle: Option<PodQueue<Message>>,
     pub producer: Option<Producer<Pod<Message>>>,
     pub consumer: Option<Consumer<Pod<Message>>>,
+    pub lease: Option<Lease<'static, Pod<Message>>>,
     pub batch: [Message; BATCH],
     pub out: Vec<Message>,
     /// How long a timed operation waits, which is always in vain.
@@ -36,6 +35,11 @@ impl Victim {
         self.handle.as_ref().expect("prepared")
     }
 
+    #[inline(always)]
+    pub fn lease(&mut self) -> Lease<'static, Pod<Message>> {
+        self.lease.take().expect("prepared")
+    }
+
     pub fn open(&mut self) -> Result<(), SetupError> {
         self.handle = Some(PodQueue::open(NAME)?);
         Ok(())
@@ -55,6 +59,7 @@ pub fn role_victim(arguments: &[String]) {
         handle: None,
         producer: None,
         consumer: None,
+        lease: None,
         batch: std::array::from_fn(|index| message(me, puts + index as u64)),
         out: Vec::with_capacity(2 * BATCH),
         patience: Duration::from_millis(1),
@@ -70,12 +75,19 @@ pub fn role_victim(arguments: &[String]) {
             (0..puts).for_each(|number| producer.try_put(message(me, number)).expect("there is room"));
             victim.producer = Some(producer);
         }
-        On::Consumer => {
+        On::Consumer | On::Lease => {
             let handle = victim.handle.take().expect("just opened");
             let consumer = handle.consumer().expect("a free place");
             consumer.set_wait_policy(policy);
-            (0..gets).for_each(|_| drop(consumer.try_get().expect("it was put")));
-            victim.consumer = Some(consumer);
+            for _ in 0..gets {
+                consumer.try_get().expect("it was put");
+            }
+            if operation.on == On::Lease {
+                let kept: &'static _ = Box::leak(Box::new(consumer));
+                victim.lease = Some(kept.try_lease().expect("it was put"));
+            } else {
+                victim.consumer = Some(consumer);
+            }
         }
         On::Handle | On::Nothing => {}
     }
