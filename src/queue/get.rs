@@ -328,9 +328,6 @@ impl Port {
                 }
                 // Who never sleeps has slices all the same.
                 if spinner.slice_due() {
-                    if self.ring.is_closed() {
-                        self.spread_close();
-                    }
                     if self.look_before_nothing(false)? || self.for_consumers.alerted().is_some() {
                         break false;
                     }
@@ -367,8 +364,6 @@ impl Port {
             match parked {
                 // Somebody woke us: more may come soon.
                 Parked::TryAgain => spinner.reset(),
-                // Whoever closed may have died before it told the consumers.
-                Parked::SliceEnded if self.ring.is_closed() => self.spread_close(),
                 Parked::SliceEnded => {}
                 Parked::TimedOut => {
                     return match attempt()? {
