@@ -216,6 +216,7 @@ impl Port {
         let all_know = self.for_producers.is_closed() && self.for_consumers.is_closed();
         let untold = !all_know && self.ring.is_closed();
         if untold {
+            crate::event!("somebody who closed the queue had died before it told everybody");
             self.spread_close();
         }
         untold
