@@ -327,10 +327,8 @@ impl Port {
                     }
                 }
                 // Who never sleeps has slices all the same.
-                if spinner.slice_due() {
-                    if self.look_before_nothing(false)? || self.for_consumers.alerted().is_some() {
-                        break false;
-                    }
+                if spinner.slice_due() && (self.look_before_nothing(false)? || self.for_consumers.alerted().is_some()) {
+                    break false;
                 }
             };
             if let Some(found) = attempt()? {
