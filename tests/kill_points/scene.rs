@@ -354,7 +354,7 @@ impl Scene {
         if self.mode.1 == Side::Multi {
             self.consumer = Some(text("a new consumer", self.base.consumer())?);
         }
-        if !self.base.is_empty() || self.base.len() != 0 {
+        if (self.base.is_empty(), self.base.len()) != (true, 0) {
             return Err(format!("drained, yet {} long and is_empty() {}", self.base.len(), self.base.is_empty()));
         }
         for number in 0..CAPACITY {
