@@ -75,7 +75,7 @@ fn rescue(memory: &Memory, participant: usize, kernel: &Arc<Kernel>) {
         return;
     }
     let rescue = memory.ring(participant).finish_intents(VICTIM, kernel);
-    if rescue.brought_back > 0 {
+    if rescue.brought_back + rescue.found_back > 0 {
         memory.for_consumers.alert();
     }
 }

@@ -59,6 +59,7 @@ fn all_puts_say_forked(end: &Put) {
         let error = refused.expect_err("forked");
         assert_eq!((error.put, error.cause), (0, PutError::Forked(())));
     }
+    assert_eq!(kind(end.recover()), K::Forked);
     assert_eq!(kind(end.try_clone()), K::Forked);
     assert_eq!((end.len(), end.is_empty(), end.is_full(), end.is_closed()), (0, true, false, false));
     end.close();
@@ -82,6 +83,16 @@ fn all_gets_say_forked(end: &Get) {
         assert_eq!(refused, Err(GetError::Forked));
     }
     assert!(out.is_empty());
+    for refused in [
+        end.lease(),
+        end.try_lease(),
+        end.lease_timeout(moment),
+        end.lease_timeout(Duration::MAX),
+        end.lease_deadline(now),
+    ] {
+        assert_eq!(refused.map(|lease| *lease), Err(GetError::Forked));
+    }
+    assert_eq!(kind(end.recover()), K::Forked);
     assert_eq!(end.iter().collect::<Vec<_>>(), [Err(GetError::Forked)]);
     assert_eq!(end.try_iter().next(), Some(Err(GetError::Forked)));
     assert_eq!(kind(end.try_clone()), K::Forked);

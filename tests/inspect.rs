@@ -74,7 +74,9 @@ fn a_queue_in_use_is_shown_as_it_is() {
         assert_eq!(seen.participants.len(), 2);
         for one in &seen.participants {
             assert_eq!((one.pid, one.life), (std::process::id(), Life::Alive));
-            assert!(one.attached.is_some());
+            assert!(one.attached.is_some() && one.asleep_for.is_none());
+            let done = if one.is_producer { (10, 0) } else { (0, 7) };
+            assert_eq!((one.puts, one.gets, one.is_consumer), (done.0, done.1, !one.is_producer), "{mode:?}");
         }
         producer.close();
         let listed = admin::list(Some(sandbox.path())).expect("the directory is ours").remove(0);

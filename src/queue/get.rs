@@ -115,7 +115,7 @@ impl Port {
     #[cold]
     fn wake_producers(&self, count: u32) {
         self.ring.catch_up_head(&self.cursors.get);
-        self.for_consumers.wake(count);
+        self.wake(self.for_consumers, count);
     }
 
     #[inline(never)]
@@ -328,9 +328,6 @@ impl Port {
                 }
                 // Who never sleeps has slices all the same.
                 if spinner.slice_due() {
-                    if self.ring.is_closed() {
-                        self.spread_close();
-                    }
                     if self.look_before_nothing(false)? || self.for_consumers.alerted().is_some() {
                         break false;
                     }
@@ -339,7 +336,7 @@ impl Port {
             if let Some(found) = attempt()? {
                 spinner.succeeded();
                 if slept && self.ring.may_get(&self.cursors.get) && self.for_producers.wanted(self.ring.fences) {
-                    self.for_producers.wake(1);
+                    self.wake(self.for_producers, 1);
                 }
                 return Ok(found);
             }
@@ -362,11 +359,11 @@ impl Port {
                     || self.for_consumers.departed() != departed
                     || self.for_consumers.alerted().is_some()
             };
-            match park(self.for_producers, self.ring.fences, deadline, ready) {
+            let parked = park(self.for_producers, self.ring.fences, deadline, ready);
+            self.awake();
+            match parked {
                 // Somebody woke us: more may come soon.
                 Parked::TryAgain => spinner.reset(),
-                // Whoever closed may have died before it told the consumers.
-                Parked::SliceEnded if self.ring.is_closed() => self.spread_close(),
                 Parked::SliceEnded => {}
                 Parked::TimedOut => {
                     return match attempt()? {

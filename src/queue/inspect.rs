@@ -2,11 +2,11 @@
 //!
 //! Reads copies that [`Survey`] makes; what the words mean, `ring` knows.
 
-use super::options::{regions, rows, slots_size, stride};
+use super::options::{regions, slots_size, stride};
 use crate::primitive::{BlockShape, now_ns};
 use crate::ring::{
-    CONTROL_SIZE, ControlLook, PARTICIPANT_SIZE, ParticipantLook, Pending, RingLook, Row, RowNote, RowState, Side,
-    Unfinished,
+    CONTROL_SIZE, ControlLook, GETS, PARTICIPANT_SIZE, PUTS, ParticipantLook, Pending, RingLook, Row, RowNote,
+    RowState, Side, Unfinished,
 };
 use crate::segment::{Lifetime, MessageKind, Plan, Presence, RegionKind, Role, Survey};
 use crate::wait::{Attention, CLOSED};
@@ -149,10 +149,14 @@ pub struct Participant {
     /// The process that it says it is in, for display: pids are used again, and differ
     /// between containers.
     pub pid: u32,
-    /// It puts, or has put.
-    pub puts: bool,
-    /// It gets, or has got.
-    pub gets: bool,
+    /// It can put.
+    pub is_producer: bool,
+    /// It can get.
+    pub is_consumer: bool,
+    /// Messages it has put so far.
+    pub puts: u64,
+    /// Messages it has got so far, leased ones included.
+    pub gets: u64,
     /// Whether it lives.
     pub life: Life,
     /// Since when it is attached, if that is known.
@@ -165,6 +169,8 @@ pub struct Participant {
     pub sleeps: u64,
     /// How often it has woken others.
     pub wakes: u64,
+    /// For how long it has been asleep, exactly; `None`: it is awake.
+    pub asleep_for: Option<Duration>,
 }
 
 /// Which operation is unfinished.
@@ -296,6 +302,7 @@ pub(super) fn snapshot(survey: &Survey) -> Snapshot {
         None => problems.push("the words of its queue cannot be read: they lie outside of the file".into()),
         Some(ring) => problems.extend(ring.contradictions()),
     }
+    let reached = ring.as_ref().map_or([0, 0], |ring| [ring.produced().unwrap_or(0), ring.consumed()]);
     let state = ring.map(|ring| RingState {
         depth: ring.depth().unwrap_or(0),
         closed: ring.is_closed(),
@@ -311,7 +318,11 @@ pub(super) fn snapshot(survey: &Survey) -> Snapshot {
         redeliveries: stamps.back,
         partly_searched: stamps.incomplete,
     });
-    let participants = looks.iter().map(|(presence, look)| participant(*presence, look, &pending)).collect();
+    let of_one = |(presence, look): &(Presence, ParticipantLook)| {
+        let singles = [0, 1].map(|side| on_a_single_side(look, &looks, side, reached[side]));
+        participant(*presence, look, &pending, singles)
+    };
+    let participants = looks.iter().map(of_one).collect();
     Snapshot { facts: Facts::of(survey), problems, ring: state, participants, leases: leases(survey) }
 }
 
@@ -348,7 +359,7 @@ fn pause<F: Fn(u64) -> Option<u64>>(
     }
 }
 
-fn participant(presence: Presence, look: &ParticipantLook, pending: &[Pending]) -> Participant {
+fn participant(presence: Presence, look: &ParticipantLook, pending: &[Pending], singles: [u64; 2]) -> Participant {
     let intent = |intent: Option<(u64, u64)>, what| {
         intent.map(|(start, len)| Intent {
             start,
@@ -364,8 +375,10 @@ fn participant(presence: Presence, look: &ParticipantLook, pending: &[Pending]) 
     Participant {
         index: presence.index,
         pid: u32::try_from(look.pid).unwrap_or(0),
-        puts: look.roles & 1 != 0,
-        gets: look.roles & 2 != 0,
+        is_producer: look.roles & PUTS != 0,
+        is_consumer: look.roles & GETS != 0,
+        puts: look.puts.saturating_add(singles[0]),
+        gets: look.gets.saturating_add(singles[1]),
         life: match (presence.attached, presence.held) {
             (true, true) => Life::Alive,
             (true, false) => Life::Dead,
@@ -376,7 +389,19 @@ fn participant(presence: Presence, look: &ParticipantLook, pending: &[Pending]) 
         get_intent: intent(look.get, Unfinished::Get),
         sleeps: look.sleeps,
         wakes: look.wakes,
+        asleep_for: (look.asleep_since != 0).then(|| Duration::from_nanos(now_ns().saturating_sub(look.asleep_since))),
     }
+}
+
+/// What participant `look` has put (0) or got (1) as the holder of a `Single` side: up to
+/// where its successor took over, or to where the side is now.
+fn on_a_single_side(look: &ParticipantLook, looks: &[(Presence, ParticipantLook)], side: usize, now: u64) -> u64 {
+    let from = look.single_from[side];
+    if from == 0 {
+        return 0;
+    }
+    let successors = looks.iter().map(|(_, other)| other.single_from[side]).filter(|other| *other > from);
+    successors.min().unwrap_or(now).saturating_sub(from)
 }
 
 /// The lines of everybody who is or was there.
@@ -400,6 +425,7 @@ fn is_sane(plan: &Plan) -> bool {
         && plan.inline_size <= 1 << 32
         && plan.max_participants <= 1024
         && plan.leases <= 1024
+        && plan.rows <= 1 << 20
         && slots_size(plan).is_some()
 }
 
@@ -434,7 +460,7 @@ fn leases(survey: &Survey) -> Vec<LeaseState> {
         let held_for = holder.map(|_| Duration::from_nanos(now.saturating_sub(since)));
         Some(LeaseState { holder, position, redelivered: count, held_for })
     };
-    let mut leases: Vec<LeaseState> = (0..rows(plan)).filter_map(row).collect();
+    let mut leases: Vec<LeaseState> = (0..u64::from(plan.rows)).filter_map(row).collect();
     leases.sort_by_key(|lease| lease.position);
     leases
 }

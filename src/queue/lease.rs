@@ -170,7 +170,7 @@ impl Port {
         // A Single consumer's hot path does not look at the alert.
         self.cursors.get.stop_fast_path();
         if self.for_producers.wanted(self.ring.fences) {
-            self.for_producers.wake(1);
+            self.wake(self.for_producers, 1);
         }
     }
 

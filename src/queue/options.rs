@@ -65,8 +65,9 @@ const DEFAULT_MAX_PARTICIPANTS: u32 = 64;
 const LARGEST_MAX_PARTICIPANTS: u32 = 1024;
 const DEFAULT_LEASES: u32 = 8;
 const LARGEST_LEASES: u32 = 1024;
-/// Bytes of all rows together.
+/// Bytes of all rows together, where leases were asked for, and where not.
 const ROWS_LIMIT: u64 = 64 << 20;
+const DEFAULT_ROWS_LIMIT: u64 = 64 << 10;
 const DEFAULT_PREFAULT: u64 = 64 << 20;
 const CACHE_LINE: u64 = 64;
 
@@ -101,10 +102,12 @@ impl Options {
         self
     }
 
-    /// How many leases one handle may hold at once. Each takes as much memory as a slot,
-    /// for every participant that there may be; of all together at most 64 MiB (but
-    /// always one handle's), so that where messages are large they may not reach
-    /// for all handles at once.
+    /// How many leases one handle may hold at once.
+    ///
+    /// There is room for as many leases of every participant that there may be, each as
+    /// large as a slot, but of all together at most 64 MiB if this is stated and 64 KiB if
+    /// it is not (and always that of one handle). Where messages are large the room may
+    /// be used up before every handle holds what it may: `TooManyLeases`.
     pub fn leases(mut self, count: u32) -> Options {
         self.leases = Some(count);
         self
@@ -217,6 +220,7 @@ impl Options {
             max_message,
             max_participants,
             leases,
+            rows: rows(max_participants, self.leases, stride(payload)),
             single_producer: self.producers == Some(Side::Single),
             single_consumer: self.consumers == Some(Side::Single),
             lifetime: self.lifetime.unwrap_or(Lifetime::Ephemeral),
@@ -279,15 +283,18 @@ pub(super) fn slots_size(plan: &Plan) -> Option<u64> {
     }
 }
 
-/// How many rows there are for leases.
-pub(super) fn rows(plan: &Plan) -> u64 {
-    let wanted = u64::from(plan.max_participants) * u64::from(plan.leases);
-    wanted.min(u64::from(plan.leases).max(ROWS_LIMIT / stride(plan.inline_size).max(1)))
+/// How many rows there are for the leases of all handles, if so many are `stated` for one
+/// or, if none are, by default.
+fn rows(max_participants: u32, stated: Option<u32>, stride: u64) -> u32 {
+    let each = stated.unwrap_or(DEFAULT_LEASES);
+    let limit = if stated.is_some() { ROWS_LIMIT } else { DEFAULT_ROWS_LIMIT };
+    let fit = u32::try_from(limit / stride.max(1)).unwrap_or(u32::MAX);
+    max_participants.saturating_mul(each).min(fit.max(each))
 }
 
 /// Bytes of all rows together.
 fn rows_size(plan: &Plan) -> Option<u64> {
-    rows(plan).checked_mul(stride(plan.inline_size))
+    u64::from(plan.rows).checked_mul(stride(plan.inline_size))
 }
 
 /// The regions of a queue, in the order in which they lie.
@@ -297,7 +304,7 @@ pub(super) fn regions(plan: &Plan) -> [(RegionKind, u64); 6] {
         (RegionKind::Wait, 2 * size_of::<crate::primitive::Line<crate::wait::Attention>>() as u64),
         (RegionKind::Participants, u64::from(plan.max_participants) * PARTICIPANT_SIZE as u64),
         (RegionKind::Slots, slots_size(plan).unwrap_or(u64::MAX)),
-        (RegionKind::Notes, rows(plan) * size_of::<crate::ring::RowNote>() as u64),
+        (RegionKind::Notes, u64::from(plan.rows) * size_of::<crate::ring::RowNote>() as u64),
         (RegionKind::Rows, rows_size(plan).unwrap_or(u64::MAX)),
     ]
 }
@@ -328,14 +335,15 @@ mod tests {
     use crate::queue::message::{Bytes, Pod};
     use crate::segment::Header;
 
-    /// What a queue takes beyond its slots: at most 16 KiB, and for each participant 256
-    /// bytes and the room of its leases.
+    /// What a queue takes beyond its slots: at most 16 KiB, 256 bytes for each participant,
+    /// and the room for leases.
     #[test]
     fn bookkeeping_is_bounded() {
         let bound = |plan: &Plan| {
             let slots = plan.capacity * stride(plan.inline_size);
-            let leases = 8 * (stride(plan.inline_size) + 16);
-            (16 << 10) + (256 + leases) * u64::from(plan.max_participants) + slots
+            let (stride, rows) = (stride(plan.inline_size), u64::from(plan.rows));
+            assert!(rows >= 8 && rows * stride <= (64 << 10).max(8 * stride));
+            (16 << 10) + 256 * u64::from(plan.max_participants) + rows * (stride + 16) + slots
         };
         for capacity in [1, 3, 1000, 65536] {
             for participants in [1, 64, 1024] {

@@ -69,6 +69,8 @@ pub(super) struct Port {
     pub(super) reports_gone: bool,
     /// When this handle last looked for the dead.
     pub(super) last_look: Cell<u64>,
+    /// When it last looked whether there are consumers.
+    pub(super) peers_looked: Cell<u64>,
     /// The last get found a position that was claimed and not finished.
     pub(super) blocked: Cell<bool>,
     pub(super) member: RefCell<Member>,
@@ -126,6 +128,7 @@ impl Port {
         let ring = view.ring(plan, member.index()).ok_or_else(no_index)?;
         // Whoever was here before, all that it left was finished before its index was taken.
         ring.me.clear_intents();
+        ring.me.reset_counts();
         ring.me.who.reset(std::process::id(), roles);
         ring.me.who.attached.store(unix_seconds(), Ordering::Relaxed);
         if roles & GETS != 0
@@ -150,6 +153,7 @@ impl Port {
             undecodable: Cell::new(0),
             reports_gone,
             last_look: Cell::new(0),
+            peers_looked: Cell::new(0),
             blocked: Cell::new(false),
             _attached: Attached::new(&segment, member.index()),
             member: RefCell::new(member),
@@ -197,6 +201,9 @@ impl Port {
         self.take_side(Role::Producer, self.ring.producers)?;
         self.look_before_starting();
         self.ring.start_put(&self.cursors.put);
+        if self.ring.producers == Side::Single {
+            self.counts_from(Role::Producer, self.ring.put_position(&self.cursors.put));
+        }
         Ok(())
     }
 
@@ -209,6 +216,13 @@ impl Port {
         self.take_side(Role::Consumer, self.ring.consumers)?;
         self.look_before_starting();
         self.ring.start_get(&self.cursors.get);
+        if self.ring.consumers == Side::Single {
+            self.counts_from(Role::Consumer, self.ring.get_position(&self.cursors.get));
+            // Its hot path does not look at the alert.
+            if self.for_consumers.alerted().is_some() {
+                self.cursors.get.stop_fast_path();
+            }
+        }
         Ok(())
     }
 
@@ -227,6 +241,11 @@ impl Port {
     #[inline]
     pub(super) fn is_torn(&self) -> bool {
         self.member.borrow().segment().is_torn()
+    }
+
+    /// For those who look inside: where this participant took over a Single side.
+    fn counts_from(&self, role: Role, position: u64) {
+        self.ring.me.who.single_from[role as usize].store(position, Ordering::Relaxed);
     }
 
     #[cold]

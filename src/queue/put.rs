@@ -4,9 +4,9 @@ use super::error::{PutError, PutManyError};
 use super::message::{Encoded, Message};
 use super::port::{Port, Refusal, Wait};
 use super::rescue::Unprovable;
-use crate::primitive::{Fences, Ordering};
+use crate::primitive::{Fences, Ordering, now_ns};
 use crate::ring::{Put, Side};
-use crate::wait::{Deadline, Parked, Spinner, park};
+use crate::wait::{Attention, Deadline, Parked, Spinner, park};
 
 impl Port {
     #[inline(always)]
@@ -64,7 +64,7 @@ impl Port {
             Put::Closed => {
                 // A claim that was refused may be a tombstone now: news for a consumer.
                 if self.for_producers.wanted(self.ring.fences) {
-                    self.for_producers.wake(1);
+                    self.wake(self.for_producers, 1);
                 }
                 Some(PutError::Closed(()))
             }
@@ -98,7 +98,7 @@ impl Port {
         let is_in =
             if settles && self.for_producers.is_closed() { self.ring.settle(&self.cursors.put, count) } else { count };
         if self.for_producers.wanted(self.ring.fences) {
-            self.for_producers.wake(u32::try_from(count).unwrap_or(u32::MAX));
+            self.wake(self.for_producers, u32::try_from(count).unwrap_or(u32::MAX));
         }
         is_in
     }
@@ -122,7 +122,7 @@ impl Port {
                 spinner.succeeded();
                 // Others may sleep on the same word, and only one was woken.
                 if slept && self.ring.may_put(&self.cursors.put) && self.for_consumers.wanted(self.ring.fences) {
-                    self.for_consumers.wake(1);
+                    self.wake(self.for_consumers, 1);
                 }
                 return Ok(());
             }
@@ -143,7 +143,9 @@ impl Port {
                 continue;
             }
             self.sleeping();
-            match park(self.for_consumers, self.ring.fences, deadline, || self.ring.may_put(&self.cursors.put)) {
+            let parked = park(self.for_consumers, self.ring.fences, deadline, || self.ring.may_put(&self.cursors.put));
+            self.awake();
+            match parked {
                 // Somebody woke us: more room may come soon.
                 Parked::TryAgain => spinner.reset(),
                 Parked::SliceEnded => {}
@@ -162,10 +164,10 @@ impl Port {
         Err(PutError::TimedOut(()))
     }
 
-    /// Fails if no consumer is left, and that is an error.
+    /// Fails if no consumer is left, and that is an error. A closed queue says so itself.
     #[inline]
     fn needs_consumers(&self) -> Result<(), PutError<()>> {
-        if self.for_producers.alerted().is_some() && self.consumers_are_gone() {
+        if self.for_producers.alerted().is_some() && !self.for_producers.is_closed() && self.consumers_are_gone() {
             self.ring.rest_put(&self.cursors.put);
             return Err(PutError::PeersGone(()));
         }
@@ -193,8 +195,22 @@ impl Port {
 
     /// Counts a sleep, for those who look inside.
     pub(super) fn sleeping(&self) {
-        let sleeps = &self.ring.me.who.sleeps;
-        sleeps.store(sleeps.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        let who = &self.ring.me.who;
+        who.sleeps.store(who.sleeps.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        who.asleep_since.store(now_ns(), Ordering::Relaxed);
+    }
+
+    /// It is over.
+    pub(super) fn awake(&self) {
+        self.ring.me.who.asleep_since.store(0, Ordering::Relaxed);
+    }
+
+    /// Wakes who waits on `attention`, and counts it.
+    #[cold]
+    pub(super) fn wake(&self, attention: &Attention, count: u32) {
+        let wakes = &self.ring.me.who.wakes;
+        wakes.store(wakes.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        attention.wake(count);
     }
 
     pub(super) fn put_many<M: Message>(&self, values: &[M::In<'_>], wait: Wait) -> Result<usize, PutManyError> {

@@ -100,6 +100,9 @@ impl Scene {
             note(rescue);
         }
         let rescue = sum.get();
+        if rescue.found_back > 0 && !rescue.changed_anything() {
+            self.wake_everybody();
+        }
         if rescue.changed_anything() {
             crate::event!(
                 "{} participants had died: {} claims finished, {} messages brought back, {} left for later",
@@ -134,7 +137,7 @@ impl Scene {
     }
 
     fn tell(&self, rescue: Rescue) {
-        if rescue.brought_back > 0 && !seeded(8) {
+        if rescue.brought_back + rescue.found_back > 0 && !seeded(8) {
             self.for_consumers.alert();
         }
     }
@@ -201,8 +204,21 @@ impl Port {
         self.last_look.set(coarse_now_ns());
         let member = self.member.borrow();
         let (segment, own) = (member.segment(), member.index());
+        let told = self.finish_close();
         let proof = segment.proof(own).ok_or(Unprovable)?;
-        Ok(self.scene().look(segment, &proof, own, thorough))
+        let mut rescue = self.scene().look(segment, &proof, own, thorough);
+        rescue.finished += u64::from(told);
+        Ok(rescue)
+    }
+
+    /// Whoever closed the queue may have died before it told everybody.
+    fn finish_close(&self) -> bool {
+        let all_know = self.for_producers.is_closed() && self.for_consumers.is_closed();
+        let untold = !all_know && self.ring.is_closed();
+        if untold {
+            self.spread_close();
+        }
+        untold
     }
 
     /// Looks for the dead, unless this handle just has. True: try again, something has
@@ -222,6 +238,12 @@ impl Port {
     #[cold]
     pub(super) fn consumers_are_gone(&self) -> bool {
         let Some(seen) = self.for_producers.alerted() else { return false };
+        // Where it is no error, puts go on without a system call each.
+        let now = coarse_now_ns();
+        if !self.reports_gone && now.saturating_sub(self.peers_looked.get()) < LOOK_EVERY_NS {
+            return false;
+        }
+        self.peers_looked.set(now);
         if self.lives_another(GETS) {
             self.for_producers.all_clear(seen);
             return false;

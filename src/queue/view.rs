@@ -1,6 +1,6 @@
 //! The regions of a queue's segment, checked and typed.
 
-use super::options::{regions, rows, slots_size, stride};
+use super::options::{regions, slots_size, stride};
 use crate::error::SetupError;
 use crate::primitive::{BlockMemory, BlockShape, Fences, Line, SlotMemory, adopting_pays};
 use crate::ring::{Control, PARTICIPANT_SIZE, Participant, Ring, RowNote, Rows, Side};
@@ -33,6 +33,7 @@ impl View {
             && (1..=1024).contains(&plan.max_participants)
             && plan.inline_size <= 1 << 32
             && plan.leases <= 1024
+            && plan.rows <= 1 << 20
             && plan.max_message <= plan.inline_size;
         if !sane || slots_size(plan).is_none() {
             return Err(damaged());
@@ -48,7 +49,7 @@ impl View {
         let base = start(RegionKind::Slots, slots)?;
         let notes = start(RegionKind::Notes, notes)?.cast::<RowNote>();
         let row_base = start(RegionKind::Rows, row_bytes)?;
-        let row_count = rows(plan) as usize;
+        let row_count = plan.rows as usize;
         let count = plan.capacity as usize;
         let shape = BlockShape::of(plan.inline_size as usize);
         let slot_stride = stride(plan.inline_size) as usize;

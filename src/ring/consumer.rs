@@ -127,18 +127,26 @@ impl Ring<'_> {
         }
     }
 
-    /// L6. Where a Single consumer starts: if its predecessor had moved the message at
-    /// `taken` into a row and then died, behind it.
+    /// L6. Where a Single consumer starts: if its predecessor had moved the first message
+    /// from `taken` on into a row and then died, behind it.
     pub(super) fn past_a_lease(&self, taken: Position) -> Position {
-        if !self.rows.has(taken) {
+        // Its get skipped the tombstones before the message, and commits once.
+        let mut next = taken;
+        for _ in 0..self.slots.count() {
+            if self.stamp_at(next) != Stamp::tomb(next) {
+                break;
+            }
+            next = next.plus(1);
+        }
+        if !self.rows.has(next) {
             return taken;
         }
-        self.control.commit_taken(taken.plus(1));
-        taken.plus(1)
+        self.control.commit_taken(next.plus(1));
+        next.plus(1)
     }
 
     /// The position that is taken next.
-    pub(super) fn get_position(&self, cursor: &GetCursor) -> u64 {
+    pub(crate) fn get_position(&self, cursor: &GetCursor) -> u64 {
         match (self.producers, self.consumers) {
             (Side::Single, Side::Single) => cursor.walk.next.get(),
             (Side::Multi, Side::Single) => cursor.next.get(),
@@ -217,6 +225,7 @@ impl Ring<'_> {
         // SAFETY: `get_index` bounds the index.
         unsafe { sink.read(0, slots.payload(index)) };
         state::release_slot(slots, index, head.plus(self.capacity()));
+        self.me.count_gets(1);
         true
     }
 
@@ -371,6 +380,7 @@ impl Ring<'_> {
                 index = self.next_index(index);
             }
             if !is_tomb {
+                self.me.count_gets(run);
                 return (run, Get::Item);
             }
         }
@@ -389,7 +399,7 @@ impl Ring<'_> {
     /// There may be redeliveries.
     #[inline(always)]
     fn is_alerted(&self) -> bool {
-        self.news_to_consumers.load(Ordering::Relaxed) > CLOSED
+        !cfg!(ringway_without_recovery) && self.news_to_consumers.load(Ordering::Relaxed) > CLOSED
     }
 
     /// D4, L4. Takes up to `max` messages whose readers have died or given them back. The
@@ -427,6 +437,7 @@ impl Ring<'_> {
                 taken += 1;
             }
         }
+        self.me.count_gets(taken);
         // R5: also of a call that found work elsewhere.
         if taken == 0 || stands {
             self.me.withdraw_get(&cursor.announced);

@@ -4,7 +4,8 @@
 //! Control (512 bytes)                  Participant (256 bytes each)
 //! +0    tail    claimed by producers   +0    put intent: start, length
 //! +128  head    claimed by consumers   +16   get intent: start, length
-//! +256  taken   Single consumer's      +128  who: pid, roles, attached, sleeps
+//! +256  taken   Single consumer's      +32   puts, gets so far
+//!                                      +128  who: pid, roles, attached, sleeps, ...
 //!               exact cursor
 //! +384  holders of the Single sides, end
 //! ```
@@ -48,6 +49,9 @@ pub(crate) struct Intents {
     pub(super) put_len: AtomicU64,
     pub(super) get_start: AtomicU64,
     pub(super) get_len: AtomicU64,
+    /// For people who look inside: what it has put and got on `Multi` sides so far.
+    pub(super) puts: AtomicU64,
+    pub(super) gets: AtomicU64,
 }
 
 /// For people who look inside; nothing is decided by it.
@@ -60,6 +64,11 @@ pub(crate) struct Who {
     pub(crate) attached: AtomicU64,
     pub(crate) sleeps: AtomicU64,
     pub(crate) wakes: AtomicU64,
+    /// CLOCK_MONOTONIC of when it fell asleep, in nanoseconds; 0: it is awake.
+    pub(crate) asleep_since: AtomicU64,
+    /// Where it took over a `Single` side, producers' and consumers': what it has put or
+    /// got is counted from there. 0: it has not.
+    pub(crate) single_from: [AtomicU64; 2],
 }
 
 /// Bits of [`Who::roles`].
@@ -105,8 +114,9 @@ impl Who {
     pub(crate) fn reset(&self, pid: u32, roles: u64) {
         use crate::primitive::Ordering::{Relaxed, Release};
         self.pid.store(u64::from(pid), Relaxed);
-        self.sleeps.store(0, Relaxed);
-        self.wakes.store(0, Relaxed);
+        for word in [&self.sleeps, &self.wakes, &self.asleep_since, &self.single_from[0], &self.single_from[1]] {
+            word.store(0, Relaxed);
+        }
         self.roles.store(roles, Release);
     }
 }
@@ -116,8 +126,23 @@ impl Participant {
     pub(crate) fn new() -> Participant {
         let zero = || AtomicU64::new(0);
         Participant {
-            intents: Line(Intents { put_start: zero(), put_len: zero(), get_start: zero(), get_len: zero() }),
-            who: Line(Who { pid: zero(), roles: zero(), attached: zero(), sleeps: zero(), wakes: zero() }),
+            intents: Line(Intents {
+                put_start: zero(),
+                put_len: zero(),
+                get_start: zero(),
+                get_len: zero(),
+                puts: zero(),
+                gets: zero(),
+            }),
+            who: Line(Who {
+                pid: zero(),
+                roles: zero(),
+                attached: zero(),
+                sleeps: zero(),
+                wakes: zero(),
+                asleep_since: zero(),
+                single_from: [zero(), zero()],
+            }),
         }
     }
 }

@@ -60,6 +60,12 @@ pub(crate) struct ParticipantLook {
     pub(crate) attached: u64,
     pub(crate) sleeps: u64,
     pub(crate) wakes: u64,
+    pub(crate) asleep_since: u64,
+    /// Counted on Multi sides.
+    pub(crate) puts: u64,
+    pub(crate) gets: u64,
+    /// Where it took over Single sides, producers' and consumers'; 0: it has not.
+    pub(crate) single_from: [u64; 2],
     pub(crate) put: Option<(u64, u64)>,
     pub(crate) get: Option<(u64, u64)>,
 }
@@ -78,6 +84,10 @@ impl ParticipantLook {
             attached: who(offset_of!(Who, attached)),
             sleeps: who(offset_of!(Who, sleeps)),
             wakes: who(offset_of!(Who, wakes)),
+            asleep_since: who(offset_of!(Who, asleep_since)),
+            puts: intents(offset_of!(Intents, puts)),
+            gets: intents(offset_of!(Intents, gets)),
+            single_from: [0, 8].map(|at| who(offset_of!(Who, single_from) + at)),
             put: intent(offset_of!(Intents, put_start), offset_of!(Intents, put_len)),
             get: intent(offset_of!(Intents, get_start), offset_of!(Intents, get_len)),
         }

@@ -169,6 +169,7 @@ impl Ring<'_> {
         // SAFETY: `put_index` bounds the index; the source was checked against `room`.
         unsafe { source.write(slots.payload(index), 0) };
         state::publish(slots, index, position);
+        self.me.count_puts(1);
         true
     }
 
@@ -337,6 +338,7 @@ impl Ring<'_> {
                 state::publish(slots, index, start.plus(offset));
                 index = self.next_index(index);
             }
+            self.me.count_puts(free);
             return (free, Put::Done);
         }
         self.me.withdraw_put(&cursor.announced);
@@ -412,7 +414,7 @@ impl Ring<'_> {
     }
 
     /// The position that is put next.
-    pub(super) fn put_position(&self, cursor: &PutCursor) -> u64 {
+    pub(crate) fn put_position(&self, cursor: &PutCursor) -> u64 {
         match (self.producers, self.consumers) {
             (Side::Single, Side::Single) => cursor.walk.next.get(),
             (Side::Single, Side::Multi) => cursor.next.get(),

@@ -31,8 +31,11 @@ pub(crate) trait Living {
 pub(crate) struct Rescue {
     /// Claims that were given a tombstone or released.
     pub(crate) finished: u64,
-    /// Messages that are to be taken again, by this look or another.
+    /// Messages that are to be taken again.
     pub(crate) brought_back: u64,
+    /// Messages that another look has brought back and nobody has taken yet: who did it may
+    /// have died before it told anybody.
+    pub(crate) found_back: u64,
     /// Positions that a live participant may have claimed too: look again later.
     pub(crate) left: u64,
     /// Places of dead participants that are free again.
@@ -43,6 +46,7 @@ impl Rescue {
     pub(crate) fn add(&mut self, other: Rescue) {
         self.finished += other.finished;
         self.brought_back += other.brought_back;
+        self.found_back += other.found_back;
         self.left += other.left;
         self.vacated += other.vacated;
     }
@@ -143,8 +147,7 @@ impl Ring<'_> {
         let seen = state::load_stamp(self.slots, index);
         let is_tomb = seen == Stamp::tomb(position);
         if seen.is_back(position) {
-            // Whoever brought it back may have died before it told anybody.
-            return Some(Rescue { brought_back: 1, ..Rescue::default() });
+            return Some(Rescue { found_back: 1, ..Rescue::default() });
         }
         if !seen.is_full(position) && !is_tomb {
             return Some(Rescue::default());

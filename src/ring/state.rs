@@ -165,6 +165,24 @@ impl Participant {
         Intent::read(&self.intents.get_start, &self.intents.get_len)
     }
 
+    /// Counts what was put, in the line that the claim has just stored to.
+    #[inline(always)]
+    pub(super) fn count_puts(&self, more: u64) {
+        count(&self.intents.puts, more);
+    }
+
+    /// The same for what was got.
+    #[inline(always)]
+    pub(super) fn count_gets(&self, more: u64) {
+        count(&self.intents.gets, more);
+    }
+
+    /// Of a participant that has just come.
+    pub(crate) fn reset_counts(&self) {
+        self.intents.puts.store(0, Ordering::Relaxed);
+        self.intents.gets.store(0, Ordering::Relaxed);
+    }
+
     /// Everything that they name is finished. (D5)
     pub(crate) fn clear_intents(&self) {
         self.intents.put_len.store(0, Ordering::Release);
@@ -196,8 +214,20 @@ impl Intent {
     }
 }
 
+/// Only its owner stores to it.
+#[inline(always)]
+fn count(word: &AtomicU64, more: u64) {
+    if !cfg!(ringway_without_recovery) {
+        word.store(word.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+    }
+}
+
 #[inline(always)]
 fn announce(start_word: &AtomicU64, len_word: &AtomicU64, start: Position, len: u64, last: &AnnouncedLen) {
+    // What recovery costs is measured against a build without it (benches/compare).
+    if cfg!(ringway_without_recovery) {
+        return;
+    }
     // Pair INTENT.
     if last.get() != len {
         len_word.store(len, Ordering::Release);

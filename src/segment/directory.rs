@@ -1,9 +1,8 @@
 //! Where named segments live, and what a name may be.
 
 use crate::error::{SetupError, SetupErrorKind};
-use crate::sys::shm::{self, FileKind};
+use crate::sys::shm::{self, FileKind, Kept};
 use std::ffi::OsStr;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// Names the directory of named segments.
@@ -39,7 +38,7 @@ impl SegmentName {
 /// The open directory of one user's named segments.
 #[derive(Debug)]
 pub(crate) struct Directory {
-    pub(crate) file: File,
+    pub(crate) file: Kept,
     /// To open it again, should somebody close the descriptor.
     pub(crate) path: PathBuf,
 }
@@ -94,6 +93,8 @@ impl Directory {
             return Err(refuse("is not on a tmpfs", None));
         }
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let file = Kept::new(file)
+            .map_err(|e| SetupError::directory(format!("{} cannot be examined", path.display()), Some(e)))?;
         Ok(Directory { file, path })
     }
 }

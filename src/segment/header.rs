@@ -4,7 +4,7 @@
 //! ```text
 //! +0     magic "ringway\x01"        +64   capacity, inline size, max message
 //! +8     layout version, size       +88   element size, alignment, tag length
-//! +16    layout hash                +104  participants, creator, created, leases
+//! +16    layout hash                +104  participants, creator, created, leases, rows
 //! +24    identity (128 bits)        +128  element tag (128 bytes)
 //! +40    total size, page size      +256  region directory (16 x 24 bytes)
 //! +52    message kind, flags        +1024 attachment marks (1024 bytes)
@@ -117,6 +117,8 @@ pub(crate) struct Plan {
     pub(crate) max_participants: u32,
     /// How many leases one handle may hold.
     pub(crate) leases: u32,
+    /// Rows for the leases of all handles together.
+    pub(crate) rows: u32,
     pub(crate) single_producer: bool,
     pub(crate) single_consumer: bool,
     pub(crate) lifetime: Lifetime,
@@ -154,7 +156,7 @@ struct RawHeader {
     creator: u32,
     created: u64,
     leases: u32,
-    reserved: u32,
+    rows: u32,
     tag: [u8; MAX_TAG],
     regions: [Region; MAX_REGIONS],
 }
@@ -252,6 +254,7 @@ impl Header {
         raw.element_align = plan.element.align;
         raw.max_participants = plan.max_participants;
         raw.leases = plan.leases;
+        raw.rows = plan.rows;
         raw.creator = self.creator;
         raw.created = self.created;
         let tag = plan.element.tag.as_bytes();
@@ -319,6 +322,7 @@ impl Header {
                 max_message: raw.max_message,
                 max_participants: raw.max_participants,
                 leases: raw.leases,
+                rows: raw.rows,
                 single_producer: raw.flags & FLAG_SINGLE_PRODUCER != 0,
                 single_consumer: raw.flags & FLAG_SINGLE_CONSUMER != 0,
                 lifetime: if raw.flags & FLAG_PERSISTENT != 0 { Lifetime::Persistent } else { Lifetime::Ephemeral },
@@ -391,6 +395,7 @@ mod tests {
             max_message: 8,
             max_participants: 64,
             leases: 8,
+            rows: 512,
             single_producer: true,
             single_consumer: false,
             lifetime: Lifetime::Persistent,

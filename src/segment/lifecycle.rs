@@ -20,7 +20,7 @@ use crate::error::{SetupError, SetupErrorKind};
 use crate::primitive::seeded;
 use crate::sys::lock::{self, Kind};
 use crate::sys::mem::{self, generation};
-use crate::sys::shm::{self, FileKind, Stat};
+use crate::sys::shm::{self, FileKind, Kept, Stat};
 use crate::sys::sigbus::Watched;
 use memmap2::MmapRaw;
 use std::fs::File;
@@ -55,12 +55,10 @@ pub(crate) struct Segment {
     /// Gone before the mapping is.
     watched: ManuallyDrop<Watched>,
     /// For tests, listing and hand-over. It owns no lock, ever.
-    file: ManuallyDrop<File>,
+    file: Kept,
     header: Header,
     place: Option<Place>,
     born: u64,
-    /// Device and inode of the file.
-    inode: (u64, u64),
 }
 
 impl Segment {
@@ -214,9 +212,8 @@ impl Segment {
         let map = mem::map_shared(&mapped, len).map_err(|e| SetupError::system("mapping the segment", e))?;
         let watched = ManuallyDrop::new(Watched::new(map.as_mut_ptr(), len));
         mem::prefault(&map, usize::try_from(prefault).unwrap_or(usize::MAX));
-        let stat = shm::stat(&file).map_err(|e| SetupError::system("examining the segment", e))?;
-        let inode = (stat.device, stat.inode);
-        Ok(Segment { map: ManuallyDrop::new(map), watched, file: ManuallyDrop::new(file), header, place, born, inode })
+        let file = Kept::new(file).map_err(|e| SetupError::system("examining the segment", e))?;
+        Ok(Segment { map: ManuallyDrop::new(map), watched, file, header, place, born })
     }
 
     pub(crate) fn header(&self) -> &Header {
@@ -233,17 +230,13 @@ impl Segment {
         self.watched.is_torn()
     }
 
-    pub(super) fn inode(&self) -> (u64, u64) {
-        self.inode
-    }
-
     /// The addresses that the segment is mapped at.
     pub(super) fn mapped_range(&self) -> std::ops::Range<usize> {
         let start = self.map.as_ptr() as usize;
         start..start + self.map.len()
     }
 
-    pub(super) fn test_file(&self) -> &File {
+    pub(super) fn test_file(&self) -> &Kept {
         &self.file
     }
 
@@ -311,11 +304,6 @@ impl Segment {
 
 impl Drop for Segment {
     fn drop(&mut self) {
-        if self.is_this(&self.file) {
-            // SAFETY: dropped once, here. If somebody has closed our descriptor, its
-            // number may mean a file that is not ours to close.
-            unsafe { ManuallyDrop::drop(&mut self.file) }
-        }
         if !self.is_inherited() {
             // SAFETY: dropped once, here. In a forked child the mapping does not
             // exist, and something else may be at its address.

@@ -333,24 +333,19 @@ impl Segment {
         if held.any(|held| !matches!(held, Ok(None))) { Population::Alive } else { Population::Ghosts }
     }
 
-    /// Whether a descriptor refers to this segment's inode.
-    pub(super) fn is_this(&self, file: &File) -> bool {
-        shm::stat(file).is_ok_and(|stat| (stat.device, stat.inode) == self.inode())
-    }
-
     /// Another descriptor for the segment, by its name or by its mapping.
     fn open_again(&self) -> Option<File> {
         let by_name = self.place().and_then(|place| {
             let directory = shm::open_dir(&place.directory.path).ok()?;
             shm::open_named(&directory, place.name.as_str()).ok()?
         });
-        let by_name = by_name.filter(|file| self.is_this(file));
-        by_name.or_else(|| shm::open_mapped(self.mapped_range()).ok().filter(|file| self.is_this(file)))
+        let by_name = by_name.filter(|file| self.test_file().is(file));
+        by_name.or_else(|| shm::open_mapped(self.mapped_range()).ok().filter(|file| self.test_file().is(file)))
     }
 
     /// The descriptor that is kept for tests, or another where that one is gone.
     pub(super) fn descriptor(&self) -> io::Result<Descriptor<'_>> {
-        if self.is_this(self.test_file()) {
+        if self.test_file().is_intact() {
             return Ok(Descriptor::Kept(self.test_file()));
         }
         self.open_again().map(Descriptor::Reopened).ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))

@@ -8,7 +8,7 @@ pub fn message(producer: usize, number: u64) -> u64 {
     (producer as u64) << PRODUCER_SHIFT | number
 }
 
-const PRODUCER_SHIFT: u32 = 40;
+pub const PRODUCER_SHIFT: u32 = 40;
 const WORD_BITS: u64 = 64;
 
 /// What is wrong with what the consumers got.

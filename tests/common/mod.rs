@@ -12,6 +12,8 @@
 #![allow(dead_code)]
 
 pub mod ledger;
+pub mod load;
+pub mod notes;
 
 use ringway::{Options, Side, WaitPolicy};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -145,6 +147,11 @@ impl Child {
         let (status, rest) = self.end();
         assert!(status.success(), "child {pid}: {status}\n{}", String::from_utf8_lossy(&rest));
         rest
+    }
+
+    /// Whether it has ended, by itself or not.
+    pub fn has_ended(&mut self) -> bool {
+        self.process.try_wait().expect("a child can be waited for").is_some()
     }
 
     /// SIGKILL, and waits until the kernel has cleaned up after it.

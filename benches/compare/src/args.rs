@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 pub const HELP: &str = "\
 ringway beside what a user would pick instead: ratios, measured in one run
@@ -14,6 +15,9 @@ usage: compare [options]
   --threads          each one-way row once more, with ringway between threads
   --json [FILE]      JSON to FILE, or to standard output (then the table goes to
                      standard error)
+  --without-recovery PROGRAM
+                     what recovery costs: only rows against PROGRAM, this very
+                     program built with RUSTFLAGS='--cfg ringway_without_recovery'
   --self-test        break the queues on purpose: every fault must be noticed
   --help             this text
 ";
@@ -40,6 +44,7 @@ pub struct Args {
     pub threads: bool,
     pub json: Option<JsonTo>,
     pub self_test: bool,
+    pub without_recovery: Option<PathBuf>,
     pub help: bool,
 }
 
@@ -55,6 +60,11 @@ impl Args {
                 "--threads" => args.threads = true,
                 "--self-test" => args.self_test = true,
                 "--help" | "-h" => args.help = true,
+                "--without-recovery" => {
+                    let program = PathBuf::from(rest.next().ok_or("--without-recovery needs a program")?);
+                    let program = program.canonicalize().map_err(|e| format!("{}: {e}", program.display()))?;
+                    args.without_recovery = Some(program);
+                }
                 "--only" => args.only = Some(rest.next().ok_or("--only needs a part of a row's name")?),
                 "--runs" => {
                     let runs = rest.next().and_then(|n| n.parse().ok()).filter(|n| (1..=10_000).contains(n));

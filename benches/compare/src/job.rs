@@ -13,6 +13,8 @@ pub enum System {
     Ringfire,
     ArrayQueue,
     Textbook,
+    /// ringway between processes of another build of this program, which has no recovery.
+    WithoutRecovery,
 }
 
 impl System {
@@ -24,11 +26,12 @@ impl System {
             System::Ringfire => "ringfire",
             System::ArrayQueue => "array-queue",
             System::Textbook => "textbook",
+            System::WithoutRecovery => "ringway-without-recovery",
         }
     }
 
     pub fn uses_processes(self) -> bool {
-        matches!(self, System::Ringway | System::Textbook)
+        matches!(self, System::Ringway | System::Textbook | System::WithoutRecovery)
     }
 }
 

@@ -76,7 +76,13 @@ fn run(mut args: Args) -> u8 {
         (rows::Times { warm_up_ms: 10, measure_ms: 80 }, Duration::from_secs(60))
     };
     let runs = args.runs.unwrap_or(if args.quick { 3 } else { 9 });
-    let mut rows = rows::rows(times, args.threads);
+    let mut rows = match args.without_recovery.take() {
+        Some(program) => {
+            processes::use_without_recovery(program);
+            rows::price_of_recovery(times)
+        }
+        None => rows::rows(times, args.threads),
+    };
     if let Some(part) = &args.only {
         rows.retain(|row| row.name.contains(part.as_str()));
     }

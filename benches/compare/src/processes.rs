@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 pub const WORKER_ARGUMENT: &str = "--worker";
@@ -86,8 +86,19 @@ fn start_all(job: &Job, control: &Control, id: &str, shared_memory_name: String)
     collect(job, control)
 }
 
+/// Where the build without recovery is, if it is measured.
+static WITHOUT_RECOVERY: OnceLock<PathBuf> = OnceLock::new();
+
+/// Its workers are measured as [`System::WithoutRecovery`].
+pub fn use_without_recovery(program: PathBuf) {
+    let _ = WITHOUT_RECOVERY.set(program);
+}
+
 fn start(orders: &Orders) -> Result<(), Failure> {
-    let program = std::env::current_exe().map_err(Failure::new)?;
+    let program = match (orders.job.system, WITHOUT_RECOVERY.get()) {
+        (System::WithoutRecovery, Some(program)) => program.clone(),
+        _ => std::env::current_exe().map_err(Failure::new)?,
+    };
     let orders = serde_json::to_string(orders).map_err(Failure::new)?;
     // Under the lock: whoever interrupts the run sees every child.
     let mut children = guard::children();

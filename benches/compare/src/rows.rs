@@ -21,10 +21,8 @@ const SMALL: u64 = 1024;
 const LARGE: u64 = 65_536;
 const BATCH: usize = 32;
 
-/// All rows; with `threads`, each process row stands once more with ringway
-/// between threads, without a target.
-pub fn rows(times: Times, threads: bool) -> Vec<Row> {
-    let base = Job {
+fn base(times: Times) -> Job {
+    Job {
         system: System::Ringway,
         kind: Kind::Throughput,
         bytes: 8,
@@ -36,7 +34,41 @@ pub fn rows(times: Times, threads: bool) -> Vec<Row> {
         warm_up_ms: times.warm_up_ms,
         measure_ms: times.measure_ms,
         fault: None,
+    }
+}
+
+/// The price of recovery: the same ring with and without it.
+pub fn price_of_recovery(times: Times) -> Vec<Row> {
+    let base = base(times);
+    let mut rows = Vec::new();
+    let mut add = |name: String, ours: Job, target: Option<f64>| {
+        rows.push(Row { name, ours, rival: Job { system: System::WithoutRecovery, ..ours }, target });
     };
+    for bytes in [8, 56] {
+        let single = Job { single: true, bytes, ..base };
+        add(format!("SPSC {bytes} B, {SMALL}, vs no recovery"), single, Some(0.95));
+        add(format!("SPSC {bytes} B, {LARGE}, vs no recovery"), Job { capacity: LARGE, ..single }, Some(0.95));
+        let multi = Job { bytes, ..base };
+        add(format!("MPMC 1x1 {bytes} B, {SMALL}, vs no recovery"), multi, Some(0.9));
+        let name = format!("MPMC 1x1 {bytes} B, {SMALL}, batches of {BATCH}, vs no recovery");
+        add(name, Job { batch: BATCH, ..multi }, Some(0.9));
+        for pairs in [2, 4] {
+            let several = Job { pairs, patient: true, ..multi };
+            add(format!("MPMC {pairs}x{pairs} {bytes} B, {SMALL}, default wait, vs no recovery"), several, Some(0.9));
+        }
+        // The target is 15 ns more, not a ratio: see the two columns.
+        for (what, single) in [("SPSC", true), ("MPMC", false)] {
+            let trip = Job { kind: Kind::RoundTrip, single, bytes, ..base };
+            add(format!("{what} {bytes} B, {SMALL}, round trip, vs no recovery"), trip, None);
+        }
+    }
+    rows
+}
+
+/// All rows; with `threads`, each process row stands once more with ringway
+/// between threads, without a target.
+pub fn rows(times: Times, threads: bool) -> Vec<Row> {
+    let base = base(times);
     let mut rows = Vec::new();
     let mut add = |name: String, ours: Job, rival: System, target: Option<f64>| {
         let rival = Job { system: rival, batch: 1, ..ours };

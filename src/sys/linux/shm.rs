@@ -229,3 +229,49 @@ fn cgroup_left() -> Option<u64> {
     }
     least
 }
+
+/// A descriptor that is kept for long. If somebody closes it behind our back
+/// (`close_range`), its number may come to mean another file, which is not ours to close.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    file: std::mem::ManuallyDrop<File>,
+    /// Device and inode.
+    identity: (u64, u64),
+}
+
+impl Kept {
+    pub(crate) fn new(file: File) -> io::Result<Kept> {
+        let stat = stat(&file)?;
+        Ok(Kept { file: std::mem::ManuallyDrop::new(file), identity: (stat.device, stat.inode) })
+    }
+
+    /// Whether `file` is the same file.
+    pub(crate) fn is(&self, file: impl AsFd) -> bool {
+        stat(file).is_ok_and(|stat| (stat.device, stat.inode) == self.identity)
+    }
+
+    /// Whether the descriptor still means the file.
+    pub(crate) fn is_intact(&self) -> bool {
+        self.is(&*self.file)
+    }
+}
+
+impl std::ops::Deref for Kept {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.file
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if self.is_intact() {
+            // SAFETY: dropped once, here.
+            #[allow(unsafe_code)]
+            unsafe {
+                std::mem::ManuallyDrop::drop(&mut self.file)
+            }
+        }
+    }
+}

@@ -156,6 +156,8 @@ fn participant(one: &Participant) -> Value {
     json!({
         "index": one.index,
         "pid": one.pid,
+        "producer": one.is_producer,
+        "consumer": one.is_consumer,
         "puts": one.puts,
         "gets": one.gets,
         "state": state,
@@ -163,6 +165,7 @@ fn participant(one: &Participant) -> Value {
         "attached": one.attached.and_then(unix),
         "sleeps": one.sleeps,
         "wakes": one.wakes,
+        "asleep_s": one.asleep_for.map(|time| time.as_secs_f64()),
         "put_intent": one.put_intent.as_ref().map(intent),
         "get_intent": one.get_intent.as_ref().map(intent),
     })

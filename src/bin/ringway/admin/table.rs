@@ -245,9 +245,22 @@ fn participants(seen: &Snapshot, colours: bool) -> String {
     if seen.participants.is_empty() {
         return "  nobody is attached\n".into();
     }
-    let header = ["index", "process", "role", "state", "attached", "sleeps", "wakes", "put intent", "get intent"];
+    let header = [
+        "index",
+        "process",
+        "role",
+        "state",
+        "attached",
+        "puts",
+        "gets",
+        "sleeps",
+        "wakes",
+        "asleep",
+        "put intent",
+        "get intent",
+    ];
     let rows = seen.participants.iter().map(|one| (participant(one), state_colour(one.life))).collect();
-    let mut text = lines(&header, rows, &[0, 1, 4, 5, 6], colours);
+    let mut text = lines(&header, rows, &[0, 1, 4, 5, 6, 7, 8, 9], colours);
     for state in [Life::Alive, Life::Dead, Life::Ghost] {
         if seen.participants.iter().any(|one| one.life == state) {
             let (name, how) = life(state);
@@ -266,7 +279,7 @@ fn state_colour(life: Life) -> &'static str {
 }
 
 fn participant(one: &Participant) -> Vec<String> {
-    let role = match (one.puts, one.gets) {
+    let role = match (one.is_producer, one.is_consumer) {
         (true, true) => "puts, gets",
         (true, false) => "puts",
         (false, true) => "gets",
@@ -278,8 +291,11 @@ fn participant(one: &Participant) -> Vec<String> {
         role.into(),
         life(one.life).0.into(),
         one.attached.map_or_else(|| "?".into(), ago),
+        one.puts.to_string(),
+        one.gets.to_string(),
         one.sleeps.to_string(),
         one.wakes.to_string(),
+        one.asleep_for.map_or_else(|| "-".into(), span),
         intent(one.put_intent.as_ref()),
         intent(one.get_intent.as_ref()),
     ]

@@ -1,0 +1,556 @@
+//! Load under which participants are killed and stopped: workers that put or get as
+//! fast as they can and write it down, and the parent that keeps the book.
+
+use super::ledger::message;
+use super::notes::{Book, Notes, REDELIVERED, Seat, Verdict};
+use super::{Child, Sandbox};
+use ringway::{GetError, Options, Plain, PodQueue, PutError, Side};
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::sync::atomic::Ordering::*;
+use std::time::{Duration, Instant};
+
+pub const NAME: &str = "q";
+
+/// The longest time in which a worker that is not stopped may get nothing done.
+pub const HANG: Duration = Duration::from_secs(2);
+
+/// What the environment variable says that asks for the long form.
+pub fn is_long() -> bool {
+    std::env::var_os("RINGWAY_LONG").is_some()
+}
+
+/// Random numbers, good enough to choose whom to kill and when (xorshift64*).
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn new(seed: u64) -> Dice {
+        Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    /// 0 to `n` - 1.
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % n
+    }
+}
+
+// ---- the workers ----
+
+/// The roles of workers, for a table of roles.
+pub const PRODUCER: super::Role = ("load-producer", role_producer);
+pub const CONSUMER: super::Role = ("load-consumer", role_consumer);
+
+/// What is put: a numbered message, small or so large that much of the time is spent
+/// between a claim and its end.
+pub trait Content: Plain {
+    const WIDTH: &'static str;
+    fn of(message: u64) -> Self;
+    /// The message, if it is whole.
+    fn message(&self) -> u64;
+}
+
+impl Content for u64 {
+    const WIDTH: &'static str = "small";
+    fn of(message: u64) -> u64 {
+        message
+    }
+    fn message(&self) -> u64 {
+        *self
+    }
+}
+
+/// 4 KiB.
+pub type Wide = [u64; 512];
+
+impl Content for Wide {
+    const WIDTH: &'static str = "wide";
+    fn of(message: u64) -> Wide {
+        [message; 512]
+    }
+    fn message(&self) -> u64 {
+        assert!(self.iter().all(|word| *word == self[0]), "a message is whole: {:x?}", &self[..8]);
+        self[0]
+    }
+}
+
+struct Worker<T: Content> {
+    notes: Notes,
+    seat: usize,
+    /// Messages in one call, at most; 1: calls of one message each.
+    batch: u64,
+    leases: bool,
+    dice: Dice,
+    queue: PodQueue<T>,
+}
+
+impl<T: Content> Worker<T> {
+    fn new(arguments: &[String]) -> Worker<T> {
+        let [_, notes, seat, batch, leases] = arguments else { panic!("five arguments") };
+        Worker {
+            notes: Notes::open(notes),
+            seat: seat.parse().expect("a number"),
+            batch: batch.parse().expect("a number"),
+            leases: leases == "true",
+            dice: Dice::new(u64::from(std::process::id())),
+            queue: PodQueue::open(NAME).expect("there is always a place"),
+        }
+    }
+
+    fn seat(&self) -> &Seat {
+        self.notes.seat(self.seat)
+    }
+
+    /// A timed call has returned: how late is that. Not where this worker itself was
+    /// stopped meanwhile.
+    fn timed(&self, stops: u64, begun: Instant, timeout: Duration) {
+        if self.seat().stops.load(Relaxed) != stops {
+            return;
+        }
+        let late = begun.elapsed().saturating_sub(timeout);
+        self.seat().late_ns.fetch_max(late.as_nanos() as u64, Relaxed);
+    }
+
+    fn returned(&self, done: u64) {
+        let seat = self.seat();
+        seat.standby.store(0, Relaxed);
+        seat.done.fetch_add(done, Relaxed);
+        seat.calls.fetch_add(1, Relaxed);
+    }
+
+    /// Another worker has the Single side: waits for it to die.
+    fn stand_by(&self) {
+        self.seat().standby.store(1, Relaxed);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn bare<T: Content>(error: PutError<T>) -> PutError<()> {
+    match error {
+        PutError::TimedOut(_) => PutError::TimedOut(()),
+        PutError::Full(_) => PutError::Full(()),
+        PutError::SideTaken { holder, .. } => PutError::SideTaken { value: (), holder },
+        error => panic!("a put said {error}"),
+    }
+}
+
+fn role_producer(arguments: &[String]) {
+    if arguments[0] == Wide::WIDTH { produce::<Wide>(arguments) } else { produce::<u64>(arguments) }
+}
+
+fn produce<T: Content>(arguments: &[String]) {
+    let mut worker = Worker::<T>::new(arguments);
+    let mut number = worker.seat().begun.load(Relaxed);
+    worker.seat().acknowledged.store(number, Relaxed);
+    while !worker.notes.is_finishing() {
+        let (batch, way, ms) = (1 + worker.dice.below(worker.batch), worker.dice.below(8), worker.dice.below(40));
+        let (queue, timeout) = (&worker.queue, Duration::from_millis(ms));
+        let values: Vec<T> = (number..number + batch).map(|number| T::of(message(worker.seat, number))).collect();
+        worker.seat().begun.store(number + batch, SeqCst);
+        let (stops, begun) = (worker.seat().stops.load(Relaxed), Instant::now());
+        let is_timed = matches!(way, 1 | 2);
+        let (put, outcome) = if worker.batch == 1 {
+            let outcome = match way {
+                0 => queue.try_put(values[0]),
+                1 | 2 => queue.put_timeout(values[0], timeout),
+                _ => queue.put(values[0]),
+            };
+            (u64::from(outcome.is_ok()), outcome.map_err(bare))
+        } else {
+            let outcome = match way {
+                0 => queue.try_put_many(&values).map(|put| put as u64),
+                1 | 2 => queue.put_many_timeout(&values, timeout).map(|()| batch),
+                _ => queue.put_many(&values).map(|()| batch),
+            };
+            match outcome {
+                Ok(put) => (put, Ok(())),
+                Err(error) => (error.put as u64, Err(error.cause)),
+            }
+        };
+        number += put;
+        worker.seat().acknowledged.store(number, SeqCst);
+        match outcome {
+            Ok(()) | Err(PutError::TimedOut(_)) => {
+                if is_timed && outcome.is_err() {
+                    worker.timed(stops, begun, timeout);
+                }
+                worker.returned(put)
+            }
+            Err(PutError::Full(_)) => std::thread::yield_now(),
+            Err(PutError::SideTaken { .. }) => worker.stand_by(),
+            Err(error) => panic!("a put said {error:?}"),
+        }
+    }
+    // What was begun is what was acknowledged: nothing is left over.
+    worker.seat().begun.store(number, SeqCst);
+}
+
+fn role_consumer(arguments: &[String]) {
+    if arguments[0] == Wide::WIDTH { consume::<Wide>(arguments) } else { consume::<u64>(arguments) }
+}
+
+fn consume<T: Content>(arguments: &[String]) {
+    let mut worker = Worker::<T>::new(arguments);
+    let mut out = Vec::new();
+    loop {
+        let (way, ms) = (worker.dice.below(8), worker.dice.below(40));
+        let (queue, timeout) = (&worker.queue, Duration::from_millis(ms));
+        out.clear();
+        let (stops, begun) = (worker.seat().stops.load(Relaxed), Instant::now());
+        let outcome = if worker.leases {
+            lease(&worker, way, timeout)
+        } else if worker.batch == 1 {
+            let outcome = match way {
+                0 => queue.try_get(),
+                1 | 2 => queue.get_timeout(timeout),
+                _ => queue.get(),
+            };
+            outcome.map(|message| out.push(message))
+        } else {
+            let outcome = match way {
+                0 => queue.try_get_many(&mut out, worker.batch as usize),
+                1 | 2 => queue.get_many_timeout(&mut out, worker.batch as usize, timeout),
+                _ => queue.get_many(&mut out, worker.batch as usize),
+            };
+            outcome.map(drop)
+        };
+        match outcome {
+            Ok(()) => {
+                out.iter().for_each(|message| worker.seat().note(message.message()));
+                worker.returned(out.len().max(1) as u64);
+            }
+            Err(GetError::TimedOut) => {
+                worker.timed(stops, begun, timeout);
+                worker.returned(0);
+            }
+            Err(GetError::Empty) => std::thread::yield_now(),
+            Err(GetError::SideTaken) => worker.stand_by(),
+            Err(GetError::Closed) => return,
+            Err(error) => panic!("a get said {error:?}"),
+        }
+    }
+}
+
+/// Takes one message by lease, writes it down, and acknowledges it only then.
+fn lease<T: Content>(worker: &Worker<T>, way: u64, timeout: Duration) -> Result<(), GetError> {
+    let queue = &worker.queue;
+    let lease = match way {
+        0 => queue.try_lease(),
+        1 | 2 => queue.lease_timeout(timeout),
+        _ => queue.lease(),
+    }?;
+    if way == 3 && lease.id() % 16 == 0 && lease.redelivered() == 0 {
+        // Given back: somebody gets it again.
+        return Ok(());
+    }
+    let flag = if lease.redelivered() > 0 { REDELIVERED } else { 0 };
+    worker.seat().note(lease.message() | flag);
+    lease.ack().map(drop)
+}
+
+// ---- the parent ----
+
+/// Who works, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    pub sides: (Side, Side),
+    pub producers: usize,
+    pub consumers: usize,
+    pub capacity: u64,
+    /// Messages in one call, at most.
+    pub batch: u64,
+    pub leases: bool,
+    /// Whether the parent watches its children, which tells everybody of a death at once.
+    pub watched: bool,
+}
+
+struct Hand {
+    /// None: between a death and its successor.
+    child: Option<Child>,
+    is_stopped: bool,
+    /// By producer, the last number got; of this consumer's life only.
+    last: Vec<Option<u64>>,
+    calls: u64,
+    /// At the start of this worker.
+    calls_before: u64,
+    since: Instant,
+}
+
+/// A queue under load.
+pub struct Load<'s, T: Content> {
+    sandbox: &'s Sandbox,
+    pub shape: Shape,
+    pub queue: PodQueue<T>,
+    notes: Notes,
+    hands: Vec<Hand>,
+    book: Book,
+    /// How many producers and consumers were killed.
+    pub killed: [u64; 2],
+}
+
+impl<'s, T: Content> Load<'s, T> {
+    pub fn start(sandbox: &'s Sandbox, shape: Shape) -> Self {
+        let seats = shape.producers + shape.consumers;
+        // Room for all and for the parent, and not for one more: the dead ones' places
+        // must be free again for their successors.
+        let options: Options = sandbox.mode(shape.capacity, shape.sides).max_participants(seats as u32 + 1);
+        let queue = PodQueue::create(NAME, options).expect("a free name");
+        let hand = || Hand {
+            child: None,
+            is_stopped: false,
+            last: vec![None; shape.producers],
+            calls: 0,
+            calls_before: 0,
+            since: Instant::now(),
+        };
+        let hands = std::iter::repeat_with(hand).take(seats).collect();
+        let (notes, book) = (Notes::new(seats), Book::new(shape.producers));
+        let mut load = Load { sandbox, shape, queue, notes, hands, book, killed: [0; 2] };
+        (0..seats).for_each(|seat| load.occupy(seat));
+        load.pump_until(HANG, "everybody begins", |load| (0..seats).all(|seat| load.has_begun(seat)));
+        load
+    }
+
+    pub fn seats(&self) -> usize {
+        self.hands.len()
+    }
+
+    pub fn is_producer(&self, seat: usize) -> bool {
+        seat < self.shape.producers
+    }
+
+    /// The side of this seat.
+    pub fn side(&self, seat: usize) -> Side {
+        if self.is_producer(seat) { self.shape.sides.0 } else { self.shape.sides.1 }
+    }
+
+    pub fn is_standby(&self, seat: usize) -> bool {
+        self.notes.seat(seat).standby.load(Relaxed) != 0
+    }
+
+    /// Whether the worker on this seat has returned from a call, or stands by.
+    pub fn has_begun(&self, seat: usize) -> bool {
+        self.calls(seat) != self.hands[seat].calls_before || self.is_standby(seat)
+    }
+
+    fn calls(&self, seat: usize) -> u64 {
+        self.notes.seat(seat).calls.load(Relaxed)
+    }
+
+    pub fn pid(&self, seat: usize) -> i32 {
+        self.hands[seat].child.as_ref().map_or(0, |child| child.pid() as i32)
+    }
+
+    /// The messages that one side's workers have put or got, but for one worker's.
+    pub fn done(&self, producers: bool, but: usize) -> u64 {
+        let seats = (0..self.seats()).filter(|seat| self.is_producer(*seat) == producers && *seat != but);
+        seats.map(|seat| self.notes.seat(seat).done.load(Relaxed)).sum()
+    }
+
+    /// Starts a worker on a seat, the first one or a successor.
+    pub fn occupy(&mut self, seat: usize) {
+        let role = if self.is_producer(seat) { PRODUCER.0 } else { CONSUMER.0 };
+        let (batch, leases) = (self.shape.batch.to_string(), self.shape.leases.to_string());
+        let child = self.sandbox.child(role, &[T::WIDTH, &self.notes.path(), &seat.to_string(), &batch, &leases]);
+        if self.shape.watched {
+            // SAFETY: the call touches no memory; a descriptor that it returns is ours.
+            let pidfd = unsafe {
+                let fd = libc::syscall(libc::SYS_pidfd_open, child.pid(), 0) as i32;
+                assert!(fd >= 0, "a child has a pidfd");
+                OwnedFd::from_raw_fd(fd)
+            };
+            ringway::watch(pidfd).expect("a child can be watched");
+        }
+        let calls = self.calls(seat);
+        let hand = &mut self.hands[seat];
+        hand.calls_before = calls;
+        hand.last.fill(None);
+        hand.since = Instant::now();
+        hand.child = Some(child);
+    }
+
+    /// Sends a signal to a worker.
+    pub fn signal(&self, seat: usize, signal: libc::c_int) {
+        // SAFETY: touches no memory; the child was not waited for, so the pid is its own.
+        let sent = unsafe { libc::kill(self.pid(seat), signal) };
+        assert_eq!(sent, 0, "a child can be signalled");
+    }
+
+    /// SIGKILL was sent: waits for the end, and takes what the dead one wrote down.
+    pub fn bury(&mut self, seat: usize) {
+        let child = self.hands[seat].child.take().expect("somebody was there");
+        child.kill();
+        self.hands[seat].is_stopped = false;
+        self.drain(seat);
+        self.killed[usize::from(!self.is_producer(seat))] += 1;
+        let page = self.notes.seat(seat);
+        page.standby.store(0, Relaxed);
+        if self.is_producer(seat) {
+            self.book.pending(seat, page.acknowledged.load(SeqCst)..page.begun.load(SeqCst));
+        }
+    }
+
+    /// Stops a worker, and waits until it is.
+    pub fn stop(&mut self, seat: usize) {
+        self.signal(seat, libc::SIGSTOP);
+        let mut status = 0;
+        // SAFETY: `status` is ours to write; a stop is no end, so the child is still to be
+        // waited for.
+        let waited = unsafe { libc::waitpid(self.pid(seat), &mut status, libc::WUNTRACED) };
+        assert!(waited == self.pid(seat) && libc::WIFSTOPPED(status), "seat {seat} ended by itself: {status:#x}");
+        self.hands[seat].is_stopped = true;
+        self.notes.seat(seat).stops.fetch_add(1, SeqCst);
+    }
+
+    pub fn go_on(&mut self, seat: usize) {
+        self.signal(seat, libc::SIGCONT);
+        self.hands[seat].is_stopped = false;
+        self.hands[seat].since = Instant::now();
+    }
+
+    /// While somebody is stopped, untimed calls of others may wait for it: that is no hang.
+    pub fn spare_the_held_up(&mut self) {
+        self.hands.iter_mut().for_each(|hand| hand.since = Instant::now());
+    }
+
+    fn drain(&mut self, seat: usize) -> usize {
+        let (book, last) = (&mut self.book, &mut self.hands[seat].last);
+        self.notes.seat(seat).take(|word| book.note(last, word))
+    }
+
+    /// Reads what was written down, and looks whether everybody gets on.
+    #[track_caller]
+    pub fn pump(&mut self) {
+        let read: usize = (self.shape.producers..self.seats()).map(|seat| self.drain(seat)).sum();
+        for seat in 0..self.seats() {
+            let (calls, standby) = (self.calls(seat), self.is_standby(seat));
+            let hand = &mut self.hands[seat];
+            let idle = hand.child.is_none() || hand.is_stopped || standby;
+            if idle || calls != hand.calls {
+                (hand.calls, hand.since) = (calls, Instant::now());
+            }
+            if hand.since.elapsed() > HANG && !self.notes.is_finishing() {
+                panic!("seat {seat} got nothing done in {HANG:?}: {}", self.describe());
+            }
+        }
+        if read == 0 {
+            std::thread::sleep(Duration::from_micros(50));
+        }
+    }
+
+    /// Pumps for a while.
+    pub fn pump_for(&mut self, time: Duration) {
+        let begun = Instant::now();
+        while begun.elapsed() < time {
+            self.pump();
+        }
+    }
+
+    /// Pumps until something is so; says how long it took.
+    #[track_caller]
+    pub fn pump_until(&mut self, limit: Duration, what: &str, is_so: impl Fn(&Self) -> bool) -> Duration {
+        let begun = Instant::now();
+        while !is_so(self) {
+            self.pump();
+            assert!(begun.elapsed() < limit, "not in {limit:?}: {what}: {}", self.describe());
+        }
+        begun.elapsed()
+    }
+
+    /// With this worker stopped: whether those across are held up. They then put or got
+    /// nothing in `time`, though everybody but this one works.
+    pub fn holds_others_up(&mut self, seat: usize, time: Duration) -> bool {
+        let across = !self.is_producer(seat);
+        let (begun, before) = (Instant::now(), self.done(across, seat));
+        let mut moved = before;
+        while begun.elapsed() < time {
+            self.pump();
+            moved = self.done(across, seat);
+            // The first messages may be some that were there.
+            if moved > before + 2 * self.shape.capacity + self.shape.batch * self.seats() as u64 {
+                return false;
+            }
+        }
+        let settled = moved;
+        let begun = Instant::now();
+        while begun.elapsed() < time {
+            self.pump();
+        }
+        self.done(across, seat) == settled
+    }
+
+    /// The longest lateness of any timed call that ran out.
+    pub fn latest(&self) -> Duration {
+        let late = (0..self.seats()).map(|seat| self.notes.seat(seat).late_ns.load(Relaxed)).max();
+        Duration::from_nanos(late.unwrap_or(0))
+    }
+
+    pub fn describe(&self) -> String {
+        let seat = |seat: usize| {
+            let page = self.notes.seat(seat);
+            let (begun, acknowledged) = (page.begun.load(SeqCst), page.acknowledged.load(SeqCst));
+            let state = std::fs::read_to_string(format!("/proc/{}/syscall", self.pid(seat))).unwrap_or_default();
+            let [calls, done, standby] = [&page.calls, &page.done, &page.standby].map(|word| word.load(Relaxed));
+            let (call, pid) = (state.split(' ').next().unwrap_or_default().trim(), self.pid(seat));
+            format!(
+                "seat {seat}, pid {pid}: {calls} calls, {done} done, standby {standby}, begun {begun}, acknowledged {acknowledged}, system call {call}"
+            )
+        };
+        let seats: Vec<String> = (0..self.seats()).map(seat).collect();
+        format!("len {}, participants {}\n{}", self.queue.len(), self.queue.participants(), seats.join("\n"))
+    }
+
+    /// Ends everybody in order, and says how the books stand.
+    pub fn settle(mut self) -> Verdict {
+        self.notes.finish();
+        let producers = self.shape.producers;
+        self.end(0..producers, "producers end");
+        self.queue.close();
+        self.end(producers..self.seats(), "consumers drain the queue");
+        let begun: Vec<u64> = (0..producers).map(|seat| self.notes.seat(seat).begun.load(SeqCst)).collect();
+        let verdict = self.book.settle(&begun);
+        if verdict.missing > 0 {
+            for (producer, &begun) in begun.iter().enumerate() {
+                let missing = self.book.missing(producer, begun);
+                println!(
+                    "  of producer {producer}, {begun} messages, missing: {:?}",
+                    &missing[..missing.len().min(20)]
+                );
+            }
+        }
+        verdict
+    }
+
+    #[track_caller]
+    fn end(&mut self, seats: std::ops::Range<usize>, what: &str) {
+        let begun = Instant::now();
+        for seat in seats {
+            loop {
+                self.pump();
+                let Some(child) = self.hands[seat].child.as_mut() else { break };
+                // Also when it fails: that is then found out below.
+                if child.has_ended() {
+                    self.hands[seat].child.take().expect("it is there").succeed();
+                    break;
+                }
+                assert!(begun.elapsed() < 2 * HANG, "not in {:?}: {what}: {}", 2 * HANG, self.describe());
+            }
+            self.drain(seat);
+        }
+    }
+}
+
+/// Runs a test of this binary with a seeded bug: it must fail.
+#[cfg(ringway_seeded)]
+#[track_caller]
+pub fn fails_with_seed(seed: u32, test: &str) {
+    let mut command = std::process::Command::new(std::env::current_exe().expect("a test knows its binary"));
+    command.args(["--exact", test]).env("RINGWAY_SEEDED", seed.to_string());
+    let output = command.output().expect("it can be started");
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("running 1 test"), "there is such a test: {text}");
+    let reason = text.lines().find(|line| line.contains("got nothing done") || line.contains("Verdict"));
+    println!("seed {seed}, {test}: {}, {reason:?}", output.status);
+    assert!(!output.status.success(), "seeded bug {seed} was not found by {test}");
+}

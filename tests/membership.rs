@@ -1,0 +1,280 @@
+//! Who counts as alive (B1, B2, B4, B5, A11): a participant whose descriptors are closed
+//! lives, and works; a dead one is dead, whoever has copies of its descriptors or was
+//! forked from it; places of the dead are used again, without end; processes that have the
+//! same number in namespaces of their own are not mistaken for each other.
+//!
+//! Not tested: a process that is killed and writes a core dump, or is in uninterruptible
+//! sleep, is alive until that is over, for it may hold its memory until then (A10).
+
+#![allow(unsafe_code)]
+
+mod common;
+
+use common::{Child, Role, Sandbox, hear, is_root, tell};
+use ringway::{GetError, Options, PodQueue, PutError, SetupErrorKind as K};
+use std::time::{Duration, Instant};
+
+const ROLES: &[Role] = &[
+    ("closing-all", role_closing_all),
+    ("closing-anonymous", role_closing_anonymous),
+    ("leaking", role_leaking),
+    ("hammer", role_hammer),
+    ("hammer-in-namespace", role_hammer_in_namespace),
+];
+
+/// So long a killed process may take to be known as dead.
+const DYING: Duration = Duration::from_secs(2);
+
+/// Waits until only so many participants live.
+#[track_caller]
+fn until_alive(queue: &PodQueue<u64>, count: usize) {
+    let begun = Instant::now();
+    while queue.participants() != count {
+        assert!(begun.elapsed() < DYING, "{} participants, not {count}", queue.participants());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn close_everything() {
+    // SAFETY: closes the descriptors of this process, which has one thread and uses none
+    // above the standard ones but through what is tested here.
+    assert_eq!(unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0u32) }, 0);
+}
+
+// ---- closed descriptors ----
+
+fn role_closing_all(_: &[String]) {
+    let queue = PodQueue::<u64>::open("q").expect("it is there");
+    close_everything();
+    queue.put(1).expect("it works");
+    assert_eq!(queue.get(), Ok(1));
+    assert_eq!(queue.get_timeout(Duration::from_millis(150)), Err(GetError::TimedOut), "through a slice");
+    tell("closed");
+    while hear() == "recover" {
+        tell(format_args!("{:?}", queue.recover().map_err(|error| error.to_string())));
+    }
+}
+
+/// Puts and gets without end.
+fn role_hammer(_: &[String]) {
+    hammer(&PodQueue::open("q").expect("it is there"));
+}
+
+fn hammer(queue: &PodQueue<u64>) {
+    tell("begun");
+    loop {
+        match queue.put_timeout(7, Duration::from_millis(3)) {
+            Ok(()) | Err(PutError::TimedOut(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+        match queue.get_timeout(Duration::from_millis(3)) {
+            Ok(_) | Err(GetError::TimedOut) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn a_process_that_has_closed_its_descriptors_lives_and_can_recover_others() {
+    let sandbox = Sandbox::new();
+    let queue = PodQueue::<u64>::create("q", sandbox.options(4)).expect("a free name");
+    let mut closing = sandbox.child("closing-all", &[]);
+    closing.expect("closed");
+    assert_eq!(queue.participants(), 2);
+    for _ in 0..30 {
+        let mut victim = sandbox.child("hammer", &[]);
+        victim.expect("begun");
+        victim.kill();
+        queue.recover().expect("a descriptor");
+        closing.tell("recover");
+        assert!(closing.line().starts_with("Ok("), "it opens the name again");
+        assert_eq!(queue.participants(), 2, "it is not taken for dead");
+    }
+    closing.kill();
+    until_alive(&queue, 1);
+}
+
+#[test]
+fn a_process_that_has_closed_its_descriptors_can_leave() {
+    let sandbox = Sandbox::new();
+    let queue = PodQueue::<u64>::create("q", sandbox.options(4)).expect("a free name");
+    let mut closing = sandbox.child("closing-all", &[]);
+    closing.expect("closed");
+    closing.tell("end");
+    closing.succeed();
+    assert_eq!(queue.participants(), 1);
+}
+
+/// No name to open it by.
+fn role_closing_anonymous(_: &[String]) {
+    let queue = PodQueue::<u64>::bounded(2).expect("memory");
+    close_everything();
+    queue.put(1).expect("it works");
+    assert_eq!(queue.get(), Ok(1));
+    match queue.recover() {
+        // Where the system lets it open its own mapping.
+        Ok(count) => assert_eq!(count, 0),
+        Err(error) => assert_eq!(*error.kind(), K::RecoveryUnavailable),
+    }
+    queue.put(2).expect("it goes on");
+    assert_eq!(queue.get(), Ok(2));
+    drop(queue);
+    tell("all well");
+}
+
+#[test]
+fn an_anonymous_queue_without_descriptors_goes_on() {
+    let sandbox = Sandbox::new();
+    let mut child = sandbox.child("closing-anonymous", &[]);
+    child.expect("all well");
+    child.succeed();
+}
+
+// ---- copies of descriptors ----
+
+/// Gives copies of all its descriptors to a program that lives on, or forks a child that does.
+fn role_leaking(arguments: &[String]) {
+    let queue = PodQueue::<u64>::open("q").expect("it is there");
+    queue.put(1).expect("there is room");
+    for fd in 3..64 {
+        // SAFETY: changes flags of descriptors, of none that is closed meanwhile.
+        unsafe { libc::fcntl(fd, libc::F_SETFD, 0) };
+    }
+    let heir = if arguments[0] == "exec" {
+        let mut command = std::process::Command::new("sleep");
+        command.arg("60").stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
+        command.spawn().expect("it can be started").id() as i32
+    } else {
+        // SAFETY: this process has one thread; the child does nothing but wait.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            // SAFETY: waits for signals until it is killed.
+            unsafe {
+                libc::alarm(60);
+                loop {
+                    libc::pause();
+                }
+            }
+        }
+        pid
+    };
+    tell(heir);
+    hear();
+}
+
+#[test]
+fn copies_of_descriptors_and_forks_keep_no_dead_participant_alive() {
+    for how in ["exec", "fork"] {
+        let sandbox = Sandbox::new();
+        let queue = PodQueue::<u64>::create("q", sandbox.options(4).peers_gone(true)).expect("a free name");
+        let mut child = sandbox.child("leaking", &[how]);
+        let heir: i32 = child.line().parse().expect("a process");
+        assert_eq!(queue.participants(), 2);
+        child.kill();
+        until_alive(&queue, 1);
+        // SAFETY: touches no memory.
+        assert_eq!(unsafe { libc::kill(heir, 0) }, 0, "the heir lives");
+        assert_eq!(queue.get(), Ok(1));
+        assert_eq!(queue.get(), Err(GetError::PeersGone), "{how}");
+        // SAFETY: as above; the heir is a grandchild that this test has made.
+        unsafe { libc::kill(heir, libc::SIGKILL) };
+    }
+}
+
+// ---- places of the dead ----
+
+#[test]
+fn places_of_the_dead_are_used_again() {
+    let generations = if std::env::var_os("RINGWAY_LONG").is_some() { 3000 } else { 150 };
+    let sandbox = Sandbox::new();
+    let queue = PodQueue::<u64>::create("q", sandbox.options(2).max_participants(3)).expect("a free name");
+    for generation in 0..generations {
+        // Both places but ours; never TooManyParticipants: the child would end and say nothing.
+        let mut pair = [sandbox.child("hammer", &[]), sandbox.child("hammer", &[])];
+        pair.iter_mut().for_each(|child: &mut Child| child.expect("begun"));
+        assert_eq!(queue.participants(), 3, "generation {generation}");
+        pair.into_iter().for_each(Child::kill);
+    }
+    until_alive(&queue, 1);
+    queue.recover().expect("a descriptor");
+    while queue.try_get().is_ok() {}
+    for value in 0..10 {
+        queue.put_timeout(value, DYING).expect("nothing is in the way");
+        assert_eq!(queue.get_timeout(DYING), Ok(value));
+    }
+}
+
+// ---- namespaces ----
+
+/// Becomes process 1 of a namespace of its own, and hammers there.
+fn role_hammer_in_namespace(_: &[String]) {
+    // SAFETY: touches no memory.
+    if unsafe { libc::unshare(libc::CLONE_NEWPID) } != 0 {
+        return tell("refused");
+    }
+    // SAFETY: this process has one thread.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        // SAFETY: touches no memory: the child goes with this process.
+        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+        assert_eq!(std::process::id(), 1, "the first process here");
+        // A name space of its own for mounts, and a proc that knows its processes.
+        // SAFETY: the strings end with a zero, and are only read.
+        unsafe {
+            let none = std::ptr::null();
+            assert_eq!(libc::unshare(libc::CLONE_NEWNS), 0);
+            let private = libc::MS_REC | libc::MS_PRIVATE;
+            assert_eq!(libc::mount(none, c"/".as_ptr(), none, private, none.cast()), 0);
+            assert_eq!(libc::mount(c"proc".as_ptr(), c"/proc".as_ptr(), c"proc".as_ptr(), 0, none.cast()), 0);
+        }
+        hammer(&PodQueue::open_with("q", Options::default()).expect("it is there"));
+    }
+    let mut status = 0;
+    // SAFETY: `status` is ours to write.
+    unsafe { libc::waitpid(pid, &mut status, 0) };
+}
+
+#[test]
+fn equal_process_numbers_in_two_namespaces() {
+    if !is_root() {
+        println!("skipped: only root may make a process namespace");
+        return;
+    }
+    let kills = if std::env::var_os("RINGWAY_LONG").is_some() { 200 } else { 20 };
+    let sandbox = Sandbox::new();
+    let options = sandbox.options(2).max_participants(3);
+    let queue = PodQueue::<u64>::create("q", options).expect("a free name");
+    let start = || {
+        let mut child = sandbox.child("hammer-in-namespace", &[]);
+        let line = child.line();
+        (child, line)
+    };
+    let (mut steady, line) = start();
+    if line == "refused" {
+        println!("skipped: a process namespace is refused here");
+        return;
+    }
+    assert_eq!(line, "begun");
+    for kill in 0..kills {
+        let (victim, line) = start();
+        assert_eq!(line, "begun");
+        // While both live, nobody is taken for dead.
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(3 + kill % 5) {
+            assert_eq!(queue.recover().expect("a descriptor"), 0, "nobody has died");
+            assert_eq!(queue.participants(), 3);
+        }
+        // Its process 1 goes with it.
+        victim.kill();
+        until_alive(&queue, 2);
+        // A message that was brought back counts until somebody has taken it.
+        let begun = Instant::now();
+        while queue.recover().expect("a descriptor") != 0 {
+            assert!(begun.elapsed() < DYING, "the steady one takes what was brought back");
+        }
+    }
+    // The steady one still works.
+    assert!(!steady.has_ended());
+    steady.kill();
+    until_alive(&queue, 1);
+}

@@ -1,0 +1,154 @@
+//! SIGKILL at random under load (K1, K2, K3, K7; A2, A3, A7, A8): workers put and get as
+//! fast as they can, one after the other is killed and has a successor, and the books
+//! must balance: nothing twice, nothing missing but what a killed consumer had taken and
+//! not written down yet, nothing out of order, nobody held up.
+//!
+//! `RINGWAY_LONG=1` makes it twenty times as long: 10,000 kills.
+
+mod common;
+
+use common::load::{CONSUMER, Content, Dice, HANG, Load, PRODUCER, Shape, Wide, is_long};
+use common::notes::Verdict;
+use common::{Role, Sandbox};
+use ringway::Side::{self, Multi, Single};
+use std::time::{Duration, Instant};
+
+const ROLES: &[Role] = &[PRODUCER, CONSUMER];
+
+/// How long those across must have been idle to count as held up by a stopped one.
+const HELD_UP: Duration = Duration::from_millis(5);
+
+/// How many are stopped in search of one that holds others up.
+const TRIES: u64 = 6;
+
+/// The 99th percentile of recovery times: by slices, or watched.
+fn recovery_limit(watched: bool) -> Duration {
+    let limit = if watched { 25 } else { 120 };
+    Duration::from_millis(if is_long() { limit } else { 5 * limit })
+}
+
+/// One worker after the other is killed; returns how long those that a dead one held up
+/// had to wait, from its kill on.
+fn kill_at_random(load: &mut Load<'_, impl Content>, kills: usize, dice: &mut Dice) -> Vec<Duration> {
+    let mut recovered = Vec::new();
+    for _ in 0..kills {
+        load.pump_for(Duration::from_micros(500 + dice.below(6000)));
+        let mut victim = dice.below(load.seats() as u64) as usize;
+        // Half of the victims are stopped first, and looked for until one is found that
+        // holds others up, so that it is known how long these then wait.
+        let tries = if dice.below(2) == 0 { TRIES } else { 0 };
+        let mut holds_others_up = false;
+        for _ in 0..tries {
+            load.stop(victim);
+            holds_others_up = load.side(victim) == Multi && load.holds_others_up(victim, HELD_UP);
+            if holds_others_up {
+                break;
+            }
+            load.go_on(victim);
+            victim = dice.below(load.seats() as u64) as usize;
+        }
+        let across = !load.is_producer(victim);
+        let (before, killed) = (load.done(across, victim), Instant::now());
+        load.signal(victim, libc::SIGKILL);
+        if holds_others_up {
+            load.pump_until(HANG, "somebody gets past a dead one", |load| load.done(across, victim) != before);
+            recovered.push(killed.elapsed());
+        }
+        load.bury(victim);
+        if dice.below(4) == 0 {
+            load.pump_for(Duration::from_millis(dice.below(20)));
+        }
+        load.occupy(victim);
+    }
+    load.pump_until(HANG, "the last successor begins", |load| (0..load.seats()).all(|seat| load.has_begun(seat)));
+    recovered
+}
+
+/// Asserts what must hold after the kills.
+#[track_caller]
+fn balances(shape: Shape, killed: [u64; 2], verdict: Verdict) {
+    println!("  {killed:?} producers and consumers killed: {verdict:?}");
+    let taken = killed[1] * shape.batch;
+    assert_eq!((verdict.doubled, verdict.invented), (0, 0), "{verdict:?}");
+    // What killed consumers had taken and not written down.
+    assert!(verdict.missing <= if shape.leases { 0 } else { taken }, "{verdict:?}");
+    // What came back from killed consumers comes after later messages.
+    let brought_back = if shape.leases || shape.sides.1 == Single { 0 } else { taken };
+    assert!(verdict.inverted <= brought_back, "{verdict:?}");
+    assert!(verdict.late_acknowledged <= killed[0] * shape.batch, "{verdict:?}");
+    assert!(verdict.got > 1000, "a load that is worth the name: {verdict:?}");
+}
+
+/// `workers` on each side, who put and get by the batch.
+fn plain(sides: (Side, Side), workers: usize, capacity: u64, batch: u64) -> Shape {
+    Shape { sides, producers: workers, consumers: workers, capacity, batch, leases: false, watched: false }
+}
+
+fn soak<T: Content>(shape: Shape, kills: usize) {
+    let factor = if is_long() { 20 } else { 1 };
+    let sandbox = Sandbox::with_limit(Duration::from_secs(60 * factor as u64));
+    let mut load = Load::<T>::start(&sandbox, shape);
+    let mut dice = Dice::new(shape.capacity + shape.batch);
+    let mut recovered = kill_at_random(&mut load, kills * factor, &mut dice);
+    let killed = load.killed;
+    let verdict = load.settle();
+    println!("{} {shape:?}", T::WIDTH);
+    balances(shape, killed, verdict);
+    recovered.sort();
+    let Some(last) = recovered.len().checked_sub(1) else { return };
+    let [p50, p99] = [50, 99].map(|percent| recovered[last * percent / 100]);
+    println!("  {} held others up; recovered p50 {p50:?}, p99 {p99:?}", recovered.len());
+    assert!(p99 < recovery_limit(shape.watched), "recovered {p99:?} after the kill");
+}
+
+#[test]
+fn four_and_four() {
+    soak::<u64>(plain((Multi, Multi), 4, 64, 1), 50);
+    soak::<u64>(plain((Multi, Multi), 4, 3, 1), 30);
+    soak::<Wide>(plain((Multi, Multi), 4, 16, 1), 60);
+}
+
+#[test]
+fn four_and_four_in_batches() {
+    soak::<u64>(plain((Multi, Multi), 4, 64, 8), 30);
+    soak::<Wide>(plain((Multi, Multi), 4, 16, 8), 40);
+}
+
+#[test]
+fn four_and_four_with_leases() {
+    soak::<u64>(Shape { leases: true, ..plain((Multi, Multi), 4, 64, 1) }, 40);
+    soak::<Wide>(Shape { leases: true, ..plain((Multi, Multi), 4, 16, 1) }, 60);
+}
+
+#[test]
+fn four_and_four_watched() {
+    soak::<Wide>(Shape { watched: true, ..plain((Multi, Multi), 4, 16, 8) }, 50);
+}
+
+#[test]
+fn one_and_one_single() {
+    soak::<u64>(plain((Single, Single), 1, 64, 1), 30);
+    soak::<Wide>(plain((Single, Single), 1, 16, 8), 20);
+    soak::<u64>(Shape { leases: true, ..plain((Single, Single), 1, 64, 1) }, 20);
+}
+
+/// On a Single side one works and the other stands by to take over.
+#[test]
+fn two_and_two_with_a_single_side() {
+    soak::<u64>(plain((Multi, Single), 2, 16, 1), 20);
+    soak::<Wide>(plain((Multi, Single), 2, 16, 4), 20);
+    soak::<u64>(plain((Single, Multi), 2, 16, 1), 20);
+    soak::<Wide>(plain((Single, Multi), 2, 16, 4), 20);
+    soak::<u64>(plain((Single, Single), 2, 16, 1), 20);
+    soak::<Wide>(Shape { leases: true, ..plain((Multi, Single), 2, 16, 1) }, 20);
+    soak::<Wide>(Shape { leases: true, ..plain((Single, Multi), 2, 16, 1) }, 20);
+}
+
+/// Bugs in recovery are found here.
+#[cfg(ringway_seeded)]
+#[test]
+fn seeded_bugs_are_found() {
+    for (seed, test) in [(1, "four_and_four"), (2, "four_and_four_with_leases"), (7, "four_and_four")] {
+        common::load::fails_with_seed(seed, test);
+    }
+}

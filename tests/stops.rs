@@ -1,0 +1,84 @@
+//! SIGSTOP at random under load (K4; A5, A10): a stopped participant is alive. Wherever it
+//! was stopped, nobody takes what it has claimed, whoever looks for the dead meanwhile;
+//! timed calls of others return in time; and when it goes on, nothing is lost, doubled or
+//! out of order.
+
+mod common;
+
+use common::load::{CONSUMER, Content, Dice, Load, PRODUCER, Shape, Wide, is_long};
+use common::{Role, Sandbox};
+use ringway::Side::{self, Multi, Single};
+use std::time::{Duration, Instant};
+
+const ROLES: &[Role] = &[PRODUCER, CONSUMER];
+
+/// How late a timed call may return.
+fn late_limit() -> Duration {
+    Duration::from_millis(if is_long() { 20 } else { 100 })
+}
+
+fn stops<T: Content>(sides: (Side, Side), workers: usize, capacity: u64, batch: u64, stops: usize) {
+    let factor = if is_long() { 20 } else { 1 };
+    let sandbox = Sandbox::with_limit(Duration::from_secs(60 * factor as u64));
+    let shape = Shape { sides, producers: workers, consumers: workers, capacity, batch, leases: false, watched: false };
+    let mut load = Load::<T>::start(&sandbox, shape);
+    let mut dice = Dice::new(capacity * 3 + batch);
+    let mut in_the_way = 0;
+    for _ in 0..stops * factor {
+        load.pump_for(Duration::from_micros(200 + dice.below(1500)));
+        let seat = dice.below(load.seats() as u64) as usize;
+        load.stop(seat);
+        let is_holder = load.side(seat) == Single && !load.is_standby(seat);
+        // Long ones: those who wait look for the dead once in 100 ms.
+        let until = Instant::now() + Duration::from_millis(if dice.below(10) == 0 { 250 } else { dice.below(6) });
+        let held_up = !is_holder && load.holds_others_up(seat, Duration::from_millis(3));
+        in_the_way += u32::from(held_up);
+        loop {
+            assert_eq!(load.queue.recover().expect("a descriptor"), 0, "nobody has died: {}", load.describe());
+            load.spare_the_held_up();
+            load.pump();
+            if Instant::now() > until {
+                break;
+            }
+        }
+        load.go_on(seat);
+    }
+    let late = load.latest();
+    let verdict = load.settle();
+    println!("{} {shape:?}\n  {in_the_way} held others up; a timed call was late by {late:?}: {verdict:?}", T::WIDTH);
+    assert_eq!((verdict.doubled, verdict.missing), (0, 0), "{verdict:?}");
+    assert_eq!((verdict.inverted, verdict.invented, verdict.late_acknowledged), (0, 0, 0), "{verdict:?}");
+    assert!(late < late_limit(), "a timed call returned {late:?} late");
+    assert!(
+        in_the_way > 0 || T::WIDTH == u64::WIDTH || sides == (Single, Single),
+        "some were stopped between a claim and its end"
+    );
+}
+
+#[test]
+fn both_sides_multi() {
+    stops::<Wide>((Multi, Multi), 3, 8, 1, 150);
+    stops::<Wide>((Multi, Multi), 2, 16, 8, 100);
+    stops::<u64>((Multi, Multi), 2, 64, 1, 100);
+}
+
+#[test]
+fn one_side_single() {
+    stops::<Wide>((Multi, Single), 2, 8, 1, 100);
+    stops::<Wide>((Single, Multi), 2, 8, 1, 100);
+}
+
+#[test]
+fn both_sides_single() {
+    stops::<Wide>((Single, Single), 1, 8, 1, 50);
+    stops::<u64>((Single, Single), 1, 64, 8, 50);
+}
+
+/// Bugs that rob the stopped, or take the living for dead, are found here.
+#[cfg(ringway_seeded)]
+#[test]
+fn seeded_bugs_are_found() {
+    for (seed, test) in [(4, "both_sides_multi"), (7, "both_sides_multi")] {
+        common::load::fails_with_seed(seed, test);
+    }
+}
