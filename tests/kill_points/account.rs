@@ -11,6 +11,8 @@ pub struct Dead {
     pub puts: Vec<u64>,
     pub takes: usize,
     pub loses: usize,
+    /// Whether it had committed what it takes, where that is known.
+    pub committed: Option<bool>,
     /// What its operation returned, if it did.
     pub said: Option<Said>,
 }
@@ -32,6 +34,8 @@ pub struct Account {
     /// What one survivor got, in its order, and what others got.
     pub got: Vec<u64>,
     pub aside: Vec<u64>,
+    /// Others took something while it was in its operation.
+    pub mixed: bool,
 }
 
 impl Account {
@@ -100,7 +104,7 @@ impl Account {
         let missing: Vec<usize> = (0..queue.len()).filter(|&index| !all.contains(&queue[index])).collect();
         let takers: Vec<&Dead> = self.dead.iter().filter(|dead| dead.takes > 0).collect();
         let lost = |least: usize, most: usize| {
-            if missing.len() > most || missing.iter().any(|&index| index >= self.takes()) {
+            if missing.len() > most || missing.iter().any(|&index| index >= self.takes() + usize::from(self.mixed)) {
                 Err(format!("lost: numbers {missing:?} of the queue"))
             } else if missing.len() < least {
                 Err(format!("{least} were taken, {} are gone: one came twice", missing.len()))
@@ -108,10 +112,16 @@ impl Account {
                 Ok(())
             }
         };
-        let most = takers.iter().map(|dead| dead.said.map_or(dead.loses, |said| said.count as usize)).sum();
-        let least = takers.iter().filter_map(|dead| dead.said).map(|said| said.count as usize).sum();
+        let known = |dead: &Dead| match (dead.said, dead.committed) {
+            (Some(said), _) => Some(said.count as usize),
+            (None, committed) => committed.map(|committed| if committed { dead.loses } else { 0 }),
+        };
+        let most = takers.iter().map(|dead| known(dead).unwrap_or(dead.loses)).sum();
+        let least = takers.iter().filter_map(|dead| known(dead)).sum();
         lost(least, most)?;
-        if let [taker] = takers[..] {
+        if let [taker] = takers[..]
+            && !self.mixed
+        {
             if missing.iter().enumerate().any(|(index, &number)| index != number) {
                 return Err(format!("lost from the middle: {missing:?}"));
             }
@@ -130,7 +140,11 @@ impl Account {
             return Err("out of order".to_owned());
         }
         let late = |message: &u64| again.contains(message);
-        if orderly && self.aside.is_empty() && self.got.iter().skip_while(|message| late(message)).any(late) {
+        if orderly
+            && !self.mixed
+            && self.aside.is_empty()
+            && self.got.iter().skip_while(|message| late(message)).any(late)
+        {
             return Err("a redelivery came after what was behind it".to_owned());
         }
         Ok(())
@@ -144,9 +158,10 @@ mod tests {
     fn account(got: &[u64], takes: usize, said: Option<Said>) -> Account {
         Account {
             queue: vec![Entry::Sure(1), Entry::Sure(2), Entry::Maybe { dead: 0, index: 0 }, Entry::Sure(4)],
-            dead: vec![Dead { puts: vec![3], takes, loses: takes, said }],
+            dead: vec![Dead { puts: vec![3], takes, loses: takes, committed: None, said }],
             got: got.to_vec(),
             aside: Vec::new(),
+            mixed: false,
         }
     }
 

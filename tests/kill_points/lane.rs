@@ -38,6 +38,7 @@ impl Point {
         let how = match words.last().copied() {
             Some("wait") => How::Wait,
             Some("stop") => How::Stop,
+            Some("join") => How::Join,
             _ => How::Recover,
         };
         if how != How::Recover {
@@ -125,11 +126,13 @@ impl Lane {
         let sleeper = if point.state.sleeper { Some(scene.sleeper(point.operation)?) } else { None };
         let mut at = scene.advance(&mut victim, point.steps)?;
         if point.how == How::Stop {
-            // It lives: nothing of it may be taken away.
-            scene.recover()?;
+            scene.go_on_beside(point.operation)?;
             scene.run_out(&mut victim)?;
         }
         victim.kill();
+        if matches!(point.operation.name, "get" | "try_get") && point.state.name == "full" && point.then.is_none() {
+            scene.look_at_commit();
+        }
         if let Some((second, steps)) = point.then {
             let mut victim = scene.victim(second, &AFTER)?;
             at = scene.advance(&mut victim, steps)?;

@@ -22,7 +22,8 @@ pub enum Work {
 pub struct Size {
     pub some: u64,
     pub few: u64,
-    pub stops: u64,
+    /// For each kind of point that is only taken in rows of which all points are.
+    pub more: u64,
     /// Waits, in one of so many cells.
     pub waits: (u64, usize),
 }
@@ -156,13 +157,14 @@ impl Driver<'_> {
                 // In the middle of an operation that is killed and nobody told.
                 points.extend(sample(end, waits).into_iter().map(|k| format!("{cell},{k},wait")));
                 if share == Share::All {
-                    points.extend(sample(end, self.size.stops).into_iter().map(|k| format!("{cell},{k},stop")));
+                    let more = |how| sample(end, self.size.more).into_iter().map(move |k| format!("{k},{how}"));
+                    points.extend(more("stop").chain(more("join")).map(|point| format!("{cell},{point}")));
                 }
                 points.chunks(CHUNK).map(|chunk| Work::Points(chunk.to_vec())).collect()
             }
             Work::Pairs { cell, second, first, each } => {
                 let Some(end) = self.point(&format!("{cell},end")) else { return Vec::new() };
-                let few = Size { few: each, stops: 0, waits: (0, usize::MAX), ..self.size };
+                let few = Size { few: each, more: 0, waits: (0, usize::MAX), ..self.size };
                 let mut more = Vec::new();
                 for k in sample(end, first) {
                     let Some(end) = self.point(&format!("{cell},{k},{second},end")) else { continue };

@@ -24,6 +24,9 @@ const FILLER: u64 = 8;
 /// Messages that survivors put to show that they can.
 const MARKERS: u64 = 3;
 
+/// So many pass every position.
+const LAP: u64 = CAPACITY + 1;
+
 /// Room for the survivors, a sleeper and a victim that have two handles while they
 /// start, and one more.
 const PLACES: u32 = 8;
@@ -159,7 +162,13 @@ impl Scene {
         let dead = self.account.dead.len();
         let puts_of_it = (0..operation.puts).map(|index| message(me, puts + index as u64)[0]).collect();
         self.account.queue.extend((0..operation.puts).map(|index| Entry::Maybe { dead, index }));
-        self.account.dead.push(Dead { puts: puts_of_it, takes: operation.takes, loses: operation.loses, said: None });
+        self.account.dead.push(Dead {
+            puts: puts_of_it,
+            takes: operation.takes,
+            loses: operation.loses,
+            committed: None,
+            said: None,
+        });
         Ok(victim)
     }
 
@@ -202,8 +211,39 @@ impl Scene {
         Ok(Sleeper { child, puts })
     }
 
+    /// Whether a victim that died in a get of a full queue had committed: there is room.
+    pub fn look_at_commit(&mut self) {
+        let committed = !self.base.is_full();
+        if let Some(dead) = self.account.dead.last_mut() {
+            dead.committed = Some(committed);
+        }
+    }
+
+    /// While the victim is stopped: others recover, and take what they can. Nothing of
+    /// its own may be taken away.
+    pub fn go_on_beside(&mut self, operation: &Operation) -> Result<(), String> {
+        self.recover()?;
+        if operation.on.is_consumer() && self.mode.1 == Side::Single || operation.on == On::Handle {
+            return Ok(());
+        }
+        self.account.mixed = true;
+        match self.consumer()?.try_get() {
+            Ok(got) => self.account.got.push(number(got)?),
+            Err(GetError::Empty) => {}
+            Err(error) => return Err(format!("a get beside the victim: {error:?}")),
+        }
+        Ok(())
+    }
+
     /// What the survivors do after the last death, and what must come of it.
     pub fn settle(mut self, sleeper: Option<Sleeper>, how: How) -> Result<(), String> {
+        let mut newcomers = Vec::new();
+        if how == How::Join {
+            // They take all places but two, the dead one's among them.
+            while self.base.participants() < PLACES as usize - 2 {
+                newcomers.push(text("a newcomer", self.base.try_clone())?);
+            }
+        }
         if how != How::Wait {
             self.recover()?;
         }
@@ -212,6 +252,7 @@ impl Scene {
         }
         let closed = if how == How::Wait { self.go_on_waiting()? } else { self.go_on()? };
         self.account.check(how != How::Wait)?;
+        drop(newcomers);
         if !closed {
             self.fill()?;
         }
@@ -225,7 +266,7 @@ impl Scene {
             let got = text("a get beside the sleeper", self.consumer()?.get_timeout(LIMIT))?;
             self.account.got.push(number(got)?);
         } else {
-            let sent = message(MARKER, MARKERS);
+            let sent = message(MARKER, 2 * LAP);
             let result = self.producer().map(|producer| producer.put_timeout(sent, LIMIT));
             match result {
                 Ok(Ok(())) => self.account.queue.push(Entry::Sure(sent[0])),
@@ -305,19 +346,19 @@ impl Scene {
         let closes = self.closes;
         let put = move || {
             let Some(producer) = producer else { return Ok((None, 0)) };
-            for number in 0..MARKERS {
+            for number in 0..LAP {
                 match producer.put_timeout(message(MARKER, number), LIMIT) {
                     Ok(()) => {}
                     Err(PutError::Closed(_)) if closes => return Ok((Some(producer), number)),
                     Err(error) => return Err(format!("a survivor's put, waiting: {error:?}")),
                 }
             }
-            Ok((Some(producer), MARKERS))
+            Ok((Some(producer), LAP))
         };
         let thread = std::thread::spawn(put);
         let (mut got, mut seen, mut closed) = (Vec::new(), 0, false);
         let failed = loop {
-            let last = seen == MARKERS;
+            let last = seen == LAP;
             if last && !self.account.may_miss(&got) {
                 break None;
             }
@@ -339,7 +380,7 @@ impl Scene {
         self.account.queue.extend((0..sent).map(|number| Entry::Sure(message(MARKER, number)[0])));
         self.account.got.extend(got);
         (self.producer, self.consumer) = (producer, Some(consumer));
-        closed |= sent < MARKERS;
+        closed |= sent < LAP;
         match self.recover()? {
             0 => Ok(closed),
             late => Err(format!("waiting has not found {late} positions that recover() finds")),
