@@ -298,6 +298,9 @@ impl Port {
             return Ok(found);
         }
         let Wait::Until(deadline) = wait else { return self.last_get(attempt, GetError::Empty) };
+        // R5: the hot path may have announced what somebody else then claimed, and a wait that
+        // only spins on the slot would leave that standing.
+        self.ring.rest_get(&self.cursors.get);
         let mut spinner = Spinner::new(policy, &self.patience);
         if has_spun {
             spinner.has_spun();
@@ -346,11 +349,11 @@ impl Port {
                 continue;
             }
             self.ring.rest_get(&self.cursors.get);
+            let departed = self.for_consumers.departed();
             if self.look_before_nothing(false)? {
                 continue;
             }
             self.sleeping();
-            let departed = self.for_consumers.departed();
             let ready = || {
                 self.ring.may_get(&self.cursors.get)
                     || self.for_consumers.is_closed() && !self.close_seen.get()

@@ -126,6 +126,10 @@ impl Port {
         let view = View::of(&segment)?;
         let no_index = || SetupError::not_a_segment("its regions do not fit its geometry");
         let ring = view.ring(plan, member.index()).ok_or_else(no_index)?;
+        // Before anybody hears of this participant: it may fail.
+        let cursors =
+            Wiped::<Cursors>::zeroed().map_err(|e| SetupError::system("mapping a handle's private page", e))?;
+        cursors.alive.set(1);
         // Whoever was here before, all that it left was finished before its index was taken.
         ring.me.clear_intents();
         ring.me.reset_counts();
@@ -139,9 +143,6 @@ impl Port {
         if ring.fences == Fences::Blind {
             crate::event!("membarrier is refused here: this handle sleeps in slices of a millisecond");
         }
-        let cursors =
-            Wiped::<Cursors>::zeroed().map_err(|e| SetupError::system("mapping a handle's private page", e))?;
-        cursors.alive.set(1);
         Ok(Port {
             ring,
             for_producers: view.for_producers,

@@ -137,13 +137,15 @@ impl Port {
                 }
                 continue;
             }
+            let alert = self.for_producers.alerted();
             self.ring.rest_put(&self.cursors.put);
             self.needs_consumers()?;
             if self.look_before_waiting()? {
                 continue;
             }
             self.sleeping();
-            let parked = park(self.for_consumers, self.ring.fences, deadline, || self.ring.may_put(&self.cursors.put));
+            let ready = || self.ring.may_put(&self.cursors.put) || self.for_producers.alerted() != alert;
+            let parked = park(self.for_consumers, self.ring.fences, deadline, ready);
             self.awake();
             match parked {
                 // Somebody woke us: more room may come soon.

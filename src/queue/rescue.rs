@@ -94,8 +94,12 @@ impl Scene {
             });
             note(Rescue { vacated: u64::from(is_vacant), ..Rescue::default() });
         }
+        // The bytes of a dead one need not be let go of all at once: its side may have been
+        // held a moment longer than its life.
+        note(self.ring.finish_single_producer(&witness));
         if thorough {
-            let rescue = self.ring.finish_all(&witness);
+            let mut rescue = self.ring.finish_all(&witness);
+            rescue.found_back += self.ring.rows_waiting();
             self.tell(rescue);
             note(rescue);
         }
@@ -126,7 +130,14 @@ impl Scene {
             return (false, rescue);
         }
         // After the claims: a slot whose message is in a row is released by then.
-        let rescue = Rescue { brought_back: rescue.brought_back + self.ring.keep_rows(index), ..rescue };
+        let given_back = self.ring.keep_rows(index);
+        let rescue = Rescue {
+            brought_back: rescue.brought_back + given_back,
+            // Whoever gave a row back may have died before it told anybody, and its word no
+            // longer says who that was.
+            found_back: rescue.found_back + self.ring.rows_waiting().saturating_sub(given_back),
+            ..rescue
+        };
         self.tell(rescue);
         let Some(dead) = self.ring.everyone.get(index as usize) else { return (true, rescue) };
         dead.clear_intents();

@@ -168,8 +168,8 @@ impl Ring<'_> {
 
     /// R2, C2. CLAIM(p) of a dead Single producer that has no successor yet: first the
     /// stamp, then the role byte, then the exchange.
-    fn finish_single_producer(&self, living: &dyn Living) -> Rescue {
-        if self.consumers == Side::Single {
+    pub(crate) fn finish_single_producer(&self, living: &dyn Living) -> Rescue {
+        if (self.producers, self.consumers) != (Side::Single, Side::Multi) {
             return Rescue::default();
         }
         let position = self.first_unpublished();

@@ -385,6 +385,11 @@ impl Ring<'_> {
         self.rows.keep(owner)
     }
 
+    /// Messages in rows that wait to be taken again.
+    pub(crate) fn rows_waiting(&self) -> u64 {
+        self.rows.waiting()
+    }
+
     /// Whether leases of others may still come back.
     pub(crate) fn others_hold_leases(&self) -> bool {
         self.rows.others_hold(self.index)
