@@ -38,8 +38,8 @@ const ADMIN_ATTEMPTS: u32 = 2000;
 const ADMIN_PAUSE: Duration = Duration::from_micros(100);
 
 /// How long the last one to leave waits for processes that were just started to
-/// let go of what they inherited: 10 ms at most.
-pub(super) const GHOST_ATTEMPTS: u32 = 50;
+/// let go of what they inherited: 50 ms at most.
+pub(super) const GHOST_ATTEMPTS: u32 = 250;
 const GHOST_PAUSE: Duration = Duration::from_micros(200);
 
 /// Where a named segment is.
