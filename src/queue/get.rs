@@ -327,13 +327,8 @@ impl Port {
                     }
                 }
                 // Who never sleeps has slices all the same.
-                if spinner.slice_due() {
-                    if self.ring.is_closed() {
-                        self.spread_close();
-                    }
-                    if self.look_before_nothing(false)? || self.for_consumers.alerted().is_some() {
-                        break false;
-                    }
+                if spinner.slice_due() && (self.look_before_nothing(false)? || self.for_consumers.alerted().is_some()) {
+                    break false;
                 }
             };
             if let Some(found) = attempt()? {
@@ -367,8 +362,6 @@ impl Port {
             match parked {
                 // Somebody woke us: more may come soon.
                 Parked::TryAgain => spinner.reset(),
-                // Whoever closed may have died before it told the consumers.
-                Parked::SliceEnded if self.ring.is_closed() => self.spread_close(),
                 Parked::SliceEnded => {}
                 Parked::TimedOut => {
                     return match attempt()? {

@@ -136,6 +136,9 @@ impl Port {
         {
             view.for_producers.all_clear(seen);
         }
+        if ring.fences == Fences::Blind {
+            crate::event!("membarrier is refused here: this handle sleeps in slices of a millisecond");
+        }
         let cursors =
             Wiped::<Cursors>::zeroed().map_err(|e| SetupError::system("mapping a handle's private page", e))?;
         cursors.alive.set(1);

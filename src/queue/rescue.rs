@@ -204,8 +204,22 @@ impl Port {
         self.last_look.set(coarse_now_ns());
         let member = self.member.borrow();
         let (segment, own) = (member.segment(), member.index());
+        let told = self.finish_close();
         let proof = segment.proof(own).ok_or(Unprovable)?;
-        Ok(self.scene().look(segment, &proof, own, thorough))
+        let mut rescue = self.scene().look(segment, &proof, own, thorough);
+        rescue.finished += u64::from(told);
+        Ok(rescue)
+    }
+
+    /// Whoever closed the queue may have died before it told everybody.
+    fn finish_close(&self) -> bool {
+        let all_know = self.for_producers.is_closed() && self.for_consumers.is_closed();
+        let untold = !all_know && self.ring.is_closed();
+        if untold {
+            crate::event!("somebody who closed the queue had died before it told everybody");
+            self.spread_close();
+        }
+        untold
     }
 
     /// Looks for the dead, unless this handle just has. True: try again, something has

@@ -127,14 +127,22 @@ impl Ring<'_> {
         }
     }
 
-    /// L6. Where a Single consumer starts: if its predecessor had moved the message at
-    /// `taken` into a row and then died, behind it.
+    /// L6. Where a Single consumer starts: if its predecessor had moved the first message
+    /// from `taken` on into a row and then died, behind it.
     pub(super) fn past_a_lease(&self, taken: Position) -> Position {
-        if !self.rows.has(taken) {
+        // Its get skipped the tombstones before the message, and commits once.
+        let mut next = taken;
+        for _ in 0..self.slots.count() {
+            if self.stamp_at(next) != Stamp::tomb(next) {
+                break;
+            }
+            next = next.plus(1);
+        }
+        if !self.rows.has(next) {
             return taken;
         }
-        self.control.commit_taken(taken.plus(1));
-        taken.plus(1)
+        self.control.commit_taken(next.plus(1));
+        next.plus(1)
     }
 
     /// The position that is taken next.

@@ -348,6 +348,7 @@ impl Segment {
         if self.test_file().is_intact() {
             return Ok(Descriptor::Kept(self.test_file()));
         }
+        crate::event!("the descriptor of a segment was closed behind our back: opening it again");
         self.open_again().map(Descriptor::Reopened).ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))
     }
 

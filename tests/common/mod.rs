@@ -74,6 +74,14 @@ extern "C" fn start_role() {
     std::process::exit(if outcome.is_ok() { 0 } else { 101 });
 }
 
+/// How to start this test binary in a role, with its queues in `directory`. For a
+/// child that starts children; a test has [`Sandbox::command`].
+pub fn role_command(role: &str, arguments: &[&str], directory: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("a test knows its binary"));
+    command.args(arguments).env(ROLE_VARIABLE, role).env(DIRECTORY_VARIABLE, directory);
+    command
+}
+
 /// Says one line to the parent.
 pub fn tell(line: impl std::fmt::Display) {
     let mut out = std::io::stdout().lock();
@@ -224,9 +232,7 @@ impl Sandbox {
 
     /// How to start this test binary in a role.
     pub fn command(&self, role: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new(std::env::current_exe().expect("a test knows its binary"));
-        command.args(arguments).env(ROLE_VARIABLE, role).env(DIRECTORY_VARIABLE, self.path());
-        command
+        role_command(role, arguments, self.path())
     }
 
     /// A child of this test binary in a role, with its queues here.

@@ -1,0 +1,174 @@
+//! Points by name, and the process that runs them one after the other: one thread, so
+//! that nothing of one point is inherited by a child of another.
+
+use super::scene::Scene;
+use super::step::{self, At};
+use super::table::{AFTER, MODES, Operation, State, before_earlier, operation, state};
+use super::{ALARM_S, How};
+use crate::common::{DIRECTORY_VARIABLE, hear, tell};
+use ringway::Side;
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+/// How far from there a claim may begin and end.
+const AROUND: u64 = 20;
+
+/// Reading the clock takes a few steps more now and then.
+const ATTEMPTS: u32 = 10;
+
+/// So many steps that every operation ends before.
+const TO_THE_END: u64 = u64::MAX;
+
+/// `operation,state,mode,k[,operation,j][,how]`, where k and j are steps or `end`.
+#[derive(Clone)]
+pub struct Point {
+    operation: &'static Operation,
+    state: &'static State,
+    mode: &'static str,
+    sides: (Side, Side),
+    steps: u64,
+    then: Option<(&'static Operation, u64)>,
+    how: How,
+}
+
+impl Point {
+    pub fn parse(text: &str) -> Option<Point> {
+        let mut words: Vec<&str> = text.trim().split(',').collect();
+        let how = match words.last().copied() {
+            Some("wait") => How::Wait,
+            Some("stop") => How::Stop,
+            _ => How::Recover,
+        };
+        if how != How::Recover {
+            words.pop();
+        }
+        let steps = |word: &str| if word == "end" { Some(TO_THE_END) } else { word.parse().ok() };
+        let then = match words[..] {
+            [_, _, _, _] => None,
+            [_, _, _, _, second, j] => Some((operation(second)?, steps(j)?)),
+            _ => return None,
+        };
+        let (mode, sides) = MODES.iter().find(|(name, _)| *name == words[2])?;
+        let (operation, state) = (operation(words[0])?, state(words[1])?);
+        Some(Point { operation, state, mode, sides: *sides, steps: steps(words[3])?, then, how })
+    }
+}
+
+/// How a point went.
+enum Outcome {
+    /// It holds; the last victim ended after so many steps, if it got there.
+    Holds(Option<u64>),
+    /// There is no such state.
+    None,
+}
+
+/// What a lane has found out.
+struct Lane {
+    directory: PathBuf,
+    /// In which step an operation has claimed and not finished.
+    windows: HashMap<(&'static str, &'static str), Option<u64>>,
+}
+
+impl Lane {
+    /// A step after which `name` has claimed and not finished, in a plain run of it: near
+    /// where the length of the queue changes.
+    fn window(&mut self, point: &Point, name: &'static str) -> Result<Option<u64>, String> {
+        if let Some(known) = self.windows.get(&(name, point.mode)) {
+            return Ok(*known);
+        }
+        let earlier = operation(name).ok_or("an operation")?;
+        let mut scene = Scene::new(&self.directory, point.sides)?;
+        let mut victim = scene.victim(earlier, &before_earlier(point.state))?;
+        let (before, mut steps) = (scene.len(), 0_u64);
+        while scene.len() == before && scene.advance(&mut victim, 1)? == At::Inside {
+            steps += 1;
+        }
+        drop((victim, scene));
+        let mut hits = Vec::new();
+        for steps in steps.saturating_sub(AROUND)..steps + AROUND {
+            let mut scene = Scene::new(&self.directory, point.sides)?;
+            let mut victim = scene.victim(earlier, &before_earlier(point.state))?;
+            scene.advance(&mut victim, steps)?;
+            victim.kill();
+            if scene.recover()? > 0 {
+                hits.push(steps);
+            }
+        }
+        let middle = hits.get(hits.len() / 2).copied();
+        self.windows.insert((name, point.mode), middle);
+        Ok(middle)
+    }
+
+    /// A queue after the earlier death that the point's state asks for.
+    fn state_of(&mut self, point: &Point) -> Result<Option<Scene>, String> {
+        let Some((name, buried)) = point.state.earlier else {
+            return Scene::new(&self.directory, point.sides).map(Some);
+        };
+        let Some(steps) = self.window(point, name)? else { return Ok(None) };
+        let earlier = operation(name).ok_or("an operation")?;
+        for _ in 0..ATTEMPTS {
+            let mut scene = Scene::new(&self.directory, point.sides)?;
+            let mut victim = scene.victim(earlier, &before_earlier(point.state))?;
+            scene.advance(&mut victim, steps)?;
+            victim.kill();
+            if !buried || scene.recover()? > 0 {
+                return Ok(Some(scene));
+            }
+        }
+        Err(format!("{name} has claimed nothing after {steps} steps"))
+    }
+
+    fn run(&mut self, point: &Point) -> Result<Outcome, String> {
+        let Some(mut scene) = self.state_of(point)? else { return Ok(Outcome::None) };
+        let mut victim = scene.victim(point.operation, point.state)?;
+        let sleeper = if point.state.sleeper { Some(scene.sleeper(point.operation)?) } else { None };
+        let mut at = scene.advance(&mut victim, point.steps)?;
+        if point.how == How::Stop {
+            // It lives: nothing of it may be taken away.
+            scene.recover()?;
+            scene.run_out(&mut victim)?;
+        }
+        victim.kill();
+        if let Some((second, steps)) = point.then {
+            let mut victim = scene.victim(second, &AFTER)?;
+            at = scene.advance(&mut victim, steps)?;
+            victim.kill();
+        }
+        scene.settle(sleeper, point.how)?;
+        Ok(Outcome::Holds(match at {
+            At::Exit(steps, _) => Some(steps),
+            At::Inside => None,
+        }))
+    }
+}
+
+/// Hears points, and says `end STEPS`, `ok`, `none` or `fail WHY` to each.
+pub fn role_lane(_: &[String]) {
+    step::fix_addresses();
+    let directory = std::env::var_os(DIRECTORY_VARIABLE).expect("a directory for the queues");
+    let directory = Path::new(&directory).join(format!("lane-{}", std::process::id()));
+    std::fs::create_dir(&directory).expect("a directory of its own");
+    let mut lane = Lane { directory: directory.clone(), windows: HashMap::new() };
+    tell("ready");
+    loop {
+        let text = hear();
+        let Some(point) = Point::parse(&text) else {
+            if text.is_empty() {
+                break;
+            }
+            tell("fail no such point");
+            continue;
+        };
+        // SAFETY: touches no memory. The lane ends with whatever hangs.
+        unsafe { libc::alarm(ALARM_S) };
+        let outcome = catch_unwind(AssertUnwindSafe(|| lane.run(&point)));
+        match outcome.unwrap_or_else(|_| Err("a panic, see above".to_owned())) {
+            Ok(Outcome::Holds(Some(steps))) => tell(format_args!("end {steps}")),
+            Ok(Outcome::Holds(None)) => tell("ok"),
+            Ok(Outcome::None) => tell("none"),
+            Err(why) => tell(format_args!("fail {}", why.replace('\n', " "))),
+        }
+    }
+    std::fs::remove_dir(directory).expect("nothing is left in it");
+}

@@ -1,0 +1,416 @@
+//! One point: sets the state up, kills, and lets the survivors show that nothing is
+//! lost, doubled, stuck or left.
+
+use super::account::{Account, Dead, Entry};
+use super::step::{At, Tracee};
+use super::table::{FAILED_KIND, On, Operation, State};
+use super::{BATCH, CAPACITY, How, LIMIT, Message, NAME, message, number};
+use crate::common::{Child, role_command, until_asleep};
+use ringway::{Consumer, GetError, Options, Pod, PodQueue, Producer, PutError, Side};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+type Putting = Producer<Pod<Message>>;
+type Getting = Consumer<Pod<Message>>;
+
+/// Who puts: these numbers stand in the messages.
+const DRIVER: u64 = 0;
+const FIRST_VICTIM: u64 = 1;
+const SLEEPER: u64 = 6;
+const MARKER: u64 = 7;
+const FILLER: u64 = 8;
+
+/// Messages that survivors put to show that they can.
+const MARKERS: u64 = 3;
+
+/// Room for the survivors, a sleeper and a victim that have two handles while they
+/// start, and one more.
+const PLACES: u32 = 8;
+
+/// A queue with its survivors, and what is known of it.
+pub struct Scene {
+    directory: PathBuf,
+    mode: (Side, Side),
+    base: PodQueue<Message>,
+    producer: Option<Putting>,
+    consumer: Option<Getting>,
+    account: Account,
+    victims: u64,
+    driver_put: u64,
+    closes: bool,
+}
+
+fn text<T, E: std::fmt::Debug>(what: &str, result: Result<T, E>) -> Result<T, String> {
+    result.map_err(|error| format!("{what}: {error:?}"))
+}
+
+impl Scene {
+    pub fn new(directory: &Path, mode: (Side, Side)) -> Result<Scene, String> {
+        let options = Options::new(CAPACITY).directory(directory).producers(mode.0).consumers(mode.1);
+        let base = text("create", PodQueue::create(NAME, options.max_participants(PLACES)))?;
+        // Of Multi sides the survivors are there from the beginning.
+        let producer = (mode.0 == Side::Multi).then(|| base.producer()).transpose();
+        let consumer = (mode.1 == Side::Multi).then(|| base.consumer()).transpose();
+        Ok(Scene {
+            directory: directory.to_owned(),
+            mode,
+            producer: text("a producer", producer)?,
+            consumer: text("a consumer", consumer)?,
+            base,
+            account: Account::default(),
+            victims: 0,
+            driver_put: 0,
+            closes: false,
+        })
+    }
+
+    fn producer(&mut self) -> Result<&Putting, String> {
+        if self.producer.is_none() {
+            self.producer = Some(text("taking the producers' side", self.base.producer())?);
+        }
+        self.producer.as_ref().ok_or_else(String::new)
+    }
+
+    fn consumer(&mut self) -> Result<&Getting, String> {
+        if self.consumer.is_none() {
+            self.consumer = Some(text("taking the consumers' side", self.base.consumer())?);
+        }
+        self.consumer.as_ref().ok_or_else(String::new)
+    }
+
+    /// Leaves the Single sides to others.
+    fn step_back(&mut self, on: On) {
+        if self.mode.0 == Side::Single && !on.is_consumer() {
+            self.producer = None;
+        }
+        if self.mode.1 == Side::Single && on != On::Producer {
+            self.consumer = None;
+        }
+    }
+
+    fn put_before(&mut self, count: u64) -> Result<(), String> {
+        for _ in 0..count {
+            let sent = message(DRIVER, self.driver_put);
+            text("a put before", self.producer()?.try_put(sent))?;
+            self.driver_put += 1;
+            self.account.queue.push(Entry::Sure(sent[0]));
+        }
+        Ok(())
+    }
+
+    fn get_before(&mut self, count: u64) -> Result<(), String> {
+        for _ in 0..count {
+            let got = text("a get before", self.consumer()?.try_get())?;
+            if self.account.queue.first() != Some(&Entry::Sure(got[0])) {
+                return Err(format!("a get before got {got:?}"));
+            }
+            self.account.queue.remove(0);
+        }
+        Ok(())
+    }
+
+    pub fn len(&self) -> usize {
+        self.base.len()
+    }
+
+    pub fn recover(&self) -> Result<usize, String> {
+        text("recover", self.base.recover())
+    }
+
+    /// Starts a process for `operation` in `state` and lets it run up to it. The
+    /// survivors do their part of the state.
+    pub fn victim(&mut self, operation: &Operation, state: &State) -> Result<Tracee, String> {
+        let warm_producer = state.warm && operation.on == On::Producer;
+        let warm_consumer = state.warm && operation.on.is_consumer();
+        if state.earlier.is_none() {
+            if !warm_producer {
+                self.put_before(state.put)?;
+                if !warm_consumer {
+                    self.get_before(state.got)?;
+                }
+            }
+        } else {
+            // A Single producer would bury what the state is about.
+            let buries = self.mode.0 == Side::Single;
+            self.put_before(if buries { 0 } else { state.behind })?;
+        }
+        self.step_back(operation.on);
+        let me = FIRST_VICTIM + self.victims;
+        self.victims += 1;
+        self.closes |= operation.name == "close";
+        let puts = if state.earlier.is_none() && warm_producer { state.put } else { 0 };
+        let gets = if state.earlier.is_none() && warm_consumer { state.got } else { 0 };
+        // Where a dead one is in the way of a wait, only the end of a slice looks for it.
+        let waits = operation.name.ends_with("waits") || matches!(state.earlier, Some((_, false)));
+        let policy = if waits { "park" } else { "spin" };
+        let arguments = [operation.name, &me.to_string(), &puts.to_string(), &gets.to_string(), policy];
+        let mut command = role_command("victim", &arguments, &self.directory);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let victim = Tracee::start(command)?;
+        self.account.queue.extend((0..puts).map(|number| Entry::Sure(message(me, number)[0])));
+        self.account.queue.drain(..gets as usize);
+        if state.earlier.is_none() && warm_producer {
+            self.get_before(state.got)?;
+        }
+        if state.earlier.is_none() {
+            self.put_before(state.behind)?;
+        }
+        let dead = self.account.dead.len();
+        let puts_of_it = (0..operation.puts).map(|index| message(me, puts + index as u64)[0]).collect();
+        self.account.queue.extend((0..operation.puts).map(|index| Entry::Maybe { dead, index }));
+        self.account.dead.push(Dead { puts: puts_of_it, takes: operation.takes, loses: operation.loses, said: None });
+        Ok(victim)
+    }
+
+    /// Takes a victim `steps` steps further. Says whether it is at its exit.
+    pub fn advance(&mut self, victim: &mut Tracee, steps: u64) -> Result<At, String> {
+        let at = victim.step(steps)?;
+        self.note(at)?;
+        Ok(at)
+    }
+
+    pub fn run_out(&mut self, victim: &mut Tracee) -> Result<(), String> {
+        let at = victim.run_out()?;
+        self.note(at)
+    }
+
+    fn note(&mut self, at: At) -> Result<(), String> {
+        let At::Exit(_, said) = at else { return Ok(()) };
+        if said.kind == FAILED_KIND {
+            return Err("the victim's operation failed with an error".to_owned());
+        }
+        let dead = self.account.dead.last_mut().ok_or("no victim")?;
+        dead.said = Some(said);
+        Ok(())
+    }
+
+    /// Somebody who sleeps on the side that the operation is not on.
+    pub fn sleeper(&mut self, operation: &Operation) -> Result<Sleeper, String> {
+        let puts = operation.on.is_consumer();
+        self.step_back(if puts { On::Producer } else { On::Consumer });
+        if !puts && self.mode.1 == Side::Single {
+            self.consumer = None;
+        }
+        if puts && self.mode.0 == Side::Single {
+            self.producer = None;
+        }
+        let arguments = [if puts { "put" } else { "get" }, &SLEEPER.to_string()];
+        let mut child = Child::start(role_command("sleeper", &arguments, &self.directory));
+        let thread: i32 = text("a thread id", child.line().parse())?;
+        until_asleep(child.pid(), thread);
+        Ok(Sleeper { child, puts })
+    }
+
+    /// What the survivors do after the last death, and what must come of it.
+    pub fn settle(mut self, sleeper: Option<Sleeper>, how: How) -> Result<(), String> {
+        if how != How::Wait {
+            self.recover()?;
+        }
+        if let Some(sleeper) = sleeper {
+            self.wake(sleeper)?;
+        }
+        let closed = if how == How::Wait { self.go_on_waiting()? } else { self.go_on()? };
+        self.account.check(how != How::Wait)?;
+        if !closed {
+            self.fill()?;
+        }
+        self.finish()
+    }
+
+    fn wake(&mut self, sleeper: Sleeper) -> Result<(), String> {
+        let Sleeper { mut child, puts } = sleeper;
+        let mut closed = false;
+        if puts {
+            let got = text("a get beside the sleeper", self.consumer()?.get_timeout(LIMIT))?;
+            self.account.got.push(number(got)?);
+        } else {
+            let sent = message(MARKER, MARKERS);
+            let result = self.producer().map(|producer| producer.put_timeout(sent, LIMIT));
+            match result {
+                Ok(Ok(())) => self.account.queue.push(Entry::Sure(sent[0])),
+                Ok(Err(PutError::Closed(_))) if self.closes => closed = true,
+                Err(_) if self.closes && self.base.is_closed() => closed = true,
+                other => return Err(format!("a put beside the sleeper: {other:?}")),
+            }
+        }
+        let begun = Instant::now();
+        let said = child.line();
+        if begun.elapsed() > LIMIT {
+            return Err(format!("the sleeper slept for {:?}, then said {said}", begun.elapsed()));
+        }
+        match said.as_str() {
+            "put" if puts => self.account.queue.push(Entry::Sure(message(SLEEPER, 0)[0])),
+            "Closed" if self.closes && (closed || self.base.is_closed()) => {}
+            _ => match said.parse() {
+                Ok(got) if !puts => self.account.aside.push(got),
+                _ => return Err(format!("the sleeper said {said}")),
+            },
+        }
+        child.succeed();
+        Ok(())
+    }
+
+    /// Puts and gets without waiting until all that is there came out. Says whether the
+    /// queue turned out closed.
+    fn go_on(&mut self) -> Result<bool, String> {
+        let begun = Instant::now();
+        let (mut sent, mut seen, mut closed) = (0, 0, false);
+        loop {
+            if sent < MARKERS && !closed {
+                let marker = message(MARKER, sent);
+                match self.producer().map(|producer| producer.try_put(marker)) {
+                    Ok(Ok(())) => {
+                        self.account.queue.push(Entry::Sure(marker[0]));
+                        sent += 1;
+                    }
+                    Ok(Err(PutError::Full(_))) => {}
+                    Ok(Err(PutError::Closed(_))) if self.closes => closed = true,
+                    Err(_) if self.closes && self.base.is_closed() => closed = true,
+                    other => return Err(format!("a survivor's put: {other:?}")),
+                }
+            }
+            match self.consumer()?.try_get() {
+                Ok(got) => {
+                    let got = number(got)?;
+                    seen += u64::from(got == message(MARKER, seen)[0]);
+                    self.account.got.push(got);
+                }
+                Err(GetError::Empty) if seen == MARKERS => break,
+                Err(GetError::Empty) => {}
+                Err(GetError::Closed) if self.closes => {
+                    closed = true;
+                    break;
+                }
+                Err(error) => return Err(format!("a survivor's get: {error:?}")),
+            }
+            if begun.elapsed() > LIMIT {
+                return Err(format!("no progress: {sent} put, {:?} got, closed {closed}", self.account.got));
+            }
+        }
+        Ok(closed)
+    }
+
+    /// The same by waiting only: nobody asks for a recovery.
+    fn go_on_waiting(&mut self) -> Result<bool, String> {
+        /// More than the ten slices after which a waiter looks everywhere.
+        const LONG: Duration = Duration::from_millis(1500);
+        let producer = match self.producer().map(|_| ()) {
+            Ok(()) => self.producer.take(),
+            Err(_) if self.closes && self.base.is_closed() => None,
+            Err(error) => return Err(error),
+        };
+        self.consumer()?;
+        let consumer = self.consumer.take().ok_or("a consumer")?;
+        let closes = self.closes;
+        let put = move || {
+            let Some(producer) = producer else { return Ok((None, 0)) };
+            for number in 0..MARKERS {
+                match producer.put_timeout(message(MARKER, number), LIMIT) {
+                    Ok(()) => {}
+                    Err(PutError::Closed(_)) if closes => return Ok((Some(producer), number)),
+                    Err(error) => return Err(format!("a survivor's put, waiting: {error:?}")),
+                }
+            }
+            Ok((Some(producer), MARKERS))
+        };
+        let thread = std::thread::spawn(put);
+        let (mut got, mut seen, mut closed) = (Vec::new(), 0, false);
+        let failed = loop {
+            let last = seen == MARKERS;
+            if last && !self.account.may_miss(&got) {
+                break None;
+            }
+            match consumer.get_timeout(if last { LONG } else { LIMIT }) {
+                Ok(message) => got.push(number(message)?),
+                Err(GetError::TimedOut) if last => break None,
+                Err(GetError::Closed) if closes => {
+                    closed = true;
+                    break None;
+                }
+                Err(error) => break Some(format!("a survivor's get, waiting: {error:?}")),
+            }
+            seen += u64::from(got.last() == Some(&message(MARKER, seen)[0]));
+        };
+        let (producer, sent) = thread.join().map_err(|_| "the putting thread panicked")??;
+        if let Some(failed) = failed {
+            return Err(format!("{failed} after {got:?}"));
+        }
+        self.account.queue.extend((0..sent).map(|number| Entry::Sure(message(MARKER, number)[0])));
+        self.account.got.extend(got);
+        (self.producer, self.consumer) = (producer, Some(consumer));
+        closed |= sent < MARKERS;
+        match self.recover()? {
+            0 => Ok(closed),
+            late => Err(format!("waiting has not found {late} positions that recover() finds")),
+        }
+    }
+
+    /// The whole capacity is there, through ends that are new where that is possible.
+    fn fill(&mut self) -> Result<(), String> {
+        if self.mode.0 == Side::Multi {
+            self.producer = Some(text("a new producer", self.base.producer())?);
+        }
+        if self.mode.1 == Side::Multi {
+            self.consumer = Some(text("a new consumer", self.base.consumer())?);
+        }
+        if (self.base.is_empty(), self.base.len()) != (true, 0) {
+            return Err(format!("drained, yet {} long and is_empty() {}", self.base.len(), self.base.is_empty()));
+        }
+        for number in 0..CAPACITY {
+            text("filling", self.producer()?.try_put(message(FILLER, number)))?;
+        }
+        match self.producer()?.try_put(message(FILLER, CAPACITY)) {
+            Err(PutError::Full(_)) => {}
+            other => return Err(format!("one more than the capacity: {other:?}")),
+        }
+        for number in 0..CAPACITY {
+            let got = text("draining", self.consumer()?.try_get())?;
+            if got != message(FILLER, number) {
+                return Err(format!("after {number} of the filling came {got:?}"));
+            }
+        }
+        match self.consumer()?.try_get() {
+            Err(GetError::Empty) => Ok(()),
+            other => Err(format!("after all of the filling: {other:?}")),
+        }
+    }
+
+    /// Closing works, every place among the participants is free again, and nothing
+    /// is left.
+    fn finish(mut self) -> Result<(), String> {
+        let alive = 1 + usize::from(self.producer.is_some()) + usize::from(self.consumer.is_some());
+        if self.base.participants() != alive {
+            return Err(format!("{} participants, {alive} are alive", self.base.participants()));
+        }
+        let more: Vec<_> = (alive..PLACES as usize).map(|_| self.base.try_clone()).collect();
+        if let Some(error) = more.iter().find_map(|place| place.as_ref().err()) {
+            return Err(format!("a place is not free again: {error:?}"));
+        }
+        drop(more);
+        self.base.close();
+        if let Some(producer) = &self.producer {
+            match producer.try_put(message(FILLER, 0)) {
+                Err(PutError::Closed(_)) => {}
+                other => return Err(format!("a put after the close: {other:?}")),
+            }
+        }
+        match self.consumer()?.get_timeout(LIMIT) {
+            Err(GetError::Closed) => {}
+            other => return Err(format!("a get after the close: {other:?}")),
+        }
+        let directory = self.directory.clone();
+        drop(self);
+        let left: Vec<_> =
+            text("listing", std::fs::read_dir(&directory))?.flatten().map(|entry| entry.path()).collect();
+        if left.is_empty() { Ok(()) } else { Err(format!("left behind: {left:?}")) }
+    }
+}
+
+/// Another process, asleep.
+pub struct Sleeper {
+    child: Child,
+    puts: bool,
+}
+
+const _: () = assert!(BATCH < CAPACITY as usize);
