@@ -540,17 +540,3 @@ impl<'s, T: Content> Load<'s, T> {
         }
     }
 }
-
-/// Runs a test of this binary with a seeded bug: it must fail.
-#[cfg(ringway_seeded)]
-#[track_caller]
-pub fn fails_with_seed(seed: u32, test: &str) {
-    let mut command = std::process::Command::new(std::env::current_exe().expect("a test knows its binary"));
-    command.args(["--exact", test]).env("RINGWAY_SEEDED", seed.to_string());
-    let output = command.output().expect("it can be started");
-    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(text.contains("running 1 test"), "there is such a test: {text}");
-    let reason = text.lines().find(|line| line.contains("got nothing done") || line.contains("Verdict"));
-    println!("seed {seed}, {test}: {}, {reason:?}", output.status);
-    assert!(!output.status.success(), "seeded bug {seed} was not found by {test}");
-}
