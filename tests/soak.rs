@@ -234,7 +234,7 @@ mod controls {
     fn seeded_bugs_are_found() {
         use common::control::fails_with_seeds;
         // 8: also those who wait for room wait for what was brought back.
-        fails_with_seeds("controls::wide", &[(1, HUNG), (8, HUNG), (7, &["got nothing done", "doubled", "lost"])]);
+        fails_with_seeds("controls::wide", &[(1, HUNG), (8, HUNG), (7, &["participants 0", "doubled", "lost"])]);
         fails_with_seeds("controls::leases", &[(2, &["lost:"])]);
         fails_with_seeds("controls::small", &[(3, HUNG)]);
     }

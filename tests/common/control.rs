@@ -32,19 +32,23 @@ fn complaints(text: &str) -> String {
 }
 
 /// Without a bug the test must pass; with each seed it must complain of one of the things
-/// that fit the seed.
+/// that fit the seed. What a run says that proves neither is shown: on a machine that does
+/// something else too, a limit of time may be missed.
 #[track_caller]
 pub fn fails_with_seeds(test: &str, seeds: &[(u32, &[&str])]) {
-    if let Some(complaint) = run(test, 0) {
-        panic!("{test} fails without a seeded bug: {complaint}");
-    }
+    let passes = || {
+        let complaint = run(test, 0);
+        println!("seed 0, {test}: {}", complaint.as_deref().unwrap_or("passed"));
+        complaint.is_none()
+    };
+    assert!(passes() || passes(), "{test} fails without a seeded bug");
     for (seed, reasons) in seeds {
-        let found = (1..=ATTEMPTS).find_map(|attempt| Some((attempt, run(test, *seed)?)));
-        let Some((attempt, complaint)) = found else {
-            panic!("seeded bug {seed} was not found by {test} in {ATTEMPTS} runs");
-        };
-        let first: String = complaint.lines().next().unwrap_or_default().chars().take(160).collect();
-        println!("seed {seed}, {test}, run {attempt}: {first}");
-        assert!(reasons.iter().any(|reason| complaint.contains(reason)), "seed {seed}, {test}: {complaint}");
+        let found = (1..=ATTEMPTS).any(|attempt| {
+            let complaint = run(test, *seed).unwrap_or_else(|| "passed".to_owned());
+            let first: String = complaint.lines().next().unwrap_or_default().chars().take(160).collect();
+            println!("seed {seed}, {test}, run {attempt}: {first}");
+            reasons.iter().any(|reason| complaint.contains(reason))
+        });
+        assert!(found, "seeded bug {seed} was not found by {test} in {ATTEMPTS} runs, or not for what it does");
     }
 }
