@@ -66,7 +66,8 @@ fn kill_one(load: &mut Load<'_, impl Content>, tries: u64, dice: &mut Dice) -> O
     let (before, killed) = (load.done(across, victim), Instant::now());
     load.signal(victim, libc::SIGKILL);
     if holds_others_up {
-        load.pump_until(HANG, "somebody gets past a dead one", |load| load.done(across, victim) != before);
+        let what = format!("somebody gets past seat {victim}, which is dead; {before} done across");
+        load.pump_until(HANG, &what, |load| load.done(across, victim) != before);
     }
     let recovered = holds_others_up.then(|| killed.elapsed());
     load.bury(victim);
