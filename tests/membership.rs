@@ -11,7 +11,7 @@
 mod common;
 
 use common::{Child, Role, Sandbox, hear, is_root, tell};
-use ringway::{GetError, Options, PodQueue, PutError, SetupErrorKind as K};
+use ringway::{GetError, Options, Plain, PodQueue, PutError, SetupErrorKind as K};
 use std::time::{Duration, Instant};
 
 const ROLES: &[Role] = &[
@@ -20,6 +20,8 @@ const ROLES: &[Role] = &[
     ("leaking", role_leaking),
     ("hammer", role_hammer),
     ("hammer-in-namespace", role_hammer_in_namespace),
+    ("hammer-slabs-in-namespace", role_hammer_slabs_in_namespace),
+    ("look-in-namespace", role_look_in_namespace),
 ];
 
 /// So long a killed process may take to be known as dead.
@@ -27,7 +29,7 @@ const DYING: Duration = Duration::from_secs(2);
 
 /// Waits until only so many participants live.
 #[track_caller]
-fn until_alive(queue: &PodQueue<u64>, count: usize) {
+fn until_alive<T: Plain>(queue: &PodQueue<T>, count: usize) {
     let begun = Instant::now();
     while queue.participants() != count {
         assert!(begun.elapsed() < DYING, "{} participants, not {count}", queue.participants());
@@ -57,13 +59,13 @@ fn role_closing_all(_: &[String]) {
 
 /// Puts and gets without end.
 fn role_hammer(_: &[String]) {
-    hammer(&PodQueue::open("q").expect("it is there"));
+    hammer(&PodQueue::open("q").expect("it is there"), 7u64);
 }
 
-fn hammer(queue: &PodQueue<u64>) {
+fn hammer<T: Plain>(queue: &PodQueue<T>, value: T) {
     tell("begun");
     loop {
-        match queue.put_timeout(7, Duration::from_millis(3)) {
+        match queue.put_timeout(value, Duration::from_millis(3)) {
             Ok(()) | Err(PutError::TimedOut(_)) => {}
             Err(error) => panic!("{error}"),
         }
@@ -206,8 +208,8 @@ fn places_of_the_dead_are_used_again() {
 
 // ---- namespaces ----
 
-/// Becomes process 1 of a namespace of its own, and hammers there.
-fn role_hammer_in_namespace(_: &[String]) {
+/// Runs as process 1 of a namespace of its own.
+fn in_namespace<T: Plain>(run: fn(PodQueue<T>)) {
     // SAFETY: touches no memory.
     if unsafe { libc::unshare(libc::CLONE_NEWPID) } != 0 {
         return tell("refused");
@@ -227,11 +229,80 @@ fn role_hammer_in_namespace(_: &[String]) {
             assert_eq!(libc::mount(none, c"/".as_ptr(), none, private, none.cast()), 0);
             assert_eq!(libc::mount(c"proc".as_ptr(), c"/proc".as_ptr(), c"proc".as_ptr(), 0, none.cast()), 0);
         }
-        hammer(&PodQueue::open_with("q", Options::default()).expect("it is there"));
+        run(PodQueue::open_with("q", Options::default()).expect("it is there"));
+        std::process::exit(0);
     }
     let mut status = 0;
     // SAFETY: `status` is ours to write.
     unsafe { libc::waitpid(pid, &mut status, 0) };
+}
+
+fn role_hammer_in_namespace(_: &[String]) {
+    in_namespace(|queue| hammer(&queue, 7u64));
+}
+
+/// 64 KiB: who is killed has mostly claimed something.
+type Slab = [u64; 8192];
+
+fn role_hammer_slabs_in_namespace(_: &[String]) {
+    in_namespace(|queue| hammer::<Slab>(&queue, [7; 8192]));
+}
+
+/// When it is told to: looks for the dead, and says what it has finished and who is there.
+fn role_look_in_namespace(_: &[String]) {
+    in_namespace(|queue: PodQueue<Slab>| {
+        tell("begun");
+        while hear() == "look" {
+            let finished = queue.recover().expect("a descriptor");
+            // What is there belongs to nobody; what was brought back is to be taken.
+            while queue.try_get().is_ok() {}
+            tell(format_args!("{finished} {}", queue.participants()));
+        }
+    });
+}
+
+/// One process 1 takes the other for alive while it lives, and finishes what it has left
+/// when it has died: by itself, this process only watches.
+#[test]
+fn a_process_recovers_another_that_has_the_same_number() {
+    if !is_root() {
+        println!("skipped: only root may make a process namespace");
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let queue = PodQueue::<Slab>::create("q", sandbox.options(2).max_participants(3)).expect("a free name");
+    let mut looker = sandbox.child("look-in-namespace", &[]);
+    let line = looker.line();
+    if line == "refused" {
+        println!("skipped: a process namespace is refused here");
+        return;
+    }
+    assert_eq!(line, "begun");
+    let mut look = || -> (u32, u32) {
+        looker.tell("look");
+        let line = looker.line();
+        let (finished, alive) = line.split_once(' ').unwrap_or_else(|| panic!("it said {line:?}"));
+        (finished.parse().expect("a number"), alive.parse().expect("a number"))
+    };
+    let (mut recovered, mut kills) = (0, 0);
+    let wanted = if std::env::var_os("RINGWAY_LONG").is_some() { 200 } else { 20 };
+    while recovered < wanted {
+        let mut victim = sandbox.child("hammer-slabs-in-namespace", &[]);
+        victim.expect("begun");
+        for _ in 0..3 {
+            assert_eq!(look(), (0, 3), "nobody has died");
+        }
+        victim.kill();
+        kills += 1;
+        until_alive(&queue, 2);
+        let (finished, alive) = look();
+        assert!(finished <= 2 && alive == 2, "{finished} of two positions, {alive} alive");
+        assert_eq!(look(), (0, 2), "all is finished");
+        recovered += finished;
+    }
+    println!("{kills} were killed until {recovered} positions were finished");
+    looker.kill();
+    until_alive(&queue, 1);
 }
 
 #[test]

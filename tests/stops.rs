@@ -76,9 +76,18 @@ fn both_sides_single() {
 
 /// Bugs that rob the stopped, or take the living for dead, are found here.
 #[cfg(ringway_seeded)]
-#[test]
-fn seeded_bugs_are_found() {
-    for (seed, test) in [(4, "both_sides_multi"), (7, "both_sides_multi")] {
-        common::load::fails_with_seed(seed, test);
+mod controls {
+    use super::*;
+
+    #[test]
+    #[ignore = "run with seeds"]
+    fn wide() {
+        stops::<Wide>((Multi, Multi), 3, 8, 1, 150);
+    }
+
+    #[test]
+    fn seeded_bugs_are_found() {
+        const ROBBED: &[&str] = &["nobody has died"];
+        common::control::fails_with_seeds("controls::wide", &[(4, ROBBED), (7, ROBBED)]);
     }
 }

@@ -11,6 +11,8 @@
 // Every test crate uses a part of this.
 #![allow(dead_code)]
 
+#[cfg(ringway_seeded)]
+pub mod control;
 pub mod ledger;
 pub mod load;
 pub mod notes;
