@@ -97,6 +97,23 @@ fn take(memory: &Memory, participant: usize, cursor: &GetCursor) -> Option<u64> 
     }
 }
 
+fn start_rescuer(memory: &Arc<Memory>, kernel: &Arc<Kernel>, manners: Manners) -> thread::JoinHandle<()> {
+    let (memory, kernel) = (Arc::clone(memory), Arc::clone(kernel));
+    thread::spawn(move || {
+        give_way(manners, RESCUER);
+        rescue(&memory, 2, &kernel);
+    })
+}
+
+/// A survivor, and what it took at its first try.
+fn start_consumer(memory: &Memory, manners: Manners) -> (GetCursor, Vec<u64>) {
+    let cursor = GetCursor::zeroed();
+    memory.ring(1).start_get(&cursor);
+    give_way(manners, MAIN);
+    let taken = take(memory, 1, &cursor).into_iter().collect();
+    (cursor, taken)
+}
+
 /// The victim dies in a put; another producer's message gets through, and the victim's
 /// was put once or not at all.
 fn death_in_put(producers: Side, consumers: Side) {
@@ -116,15 +133,8 @@ fn death_in_put(producers: Side, consumers: Side) {
                 told.victim_died.store(true, Ordering::Release);
                 put
             });
-            let (its, asks) = (Arc::clone(&memory), Arc::clone(&kernel));
-            let rescuer = thread::spawn(move || {
-                give_way(manners, RESCUER);
-                rescue(&its, 2, &asks)
-            });
-            let cursor = GetCursor::zeroed();
-            memory.ring(1).start_get(&cursor);
-            give_way(manners, MAIN);
-            let mut taken: Vec<u64> = take(&memory, 1, &cursor).into_iter().collect();
+            let rescuer = start_rescuer(&memory, &kernel, manners);
+            let (cursor, mut taken) = start_consumer(&memory, manners);
             let put = victim.join().unwrap();
             rescuer.join().unwrap();
             rescue(&memory, 1, &kernel);
@@ -180,15 +190,8 @@ fn death_in_get(producers: Side, came_back: bool) {
                 told.victim_died.store(true, Ordering::Release);
                 got.flatten()
             });
-            let (its, asks) = (Arc::clone(&memory), Arc::clone(&kernel));
-            let rescuer = thread::spawn(move || {
-                give_way(manners, RESCUER);
-                rescue(&its, 2, &asks)
-            });
-            let cursor = GetCursor::zeroed();
-            memory.ring(1).start_get(&cursor);
-            give_way(manners, MAIN);
-            let mut taken: Vec<u64> = take(&memory, 1, &cursor).into_iter().collect();
+            let rescuer = start_rescuer(&memory, &kernel, manners);
+            let (cursor, mut taken) = start_consumer(&memory, manners);
             taken.extend(victim.join().unwrap());
             rescuer.join().unwrap();
             rescue(&memory, 1, &kernel);
@@ -250,10 +253,7 @@ fn a_rescuer_may_die_too() {
                     died.store(true, StdOrdering::Relaxed);
                 }
             });
-            let cursor = GetCursor::zeroed();
-            memory.ring(1).start_get(&cursor);
-            give_way(manners, MAIN);
-            let mut taken: Vec<u64> = take(&memory, 1, &cursor).into_iter().collect();
+            let (cursor, mut taken) = start_consumer(&memory, manners);
             rescuer.join().unwrap();
             rescue(&memory, 1, &kernel);
             taken.extend(take(&memory, 1, &cursor));

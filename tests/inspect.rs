@@ -3,35 +3,14 @@
 
 mod common;
 
-use common::{Child, MODES, Role, Sandbox, hear, side_name, tell};
+use common::holder::{HOLD, hold};
+use common::{MODES, Role, Sandbox, hear, side_name, tell};
 use ringway::admin::{self, Life, Location};
 use ringway::{Lifetime, Options, PodQueue, Side};
 use std::fs;
 use std::time::Duration;
 
-const ROLES: &[Role] = &[("hold", role_hold), ("anonymous", role_anonymous)];
-
-/// Creates queues, `e...` ephemeral and `p...` persistent ones, and stays until it is told to go.
-fn role_hold(names: &[String]) {
-    let mut held = Vec::new();
-    for (at, name) in names.iter().enumerate() {
-        let (producers, consumers) = MODES[at % MODES.len()];
-        let lifetime = if name.starts_with('p') { Lifetime::Persistent } else { Lifetime::Ephemeral };
-        let options = Options::new(8).producers(producers).consumers(consumers).lifetime(lifetime);
-        let queue = PodQueue::<u32>::open_or_create(name, options).expect("a queue");
-        // One that others use may be full, or its side taken.
-        let _ = queue.try_put(1);
-        held.push(queue);
-    }
-    tell("holding");
-    hear();
-}
-
-fn hold(sandbox: &Sandbox, names: &[&str]) -> Child {
-    let mut child = sandbox.child("hold", names);
-    child.expect("holding");
-    child
-}
+const ROLES: &[Role] = &[HOLD, ("anonymous", role_anonymous)];
 
 fn forget(sandbox: &Sandbox, names: &[&str]) {
     names.iter().for_each(|name| fs::remove_file(sandbox.file(name)).expect("it is there"));

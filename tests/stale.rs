@@ -5,7 +5,8 @@
 
 mod common;
 
-use common::{Child, MODES, Role, Sandbox, hear, is_root, tell, until};
+use common::holder::{HOLD, hold};
+use common::{Child, Role, Sandbox, is_root, tell, until};
 use ringway::admin::{self, Cleaning, Life, Location, Outcome};
 use ringway::{ByteQueue, Lifetime, Options, PodQueue};
 use std::fs;
@@ -13,7 +14,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-const ROLES: &[Role] = &[("hold", role_hold), ("clean", role_clean), ("race", role_race), ("default", role_default)];
+const ROLES: &[Role] = &[HOLD, ("clean", role_clean), ("race", role_race), ("default", role_default)];
 
 /// How often what can go wrong seldom is tried: the usual number, or that of the environment.
 fn rounds(variable: &str, usual: u32) -> u32 {
@@ -26,28 +27,6 @@ fn limit(variable: &str) -> Duration {
 
 const RACES: &str = "RINGWAY_CLEAN_RACES";
 const ROUNDS: &str = "RINGWAY_KILL_ROUNDS";
-
-/// Creates queues, `e...` ephemeral and `p...` persistent ones, and stays until it is told to go.
-fn role_hold(names: &[String]) {
-    let mut held = Vec::new();
-    for (at, name) in names.iter().enumerate() {
-        let (producers, consumers) = MODES[at % MODES.len()];
-        let lifetime = if name.starts_with('p') { Lifetime::Persistent } else { Lifetime::Ephemeral };
-        let options = Options::new(8).producers(producers).consumers(consumers).lifetime(lifetime);
-        let queue = PodQueue::<u32>::open_or_create(name, options).expect("a queue");
-        // One that others use may be full, or its side taken.
-        let _ = queue.try_put(1);
-        held.push(queue);
-    }
-    tell("holding");
-    hear();
-}
-
-fn hold(sandbox: &Sandbox, names: &[&str]) -> Child {
-    let mut child = sandbox.child("hold", names);
-    child.expect("holding");
-    child
-}
 
 /// Opening or creating anything sweeps.
 fn open_anything(sandbox: &Sandbox) {

@@ -80,7 +80,7 @@ mod controls {
     use super::*;
 
     #[test]
-    #[ignore = "run with seeds"]
+    #[ignore = "a part of seeded_bugs_are_found; alone: RUSTFLAGS='--cfg ringway_seeded' cargo test --test stops -- --ignored"]
     fn wide() {
         stops::<Wide>((Multi, Multi), 3, 8, 1, 150);
     }

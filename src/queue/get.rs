@@ -211,7 +211,8 @@ impl Port {
 
     /// There was nothing, and this get waits, or is about to say so. True: try again.
     fn look_before_nothing(&self, is_blocked: bool) -> Result<bool, GetError> {
-        if self.producers_are_gone() {
+        // A closed queue says so itself, once it has ended.
+        if self.producers_are_gone() && !self.ring.is_closed() {
             // Whatever they have left is finished first, then taken, before this is said.
             let looked = self.look(false);
             if looked.is_ok_and(|rescue| rescue.left == 0) && self.ring.is_at_rest() {
@@ -248,6 +249,15 @@ impl Port {
             return Ok(found);
         }
         Err(nothing)
+    }
+
+    /// The deadline has passed: the queue has the last word, not the clock.
+    #[cold]
+    fn timed_out<R>(&self, mut attempt: impl FnMut() -> Result<Option<R>, GetError>) -> Result<R, GetError> {
+        match attempt()? {
+            Some(found) => Ok(found),
+            None => self.last_get(attempt, GetError::TimedOut),
+        }
     }
 
     pub(super) fn has_ended(&self) -> Result<bool, GetError> {
@@ -320,10 +330,7 @@ impl Port {
                 }
                 if spinner.deadline_due() {
                     if deadline.passed() {
-                        return match attempt()? {
-                            Some(found) => Ok(found),
-                            None => self.last_get(attempt, GetError::TimedOut),
-                        };
+                        return self.timed_out(attempt);
                     }
                     if self.for_consumers.is_closed() {
                         break false;
@@ -344,7 +351,7 @@ impl Port {
             if !spun_out && spinner.turn() {
                 // A position that always looks as if something were there.
                 if spinner.deadline_due() && deadline.passed() {
-                    return attempt()?.ok_or(GetError::TimedOut);
+                    return self.timed_out(attempt);
                 }
                 continue;
             }
@@ -366,12 +373,7 @@ impl Port {
                 // Somebody woke us: more may come soon.
                 Parked::TryAgain => spinner.reset(),
                 Parked::SliceEnded => {}
-                Parked::TimedOut => {
-                    return match attempt()? {
-                        Some(found) => Ok(found),
-                        None => self.last_get(attempt, GetError::TimedOut),
-                    };
-                }
+                Parked::TimedOut => return self.timed_out(attempt),
             }
             slept = true;
         }

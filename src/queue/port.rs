@@ -123,7 +123,10 @@ impl Port {
     fn attach(member: Member, policy: WaitPolicy, reports_gone: bool, roles: u64) -> Result<Port, SetupError> {
         let segment = Arc::clone(member.segment());
         let plan = &segment.header().plan;
-        let view = View::of(&segment)?;
+        // SAFETY: `member` keeps the segment, and is moved into the port, whose private fields
+        // are the only copies of what is made of the view.
+        #[allow(unsafe_code)]
+        let view: View<'static> = unsafe { View::unbounded(&segment) }?;
         let no_index = || SetupError::not_a_segment("its regions do not fit its geometry");
         let ring = view.ring(plan, member.index()).ok_or_else(no_index)?;
         // Before anybody hears of this participant: it may fail.
@@ -290,16 +293,8 @@ impl Port {
             return;
         }
         self.ring.close();
-        self.spread_close();
+        self.scene().spread_close();
         let _ = self.look_if_due(true);
-    }
-
-    /// Tells the consumers of the close, and wakes everybody.
-    #[cold]
-    pub(super) fn spread_close(&self) {
-        self.set_closed_flags();
-        self.for_producers.wake_all();
-        self.for_consumers.wake_all();
     }
 
     pub(super) fn set_closed_flags(&self) {

@@ -6,17 +6,17 @@ use super::view::View;
 use crate::error::{SetupError, SetupErrorKind};
 use crate::primitive::{Ordering, coarse_now_ns, now_ns, seeded};
 use crate::ring::{GETS, Living, PUTS, Rescue, Ring};
-use crate::segment::{Proof, Role, Segment};
+use crate::segment::{LookedAfter, Proof, Role, Segment};
 use crate::wait::Attention;
 use std::cell::Cell;
 use std::sync::Arc;
 
 /// What a rescuer needs of a queue.
 #[derive(Clone, Copy)]
-pub(super) struct Scene {
-    pub(super) ring: Ring<'static>,
-    pub(super) for_producers: &'static Attention,
-    pub(super) for_consumers: &'static Attention,
+pub(super) struct Scene<'s> {
+    pub(super) ring: Ring<'s>,
+    pub(super) for_producers: &'s Attention,
+    pub(super) for_consumers: &'s Attention,
 }
 
 /// The time that a look may take, so that no forged intents keep a timed call much longer
@@ -58,15 +58,19 @@ impl Living for Witness<'_> {
     }
 }
 
-impl Scene {
+impl<'s> Scene<'s> {
+    /// As participant `own` sees it; `None` if the segment's regions make no sense.
+    pub(super) fn of(segment: &'s Segment, own: u32) -> Option<Scene<'s>> {
+        let view = View::of(segment).ok()?;
+        let ring = view.ring(&segment.header().plan, own)?;
+        Some(Scene { ring, for_producers: view.for_producers, for_consumers: view.for_consumers })
+    }
+
     /// A newcomer's: it finishes what the last owner of its index left, before it has an
     /// index. False: not now.
     pub(super) fn keep_for_newcomer(segment: &Arc<Segment>, proof: &Proof<'_>, index: u32) -> bool {
-        let plan = &segment.header().plan;
         // Whose regions make no sense is refused later, with the reason.
-        let Ok(view) = View::of(segment) else { return true };
-        let Some(ring) = view.ring(plan, index) else { return true };
-        let scene = Scene { ring, for_producers: view.for_producers, for_consumers: view.for_consumers };
+        let Some(scene) = Scene::of(segment, index) else { return true };
         let (is_vacant, rescue) = scene.keep(&Witness::new(proof, NEWCOMER_LIMIT_NS), index);
         if is_vacant || rescue.changed_anything() {
             scene.wake_everybody();
@@ -87,12 +91,22 @@ impl Scene {
         };
         let witness = Witness::new(proof, if thorough { RECOVER_LIMIT_NS } else { LOOK_LIMIT_NS });
         for dead in segment.dead(proof, own) {
-            let is_vacant = segment.keep(proof, dead, &|_, _, index| {
+            let kept = segment.keep(proof, dead, &|_, _, index| {
                 let (is_vacant, rescue) = self.keep(&witness, index);
                 note(rescue);
                 is_vacant
             });
-            note(Rescue { vacated: u64::from(is_vacant), ..Rescue::default() });
+            match kept {
+                LookedAfter::Vacated => note(Rescue { vacated: 1, ..Rescue::default() }),
+                LookedAfter::NotNow => {}
+                // Whoever looks after it may be stopped: its claims hold others up, and
+                // need no lock.
+                LookedAfter::ByAnother => {
+                    let rescue = self.ring.finish_intents(dead, &witness);
+                    self.tell(rescue);
+                    note(rescue);
+                }
+            }
         }
         // The bytes of a dead one need not be let go of all at once: its side may have been
         // held a moment longer than its life.
@@ -104,20 +118,28 @@ impl Scene {
             note(rescue);
         }
         let rescue = sum.get();
-        if rescue.found_back > 0 && !rescue.changed_anything() {
-            self.wake_everybody();
-        }
-        if rescue.changed_anything() {
-            crate::event!(
-                "{} participants had died: {} claims finished, {} messages brought back, {} left for later",
-                rescue.vacated,
-                rescue.finished,
-                rescue.brought_back,
-                rescue.left
-            );
+        if rescue.changed_anything() || rescue.found_back > 0 {
             self.wake_everybody();
         }
         rescue
+    }
+
+    /// Whoever closed the queue may have died before it told everybody. Says whether it had.
+    pub(super) fn finish_close(&self) -> bool {
+        let all_know = self.for_producers.is_closed() && self.for_consumers.is_closed();
+        let untold = !all_know && self.ring.is_closed();
+        if untold {
+            self.spread_close();
+        }
+        untold
+    }
+
+    /// Tells the consumers of the close, and wakes everybody.
+    #[cold]
+    pub(super) fn spread_close(&self) {
+        self.for_producers.set_closed();
+        self.for_consumers.set_closed();
+        self.wake_everybody();
     }
 
     /// D5. Everything that dead participant `index` left; the caller holds its keep byte.
@@ -135,7 +157,8 @@ impl Scene {
             brought_back: rescue.brought_back + given_back,
             // Whoever gave a row back may have died before it told anybody, and its word no
             // longer says who that was.
-            found_back: rescue.found_back + self.ring.rows_waiting().saturating_sub(given_back),
+            found_back: rescue.found_back
+                + if seeded(9) { 0 } else { self.ring.rows_waiting().saturating_sub(given_back) },
             ..rescue
         };
         self.tell(rescue);
@@ -189,7 +212,7 @@ const BLOCKED_LOOK_EVERY_NS: u64 = 100_000;
 pub(super) struct Unprovable;
 
 impl Port {
-    pub(super) fn scene(&self) -> Scene {
+    pub(super) fn scene(&self) -> Scene<'_> {
         Scene { ring: self.ring, for_producers: self.for_producers, for_consumers: self.for_consumers }
     }
 
@@ -213,24 +236,33 @@ impl Port {
     #[cold]
     pub(super) fn look(&self, thorough: bool) -> Result<Rescue, Unprovable> {
         self.last_look.set(coarse_now_ns());
-        let member = self.member.borrow();
-        let (segment, own) = (member.segment(), member.index());
-        let told = self.finish_close();
+        let (segment, own) = self.place_in_segment();
+        let told = self.scene().finish_close();
         let proof = segment.proof(own).ok_or(Unprovable)?;
-        let mut rescue = self.scene().look(segment, &proof, own, thorough);
+        let mut rescue = self.scene().look(&segment, &proof, own, thorough);
         rescue.finished += u64::from(told);
+        if proof.had_to_open_again() {
+            crate::event!("the descriptor of a segment was closed behind our back, and was opened again");
+        }
+        if told {
+            crate::event!("somebody who closed the queue had died before it told everybody");
+        }
+        if rescue.changed_anything() {
+            crate::event!(
+                "{} participants had died: {} claims finished, {} messages brought back, {} left for later",
+                rescue.vacated,
+                rescue.finished,
+                rescue.brought_back,
+                rescue.left
+            );
+        }
         Ok(rescue)
     }
 
-    /// Whoever closed the queue may have died before it told everybody.
-    fn finish_close(&self) -> bool {
-        let all_know = self.for_producers.is_closed() && self.for_consumers.is_closed();
-        let untold = !all_know && self.ring.is_closed();
-        if untold {
-            crate::event!("somebody who closed the queue had died before it told everybody");
-            self.spread_close();
-        }
-        untold
+    /// Copies: a logger may use this very handle.
+    fn place_in_segment(&self) -> (Arc<Segment>, u32) {
+        let member = self.member.borrow();
+        (Arc::clone(member.segment()), member.index())
     }
 
     /// Looks for the dead, unless this handle just has. True: try again, something has
@@ -279,9 +311,8 @@ impl Port {
 
     /// Not certain: yes.
     fn lives_another(&self, role: u64) -> bool {
-        let member = self.member.borrow();
-        let proof = member.segment().proof(member.index());
-        proof.is_none_or(|proof| self.scene().lives_another(&proof, member.index(), role))
+        let (segment, own) = self.place_in_segment();
+        segment.proof(own).is_none_or(|proof| self.scene().lives_another(&proof, own, role))
     }
 
     /// This port can do what `roles` says from now on, and what else it could not any more.
@@ -294,5 +325,109 @@ impl Port {
                 self.scene().wake_everybody();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::message::Pod;
+    use crate::queue::options::Options;
+    use crate::queue::port::Wait;
+    use crate::queue::{GetError, PutError};
+    use crate::ring::{Leased, Side};
+    use crate::wait::{Deadline, WaitPolicy};
+    use std::time::Duration;
+
+    type Number = Pod<u64>;
+
+    fn soon() -> Wait {
+        Wait::Until(Deadline::after(Duration::from_secs(10)))
+    }
+
+    fn queue(options: &Options) -> Port {
+        Port::create::<Number>(None, options).expect("memory")
+    }
+
+    fn put(port: &Port, value: u64) -> Result<(), PutError<u64>> {
+        port.put::<Number>(value, Wait::No)
+    }
+
+    impl Port {
+        /// As in the middle of a death: no thread of it runs, its life byte is free.
+        fn dies(&self) {
+            self.member.borrow_mut().lose_life();
+        }
+    }
+
+    /// What the exchange of a lost claim left must not protect a dead one's claim from those
+    /// who would recover it, also while its owner only spins.
+    #[test]
+    fn a_get_that_spins_does_not_protect_the_claim_that_it_lost() {
+        let spinner = queue(&Options::new(4));
+        let dead = spinner.another(GETS).expect("a place");
+        assert!(put(&spinner, 7).is_ok());
+        assert!(spinner.ready_to_get().is_ok() && dead.ready_to_get().is_ok());
+        spinner.ring.announce_and_lose(&spinner.cursors.get);
+        dead.ring.claim_and_die(&dead.cursors.get);
+        dead.dies();
+        spinner.policy.set(WaitPolicy::Spin);
+        assert_eq!(spinner.get::<Number>(soon()), Ok(7));
+    }
+
+    /// A side that was let go of after its holder's life: the holder's place is vacant by
+    /// then, and its claim is found all the same.
+    #[test]
+    fn a_claim_is_found_when_the_side_is_let_go_of_last() {
+        let survivor = queue(&Options::new(4).producers(Side::Single));
+        let dead = survivor.another(PUTS).expect("a place");
+        assert!(dead.become_producer().is_ok() && survivor.ready_to_get().is_ok());
+        assert!(put(&dead, 7).is_ok());
+        dead.ring.claim_slot_and_die(&dead.cursors.put);
+        dead.dies();
+        assert_eq!(survivor.look(false).map(|rescue| rescue.vacated), Ok(1));
+        survivor.close();
+        assert_eq!(survivor.get::<Number>(Wait::No), Ok(7));
+        assert_eq!(survivor.get::<Number>(Wait::No), Err(GetError::Empty), "a put may be under way");
+        dead.member.borrow_mut().release_role(Role::Producer);
+        assert_eq!(survivor.get::<Number>(soon()), Err(GetError::Closed));
+    }
+
+    /// Who gives a lease back and dies before it says so leaves a row that names nobody.
+    #[test]
+    fn a_lease_given_back_in_silence_is_found() {
+        let survivor = queue(&Options::new(4));
+        let dead = survivor.another(GETS).expect("a place");
+        assert!(put(&survivor, 7).is_ok());
+        assert!(survivor.ready_to_get().is_ok() && dead.ready_to_get().is_ok());
+        let mut room = crate::queue::message::RoomFor::<Number>(<Number as crate::queue::Message>::room(8));
+        let Leased::Yes(holding) = dead.ring.try_lease(&dead.cursors.get, 0, &mut room) else { panic!("a message") };
+        assert!(dead.ring.give_back(&dead.cursors.get, holding));
+        dead.dies();
+        assert_eq!(survivor.get::<Number>(soon()), Ok(7));
+        survivor.close();
+        assert_eq!(survivor.get::<Number>(soon()), Err(GetError::Closed));
+    }
+
+    /// The keep byte of a dead one is held by somebody who does not get on: what it had
+    /// claimed is finished all the same, and its place waits.
+    #[test]
+    fn a_rescuer_that_is_stopped_holds_nobody_up() {
+        let survivor = queue(&Options::new(4));
+        let dead = survivor.another(GETS).expect("a place");
+        assert!(put(&survivor, 7).is_ok());
+        assert!(survivor.ready_to_get().is_ok() && dead.ready_to_get().is_ok());
+        dead.ring.claim_and_die(&dead.cursors.get);
+        dead.dies();
+        let (segment, own) = survivor.place_in_segment();
+        let proof = segment.proof(own).expect("it can be opened");
+        let index = dead.ring.index;
+        let kept = segment.keep(&proof, index, &|_, _, _| {
+            // Here it is stopped, with the byte in its hands.
+            assert_eq!(survivor.get::<Number>(soon()), Ok(7));
+            false
+        });
+        assert_eq!(kept, LookedAfter::NotNow);
+        assert_eq!(survivor.look(false).map(|rescue| rescue.vacated), Ok(1));
     }
 }

@@ -1,5 +1,7 @@
 //! The regions of a queue's segment, checked and typed.
 
+#![allow(unsafe_code)]
+
 use super::options::{regions, slots_size, stride};
 use crate::error::SetupError;
 use crate::primitive::{BlockMemory, BlockShape, Fences, Line, SlotMemory, adopting_pays};
@@ -8,12 +10,12 @@ use crate::segment::{Plan, RegionKind, Segment};
 use crate::wait::Attention;
 
 /// The regions of a segment, as references and pointers.
-pub(super) struct View {
-    pub(super) control: &'static Control,
-    pub(super) for_producers: &'static Attention,
-    pub(super) for_consumers: &'static Attention,
-    everyone: &'static [Participant],
-    rows: Rows<'static>,
+pub(super) struct View<'s> {
+    pub(super) control: &'s Control,
+    pub(super) for_producers: &'s Attention,
+    pub(super) for_consumers: &'s Attention,
+    everyone: &'s [Participant],
+    rows: Rows<'s>,
     /// Of `slots` and `blocks` the one that this kind of ring does not use is empty.
     pub(super) slots: SlotMemory,
     pub(super) blocks: BlockMemory,
@@ -22,10 +24,17 @@ pub(super) struct View {
     capacity: u64,
 }
 
-impl View {
-    /// The lifetimes are a promise of the caller's: it keeps the segment alive
-    /// for as long as it uses any of this.
-    pub(super) fn of(segment: &Segment) -> Result<View, SetupError> {
+impl<'s> View<'s> {
+    pub(super) fn of(segment: &'s Segment) -> Result<View<'s>, SetupError> {
+        // SAFETY: the segment is borrowed for as long.
+        unsafe { View::unbounded(segment) }
+    }
+
+    /// # Safety
+    ///
+    /// The caller keeps the segment alive for as long as it uses the result or anything
+    /// that was copied out of it.
+    pub(super) unsafe fn unbounded(segment: &Segment) -> Result<View<'s>, SetupError> {
         let header = segment.header();
         let plan: &Plan = &header.plan;
         let damaged = || SetupError::not_a_segment("its regions do not fit its geometry");
@@ -59,8 +68,7 @@ impl View {
         // SAFETY: `start` has checked that each region lies in the mapping and is
         // large enough, regions are aligned to 128 (the strictest alignment
         // here), and all these types are made of atomics, valid for any bytes.
-        // The mapping lives as long as the segment, which `Port` keeps.
-        #[allow(unsafe_code)]
+        // The mapping lives as long as the segment, which the caller keeps.
         unsafe {
             Ok(View {
                 control: &*control,
@@ -81,7 +89,7 @@ impl View {
     }
 
     /// The ring as participant `index` uses it; `None` if there is no such index.
-    pub(super) fn ring(&self, plan: &Plan, index: u32) -> Option<Ring<'static>> {
+    pub(super) fn ring(&self, plan: &Plan, index: u32) -> Option<Ring<'s>> {
         let side = |single| if single { Side::Single } else { Side::Multi };
         let (read_ahead, write_ahead) = Ring::prefetch_distances(self.stride);
         Some(Ring {

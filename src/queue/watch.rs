@@ -1,7 +1,6 @@
 //! Learning of a child's death at once, instead of within a slice.
 
 use super::rescue::Scene;
-use super::view::View;
 use crate::segment::{self, Segment};
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -37,10 +36,8 @@ pub fn watch(pidfd: impl AsFd) -> std::io::Result<()> {
     segment::watch(pidfd, look_at)
 }
 
-fn look_at(segment: &Arc<Segment>, own: u32) -> bool {
-    let Ok(view) = View::of(segment) else { return false };
-    let Some(ring) = view.ring(&segment.header().plan, own) else { return false };
-    let Some(proof) = segment.proof(own) else { return false };
-    let scene = Scene { ring, for_producers: view.for_producers, for_consumers: view.for_consumers };
-    scene.look(segment, &proof, own, false).vacated > 0
+fn look_at(segment: &Arc<Segment>, own: u32) {
+    let (Some(scene), Some(proof)) = (Scene::of(segment, own), segment.proof(own)) else { return };
+    scene.finish_close();
+    scene.look(segment, &proof, own, false);
 }

@@ -388,8 +388,14 @@ impl Ring<'_> {
         (0, if self.control.head_is_no_position() { Get::Damaged } else { Get::Unfinished })
     }
 
+    /// Announces the next message and does no more, as who loses the exchange to another.
+    #[cfg(test)]
+    pub(crate) fn announce_and_lose(&self, cursor: &GetCursor) {
+        self.me.announce_get(self.control.load_head(), 1, &cursor.announced);
+    }
+
     /// Claims the next message and does no more, as who is killed there.
-    #[cfg(all(test, loom))]
+    #[cfg(test)]
     pub(crate) fn claim_and_die(&self, cursor: &GetCursor) {
         let head = self.control.load_head();
         self.me.announce_get(head, 1, &cursor.announced);

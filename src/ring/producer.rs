@@ -436,6 +436,13 @@ impl Ring<'_> {
         }
     }
 
+    /// A Single producer claims the next position and does no more, as who is killed there.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn claim_slot_and_die(&self, cursor: &PutCursor) {
+        let position = Position::private(cursor.next.get());
+        state::claim_slot(self.slots, self.index_of(position), position, None);
+    }
+
     /// Whether a full ring waits for a position that a consumer has claimed and not
     /// committed, or that is to be redelivered.
     pub(crate) fn is_held_up(&self, cursor: &PutCursor) -> bool {

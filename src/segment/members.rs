@@ -9,7 +9,7 @@
 //!
 //! Whoever does something about index i that is not its own (finishing what a dead
 //! participant left, taking the index) holds *keep byte* i for it, through a
-//! description that it closes again. An index is taken only after what its last owner
+//! description of its own, and lets go of it at once. An index is taken only after what its last owner
 //! left was finished.
 //!
 //! One window is left: while a description has a descriptor (from opening it until
@@ -128,6 +128,14 @@ impl Member {
     }
 }
 
+#[cfg(test)]
+impl Member {
+    /// Its life byte is let go of and nothing else, as in the middle of a death.
+    pub(crate) fn lose_life(&mut self) {
+        self.life = None;
+    }
+}
+
 impl Drop for Member {
     fn drop(&mut self) {
         let anchors = self.roles.iter_mut().map(Option::take).chain([self.life.take()]);
@@ -151,10 +159,23 @@ enum Taken {
     NotNow,
 }
 
-/// A descriptor through which deaths can be proven: it refers to the segment's own inode.
+/// A descriptor through which deaths can be proven: it refers to the segment's own inode,
+/// and its description is known to own no life or role byte.
 pub(crate) struct Proof<'s> {
     file: Descriptor<'s>,
     max_participants: u32,
+    reopened: bool,
+}
+
+/// What came of looking after an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LookedAfter {
+    /// It is vacant now.
+    Vacated,
+    /// Not now, or its owner lives after all.
+    NotNow,
+    /// Somebody else is at it.
+    ByAnother,
 }
 
 /// A descriptor of the segment's own inode.
@@ -177,9 +198,13 @@ impl Proof<'_> {
         self.file.file()
     }
 
+    /// Whether the descriptor that is kept for it was gone.
+    pub(crate) fn had_to_open_again(&self) -> bool {
+        self.reopened
+    }
+
     /// Whether participant `index` may still store anything: its life byte is held, or
-    /// that cannot be excluded. Says nothing of participants of the same process that
-    /// hold it through this very description: there are none.
+    /// that cannot be excluded.
     pub(crate) fn is_alive(&self, index: u32) -> bool {
         index < self.max_participants
             && !matches!(lock::any_held(self.file(), life_byte(index as usize), 1), Ok(None))
@@ -237,14 +262,16 @@ pub(super) fn life_byte(index: usize) -> u64 {
 }
 
 impl Segment {
-    /// A descriptor to prove deaths with, tested on a participant of this process, which
-    /// lives: `own`. The one that is kept for it may be gone (`close_range`), and its
-    /// number may mean another file; then the segment is opened again, if it can be.
+    /// Proof of deaths, tested on a participant of this process, which lives: `own`. The
+    /// descriptor that is kept may be gone (`close_range`), and its number may mean another
+    /// file, or this very one with somebody's life byte; so it is opened anew each time.
     pub(crate) fn proof(&self, own: u32) -> Option<Proof<'_>> {
+        let kept = self.descriptor().ok()?;
+        let reopened = matches!(kept, Descriptor::Reopened(_));
+        let file = shm::reopen(kept.file()).ok().filter(|file| self.test_file().is(file))?;
+        let lives = matches!(lock::any_held(&file, life_byte(own as usize), 1), Ok(Some(_)));
         let max_participants = self.header().plan.max_participants;
-        let file = self.descriptor().ok()?;
-        let lives = matches!(lock::any_held(file.file(), life_byte(own as usize), 1), Ok(Some(_)));
-        lives.then_some(Proof { file, max_participants })
+        lives.then_some(Proof { file: Descriptor::Reopened(file), max_participants, reopened })
     }
 
     /// The marked participants that have died, but for `own`.
@@ -254,19 +281,14 @@ impl Segment {
     }
 
     /// Looks after index `dead`, unless somebody else does or it is no longer dead.
-    /// Says whether it is vacant now by this call.
-    pub(crate) fn keep(self: &Arc<Segment>, proof: &Proof<'_>, dead: u32, keeper: Keeper<'_>) -> bool {
-        let Ok(description) = shm::reopen(proof.file()) else { return false };
-        let Some(_keep) = KeepLock::take(&description, dead) else { return false };
+    pub(crate) fn keep(self: &Arc<Segment>, proof: &Proof<'_>, dead: u32, keeper: Keeper<'_>) -> LookedAfter {
+        let Some(_keep) = KeepLock::take(proof.file(), dead) else { return LookedAfter::ByAnother };
         // Asked again under the byte: somebody may have finished, and another come.
-        if !self.is_marked(dead) || proof.is_alive(dead) {
-            return false;
+        if !self.is_marked(dead) || proof.is_alive(dead) || !(keeper(self, proof, dead) || seeded(6)) {
+            return LookedAfter::NotNow;
         }
-        let kept = keeper(self, proof, dead) || seeded(6);
-        if kept {
-            self.mark(dead, false);
-        }
-        kept
+        self.mark(dead, false);
+        LookedAfter::Vacated
     }
 
     /// Takes an index whose owner is gone, after what it left was finished.
@@ -276,10 +298,9 @@ impl Segment {
         if lock::any_held(own, byte, 1).map_err(system)?.is_some() {
             return Ok(Taken::Lives);
         }
-        let description = self.own_description()?;
-        let Some(_keep) = KeepLock::take(&description, index) else { return Ok(Taken::NotNow) };
+        let Some(_keep) = KeepLock::take(own, index) else { return Ok(Taken::NotNow) };
         let max_participants = self.header().plan.max_participants;
-        let proof = Proof { file: Descriptor::Kept(own), max_participants };
+        let proof = Proof { file: Descriptor::Kept(own), max_participants, reopened: false };
         if self.is_marked(index) && !seeded(6) {
             // Of the dead first the claims are finished, then its place is taken.
             if lock::any_held(own, byte, 1).map_err(system)?.is_some() {
@@ -348,7 +369,6 @@ impl Segment {
         if self.test_file().is_intact() {
             return Ok(Descriptor::Kept(self.test_file()));
         }
-        crate::event!("the descriptor of a segment was closed behind our back: opening it again");
         self.open_again().map(Descriptor::Reopened).ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))
     }
 

@@ -6,17 +6,18 @@
 use super::lifecycle::Segment;
 use crate::sys::mem::PerProcess;
 use crate::sys::pidfd::{self, Event};
-use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use crate::sys::shm::Kept;
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// Looks for the dead in a segment that participant `own` of this process is attached to.
-/// Says whether there was one.
-pub(crate) type Look = fn(segment: &Arc<Segment>, own: u32) -> bool;
+pub(crate) type Look = fn(segment: &Arc<Segment>, own: u32);
 
-/// After a death the kernel lets go of the dead one's locks within milliseconds; until
-/// then this many looks are made, with pauses that double.
+/// After a death the kernel lets go of the dead one's locks within milliseconds, of one
+/// segment sooner than of another: so many looks are made, with pauses that double.
 const LOOKS: u32 = 7;
 
 struct Attachment {
@@ -33,9 +34,11 @@ struct Watcher {
 #[derive(Default)]
 struct State {
     attachments: Vec<Attachment>,
-    arrivals: Vec<OwnedFd>,
-    /// To the thread, if there is one.
-    bell: Option<PipeWriter>,
+    arrivals: Vec<Kept>,
+    /// To the latest thread, while it runs.
+    bell: Option<Kept>,
+    /// How many threads there were. More than one if somebody has closed our descriptors.
+    threads: u64,
 }
 
 static WATCHER: PerProcess<Watcher> = PerProcess::new();
@@ -72,13 +75,16 @@ pub(crate) fn watch(pidfd: impl AsFd, look: Look) -> io::Result<()> {
     }
     let watcher = WATCHER.get()?;
     let mut state = watcher.lock();
-    state.arrivals.push(pidfd);
+    state.arrivals.push(Kept::new(File::from(pidfd))?);
     // A byte tells the thread to look at the arrivals.
-    if state.bell.as_mut().is_some_and(|bell| bell.write_all(&[0]).is_ok()) {
+    if state.bell.as_ref().is_some_and(|bell| bell.is_intact() && (&**bell).write_all(&[0]).is_ok()) {
         return Ok(());
     }
     let (ear, bell) = io::pipe()?;
-    std::thread::Builder::new().name("ringway-watch".into()).spawn(move || watcher.run(ear, look))?;
+    let (ear, bell) = (Kept::new(File::from(OwnedFd::from(ear)))?, Kept::new(File::from(OwnedFd::from(bell)))?);
+    let number = state.threads + 1;
+    std::thread::Builder::new().name("ringway-watch".into()).spawn(move || watcher.run(number, &ear, look))?;
+    state.threads = number;
     state.bell = Some(bell);
     Ok(())
 }
@@ -89,39 +95,45 @@ impl Watcher {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(&self, mut ear: PipeReader, look: Look) {
-        let mut watched: Vec<OwnedFd> = Vec::new();
+    fn run(&self, number: u64, ear: &Kept, look: Look) {
+        let mut watched: Vec<Kept> = Vec::new();
         let mut looks_due = 0;
         loop {
             watched.append(&mut self.lock().arrivals);
             // 1, 2, 4, ... ms.
             let pause = (looks_due > 0).then(|| 1 << (LOOKS - looks_due));
-            let fds: Vec<_> = [ear.as_fd()].into_iter().chain(watched.iter().map(AsFd::as_fd)).collect();
+            let fds: Vec<_> = [ear.as_fd()].into_iter().chain(watched.iter().map(|fd| fd.as_fd())).collect();
             let Ok(events) = pidfd::wait_for_any(&fds, pause) else { break };
             match events.first() {
-                Some(Event::Readable) => {
-                    let _ = ear.read(&mut [0; 64]);
-                }
                 Some(Event::Nothing) => {}
+                Some(Event::Readable) if ear.is_intact() => {
+                    let _ = (&**ear).read(&mut [0; 64]);
+                }
                 // Somebody has closed our descriptors.
                 _ => break,
             }
             let mut its = events.iter().skip(1);
             let before = watched.len();
-            // What is readable has died; what is no descriptor any more cannot be watched.
-            watched.retain(|_| its.next().is_none_or(|event| *event == Event::Nothing));
+            // What is readable has died. A number that means something else by now is dropped
+            // too, which does not close it; then looking costs little.
+            watched.retain(|fd| its.next().is_none_or(|event| *event == Event::Nothing && fd.is_intact()));
             if watched.len() < before {
                 looks_due = LOOKS;
             }
             if looks_due > 0 {
-                let found = self.look_everywhere(look);
-                looks_due = if found { 0 } else { looks_due - 1 };
+                looks_due -= 1;
+                self.look_everywhere(look);
             }
         }
-        self.lock().bell = None;
+        let mut state = self.lock();
+        // What it watched goes on being watched, as far as it can be, by the next thread.
+        state.arrivals.append(&mut watched);
+        if state.threads == number {
+            state.bell = None;
+        }
     }
 
-    fn look_everywhere(&self, look: Look) -> bool {
+    fn look_everywhere(&self, look: Look) {
         let mut here: Vec<(Arc<Segment>, u32)> = Vec::new();
         for attachment in &self.lock().attachments {
             let Some(segment) = attachment.segment.upgrade() else { continue };
@@ -129,6 +141,6 @@ impl Watcher {
                 here.push((segment, attachment.index));
             }
         }
-        here.iter().fold(false, |found, (segment, index)| look(segment, *index) || found)
+        here.iter().for_each(|(segment, index)| look(segment, *index));
     }
 }

@@ -13,6 +13,7 @@
 
 #[cfg(ringway_seeded)]
 pub mod control;
+pub mod holder;
 pub mod ledger;
 pub mod load;
 pub mod notes;
