@@ -4,12 +4,14 @@
 
 mod common;
 
-use common::{Sandbox, hear, tell, timed};
+use common::{Sandbox, hear, tell, timed, until};
 use ringway::{GetError, Options, PodQueue};
+use std::fs::File;
+use std::io::{Read, Write};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::time::Duration;
 
-const ROLES: &[common::Role] = &[("hold", role_hold)];
+const ROLES: &[common::Role] = &[("hold", role_hold), ("closes", role_closes)];
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -24,6 +26,38 @@ fn role_hold(_: &[String]) {
     fed.put(7).expect("room");
     tell("ready");
     hear();
+}
+
+/// Watches, closes all descriptors, uses their numbers for files of its own, and watches again.
+fn role_closes(_: &[String]) {
+    let own = std::process::id();
+    ringway::watch(pidfd(own)).expect("a pidfd");
+    // SAFETY: touches no memory. Nothing here uses a descriptor above 2 afterwards that it
+    // has opened before, but for the library, whose business this is.
+    let closed = unsafe { libc::close_range(3, u32::MAX, 0) };
+    assert_eq!(closed, 0);
+    let files: Vec<File> = (0..30).map(|_| tempfile::tempfile_in("/dev/shm").expect("writable")).collect();
+    let (mut unread, mut filled) = std::io::pipe().expect("a pipe");
+    filled.write_all(b"unread").expect("room");
+    // The thread of the first call notices, and ends.
+    until(|| watchers() == 0);
+    ringway::watch(pidfd(own)).expect("a pidfd");
+    ringway::watch(pidfd(own)).expect("a pidfd");
+    until(|| watchers() == 1);
+    for file in &files {
+        assert_eq!(file.metadata().expect("still open").len(), 0, "somebody has written to a file that is not theirs");
+    }
+    let mut bytes = [0; 6];
+    unread.read_exact(&mut bytes).expect("nobody has read it");
+    assert_eq!(&bytes, b"unread");
+    tell("nothing was touched");
+}
+
+/// Threads that wait for processes.
+fn watchers() -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("/proc is mounted");
+    let name = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+    tasks.flatten().map(name).filter(|name| name.trim_end() == "ringway-watch").count()
 }
 
 fn pidfd(pid: u32) -> OwnedFd {
@@ -77,6 +111,16 @@ fn an_unwatched_death_is_noticed_within_a_slice() {
     child.expect("ready");
     child.kill();
     assert_eq!(leased.get_timeout(LONG), Ok(1));
+}
+
+/// After `close_range` its numbers are other files: it neither writes to them, nor reads
+/// from them, nor closes them.
+#[test]
+fn files_that_are_not_its_own_are_left_alone() {
+    let sandbox = Sandbox::new();
+    let mut child = sandbox.child("closes", &[]);
+    child.expect("nothing was touched");
+    child.succeed();
 }
 
 #[test]

@@ -13,7 +13,6 @@
 //! | 6 | an index is vacated before its intents are finished |
 //! | 7 | a participant that lives is taken for dead |
 //! | 8 | a redelivery is brought back without telling the consumers |
-//! | 9 | a lease that was given back by somebody who died before telling is not told of |
 //! | 20 | the sweep removes ephemeral names without testing the life bytes |
 //! | 21 | a deserted name is removed a moment later, without a second look at the life bytes |
 //! | 30 | the length of a queue is not clamped to its capacity |

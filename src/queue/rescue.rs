@@ -157,8 +157,7 @@ impl<'s> Scene<'s> {
             brought_back: rescue.brought_back + given_back,
             // Whoever gave a row back may have died before it told anybody, and its word no
             // longer says who that was.
-            found_back: rescue.found_back
-                + if seeded(9) { 0 } else { self.ring.rows_waiting().saturating_sub(given_back) },
+            found_back: rescue.found_back + self.ring.rows_waiting().saturating_sub(given_back),
             ..rescue
         };
         self.tell(rescue);
