@@ -31,6 +31,9 @@ const LAP: u64 = CAPACITY + 1;
 /// start, and one more.
 const PLACES: u32 = 8;
 
+/// Some slices, in each of which a waiter looks for the dead.
+const AWHILE: Duration = Duration::from_millis(350);
+
 /// A queue with its survivors, and what is known of it.
 pub struct Scene {
     directory: PathBuf,
@@ -248,7 +251,7 @@ impl Scene {
             self.recover()?;
         }
         if let Some(sleeper) = sleeper {
-            self.wake(sleeper)?;
+            self.wake(sleeper, how)?;
         }
         let closed = if how == How::Wait { self.go_on_waiting()? } else { self.go_on()? };
         self.account.check(how != How::Wait)?;
@@ -259,12 +262,21 @@ impl Scene {
         self.finish()
     }
 
-    fn wake(&mut self, sleeper: Sleeper) -> Result<(), String> {
+    fn wake(&mut self, sleeper: Sleeper, how: How) -> Result<(), String> {
         let Sleeper { mut child, puts } = sleeper;
         let mut closed = false;
         if puts {
             let got = text("a get beside the sleeper", self.consumer()?.get_timeout(LIMIT))?;
             self.account.got.push(number(got)?);
+            // Where nobody has looked for the dead, that was a later message than the one in
+            // the sleeper's way, which comes back while the two wait.
+            while how == How::Wait {
+                match self.consumer()?.get_timeout(AWHILE) {
+                    Ok(got) => self.account.got.push(number(got)?),
+                    Err(GetError::TimedOut) => break,
+                    Err(error) => return Err(format!("more gets beside the sleeper: {error:?}")),
+                }
+            }
         } else {
             let sent = message(MARKER, 2 * LAP);
             let result = self.producer().map(|producer| producer.put_timeout(sent, LIMIT));
