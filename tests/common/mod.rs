@@ -40,6 +40,11 @@ const CHILD_LIMIT_S: u32 = 100;
 /// The longest that one test may take, unless it says otherwise.
 const TEST_LIMIT: Duration = Duration::from_secs(80);
 
+/// So many times these, where the tests are in their long form.
+fn patience() -> u32 {
+    if std::env::var_os("RINGWAY_LONG").is_some() { 20 } else { 1 }
+}
+
 pub const SIDES: [Side; 2] = [Side::Multi, Side::Single];
 
 /// The four combinations of sides: producers, consumers.
@@ -65,7 +70,7 @@ extern "C" fn start_role() {
     // case after a while.
     unsafe {
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-        libc::alarm(CHILD_LIMIT_S);
+        libc::alarm(CHILD_LIMIT_S * patience());
     }
     let role = crate::ROLES.iter().find(|(name, _)| *name == wanted);
     let Some((_, run)) = role else {
@@ -190,7 +195,7 @@ static TURN: Mutex<()> = Mutex::new(());
 
 impl Sandbox {
     pub fn new() -> Sandbox {
-        Sandbox::with_limit(TEST_LIMIT)
+        Sandbox::with_limit(TEST_LIMIT * patience())
     }
 
     pub fn with_limit(limit: Duration) -> Sandbox {
