@@ -67,6 +67,7 @@ impl Memory {
             index: participant as u32,
             everyone: &self.participants,
             rows: Rows { memory: *self.no_rows, notes: &[], per_handle: 0 },
+            arena: Arena::none(*self.no_rows),
             news: &self.for_producers.news,
             news_to_consumers: &self.for_consumers.news,
             capacity: self.capacity,

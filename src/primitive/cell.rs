@@ -213,3 +213,57 @@ impl SlotMemory {
 
     pub(crate) fn prefetch_write(&self, _index: usize, _bytes: usize) {}
 }
+
+/// The blocks of an arena: bytes. Copyable: it owns nothing.
+#[cfg(not(loom))]
+#[derive(Clone, Copy, Debug)]
+pub struct ArenaMemory {
+    base: *mut u8,
+    size: u64,
+}
+
+// SAFETY: an address and a number. What is behind the address is accessed through
+// volatile copies only, from any thread.
+#[cfg(not(loom))]
+unsafe impl Send for ArenaMemory {}
+
+#[cfg(not(loom))]
+impl ArenaMemory {
+    /// # Safety
+    ///
+    /// `base` is aligned to a cache line and `size` bytes from it stay mapped readable and
+    /// writable for as long as any copy of the result is used. Other threads and processes
+    /// access these bytes only through volatile copies.
+    pub(crate) unsafe fn new(base: *mut u8, size: u64) -> Self {
+        ArenaMemory { base, size }
+    }
+
+    /// The bytes of block `_index`, which begins at `offset`.
+    ///
+    /// # Safety
+    ///
+    /// `offset + room <= size`, and `offset` is a multiple of 64.
+    pub(crate) unsafe fn payload(&self, _index: usize, offset: u64, room: usize) -> Payload {
+        debug_assert!(offset + room as u64 <= self.size);
+        // SAFETY: in bounds by the contracts of `new` and of this function.
+        unsafe { Payload::new(self.base.wrapping_add(offset as usize), room) }
+    }
+}
+
+/// The blocks of an arena under loom: tracked cells.
+#[cfg(loom)]
+#[derive(Clone, Copy, Debug)]
+pub struct ArenaMemory {
+    pub(crate) cells: SlotMemory,
+}
+
+#[cfg(loom)]
+impl ArenaMemory {
+    /// # Safety
+    ///
+    /// `index` is below the number of cells (checked there).
+    pub(crate) unsafe fn payload(&self, index: usize, _offset: u64, _room: usize) -> Payload {
+        // SAFETY: the same contract.
+        unsafe { self.cells.payload(index) }
+    }
+}

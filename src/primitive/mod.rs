@@ -16,7 +16,7 @@ mod seed;
 
 pub use block::BlockMemory;
 pub(crate) use block::BlockShape;
-pub use cell::SlotMemory;
+pub use cell::{ArenaMemory, SlotMemory};
 pub(crate) use cell::{Line, STAMP_SIZE};
 pub(crate) use fence::{Fences, heavy_barrier, light_barrier};
 pub(crate) use futex::FutexWord;

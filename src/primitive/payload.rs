@@ -67,6 +67,33 @@ impl Payload {
         }
     }
 
+    /// As [`write`](Payload::write), at any offset, for many bytes.
+    ///
+    /// # Safety
+    ///
+    /// `offset + len <= room`, `from` is readable for `len` bytes.
+    pub(crate) unsafe fn write_bulk(self, offset: usize, from: *const u8, len: usize) {
+        debug_assert!(offset <= self.room && len <= self.room - offset);
+        // SAFETY: both ranges are valid by the contract.
+        unsafe { copy_bulk(self.at.add(offset), from, len) }
+    }
+
+    /// As [`read`](Payload::read), at any offset, for many bytes.
+    ///
+    /// # Safety
+    ///
+    /// `offset + len <= room`, `to` is writable for `len` bytes.
+    pub(crate) unsafe fn read_bulk(self, offset: usize, to: *mut u8, len: usize) {
+        debug_assert!(offset <= self.room && len <= self.room - offset);
+        // SAFETY: as in `write_bulk`.
+        unsafe { copy_bulk(to, self.at.add(offset), len) }
+    }
+
+    /// Where the bytes are.
+    pub(crate) fn as_ptr(self) -> *mut u8 {
+        self.at
+    }
+
     /// Copies the first `len` bytes to another payload, word by word.
     ///
     /// # Safety
@@ -130,6 +157,40 @@ impl Payload {
         unsafe {
             let word = self.at.add(offset).cast::<u64>();
             word.write_volatile(word.read_volatile());
+        }
+    }
+}
+
+/// A copy of which one side is shared memory, for many bytes: the processor's own block
+/// copy, which no compiler takes for a copy between private objects.
+///
+/// # Safety
+///
+/// `to` and `from` are valid for `len` bytes and do not overlap.
+#[cfg(not(loom))]
+unsafe fn copy_bulk(to: *mut u8, from: *const u8, len: usize) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the contract; the direction flag is clear, as the ABI has it.
+    unsafe {
+        core::arch::asm!("rep movsb", inout("rcx") len => _, inout("rdi") to => _, inout("rsi") from => _,
+            options(nostack, preserves_flags));
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    // SAFETY: the contract; words where both are aligned, else bytes.
+    unsafe {
+        let head = from.align_offset(8).min(len);
+        for k in 0..head {
+            to.add(k).write_volatile(from.add(k).read_volatile());
+        }
+        let words = (len - head) / 8;
+        for k in 0..words {
+            let word = from.add(head + 8 * k).cast::<u64>().read_volatile().to_ne_bytes();
+            for (byte, value) in word.into_iter().enumerate() {
+                to.add(head + 8 * k + byte).write_volatile(value);
+            }
+        }
+        for k in head + 8 * words..len {
+            to.add(k).write_volatile(from.add(k).read_volatile());
         }
     }
 }
@@ -316,6 +377,22 @@ impl Payload {
             // SAFETY: the caller vouches for `to`; loom has checked the access.
             unsafe { std::slice::from_raw_parts_mut(to, len).copy_from_slice(&(&*bytes)[offset..offset + len]) }
         });
+    }
+
+    /// # Safety
+    ///
+    /// As in the real one.
+    pub(crate) unsafe fn read_bulk(self, offset: usize, to: *mut u8, len: usize) {
+        // SAFETY: the same contract.
+        unsafe { self.read(offset, to, len) }
+    }
+
+    /// # Safety
+    ///
+    /// As in the real one.
+    pub(crate) unsafe fn write_bulk(self, offset: usize, from: *const u8, len: usize) {
+        // SAFETY: the same contract.
+        unsafe { self.write(offset, from, len) }
     }
 
     /// # Safety

@@ -1,7 +1,8 @@
 //! The getting end, and its iterators.
 
+use super::bytes::{Bytes, BytesRoom};
 use super::error::GetError;
-use super::message::{Bytes, BytesRoom, Message, Plain, Pod, RoomFor};
+use super::message::{Message, Plain, Pod, RoomFor};
 use super::methods::{common_methods, get_bytes_methods, get_methods, get_plain_methods};
 use super::port::{Port, Wait};
 use crate::error::SetupError;
@@ -58,6 +59,9 @@ impl<M: Message> std::fmt::Debug for Consumer<M> {
 pub(super) fn get_into(port: &Port, buffer: &mut Vec<u8>, wait: Wait) -> Result<usize, GetError> {
     let mut room = RoomFor::<Bytes>(BytesRoom::reuse(std::mem::take(buffer), port.payload()));
     let result = port.get_into_room(&mut room, wait);
+    if result.is_ok() {
+        port.fetch::<Bytes>(&mut room.0);
+    }
     let (bytes, valid) = room.0.into_buffer();
     *buffer = bytes;
     result?;

@@ -187,6 +187,13 @@ pub struct PutManyError {
     pub cause: PutError<()>,
 }
 
+impl PutManyError {
+    /// After so many that went in before.
+    pub(super) fn after(self, before: usize) -> PutManyError {
+        PutManyError { put: before + self.put, ..self }
+    }
+}
+
 impl fmt::Display for PutManyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (after {} messages)", self.cause, self.put)

@@ -17,6 +17,10 @@ const BLIND_PAUSE: Duration = Duration::from_millis(1);
 /// hundred nanoseconds.
 const UNFINISHED_TURNS: u32 = 64;
 
+/// So many in a row are no death's, but somebody's who scribbles: time to look at the
+/// deadline.
+pub(super) const MOST_HUSKS: u32 = 256;
+
 /// Room for this many plain messages is reserved without asking how many there are.
 const CHEAP_BATCH: usize = 1024;
 
@@ -26,12 +30,29 @@ impl Port {
         let mut room = RoomFor::<M>(M::room(self.payload));
         if self.ring.get_fast(&self.cursors.get, &mut room) {
             self.after_get(1, Fences::Asymmetric);
-            return M::decode(room.0).ok_or(GetError::Undecodable);
+            if !room.is_husk() {
+                return self.unpack::<M>(room);
+            }
         }
         // Moved, so that on the fast path the room need not lie in memory.
         let mut room = room;
         self.get_slow(&mut room, wait)?;
+        self.unpack::<M>(room)
+    }
+
+    /// Makes a message of what the ring gave.
+    #[inline(always)]
+    fn unpack<M: Message>(&self, mut room: RoomFor<M>) -> Result<M::Out, GetError> {
+        self.fetch::<M>(&mut room.0);
         M::decode(room.0).ok_or(GetError::Undecodable)
+    }
+
+    /// Gets a message out of its block, if it lies in one.
+    #[inline(always)]
+    pub(super) fn fetch<M: Message>(&self, room: &mut M::Room) {
+        if M::fetch(room, self.ring.arena) {
+            self.block_freed();
+        }
     }
 
     /// Straight into the caller's value, where every bit pattern is one.
@@ -46,11 +67,13 @@ impl Port {
 
     #[inline(always)]
     pub(super) fn get_into_room<K: Sink>(&self, room: &mut K, wait: Wait) -> Result<(), GetError> {
-        if !self.ring.get_fast(&self.cursors.get, room) {
-            return self.get_slow(room, wait);
+        if self.ring.get_fast(&self.cursors.get, room) {
+            self.after_get(1, Fences::Asymmetric);
+            if !room.is_husk() {
+                return Ok(());
+            }
         }
-        self.after_get(1, Fences::Asymmetric);
-        Ok(())
+        self.get_slow(room, wait)
     }
 
     #[inline(always)]
@@ -131,17 +154,25 @@ impl Port {
                 if self.ring.get_fast(&self.cursors.get, room) {
                     self.patience.spin_paid(turn);
                     self.after_get(1, self.ring.fences);
-                    return Ok(());
+                    if !room.is_husk() {
+                        return Ok(());
+                    }
                 }
                 spin_hint();
             }
         }
-        self.wait_to_get(wait, spins, || match self.attempt(1, room)? {
-            (0, why) => self.nothing(why),
-            _ => {
-                self.after_get(1, self.ring.fences);
-                Ok(Some(()))
+        self.wait_to_get(wait, spins, || {
+            // A husk is nothing, and there may be a message behind it.
+            for _ in 0..MOST_HUSKS {
+                match self.attempt(1, room)? {
+                    (0, why) => return self.nothing(why),
+                    _ => self.after_get(1, self.ring.fences),
+                }
+                if !room.is_husk() {
+                    return Ok(Some(()));
+                }
             }
+            Ok(None)
         })
     }
 
@@ -178,14 +209,22 @@ impl Port {
             if taken == 0 {
                 return self.nothing(how);
             }
+            self.after_get(taken, self.ring.fences);
+            for at in 0..taken as usize {
+                if let Some(room) = M::room_of(&mut batch.0, at) {
+                    self.fetch::<M>(room);
+                }
+            }
+            let before = out.len();
             // SAFETY: the ring has filled so many, from the first on.
             #[allow(unsafe_code)]
             let bad = unsafe { M::finish_batch(batch.0, taken as usize, out) };
             self.undecodable.set(bad);
-            self.after_get(taken, self.ring.fences);
-            Ok(Some(taken as usize - bad))
+            // Of husks alone there is nothing to say.
+            let good = out.len() - before;
+            Ok((good + bad > 0).then_some(good))
         })
-        .and_then(|taken| if taken > 0 { Ok(taken) } else { self.report_undecodable() })
+        .and_then(|good| if good > 0 { Ok(good) } else { self.report_undecodable() })
     }
 
     fn report_undecodable(&self) -> Result<usize, GetError> {

@@ -1,8 +1,9 @@
 //! The handle: creating, opening, taking ends; and both sides in one.
 
+use super::bytes::Bytes;
 use super::consumer::{Consumer, Iter, TryIter};
 use super::error::{GetError, PutError, PutManyError};
-use super::message::{Bytes, Message, Plain, Pod};
+use super::message::{Message, Plain, Pod};
 use super::methods::{common_methods, get_bytes_methods, get_methods, get_plain_methods, put_methods};
 use super::options::Options;
 use super::port::{Port, Wait};

@@ -5,8 +5,8 @@
 use super::options::{regions, slots_size, stride};
 use crate::primitive::{BlockShape, now_ns};
 use crate::ring::{
-    CONTROL_SIZE, ControlLook, GETS, PARTICIPANT_SIZE, PUTS, ParticipantLook, Pending, RingLook, Row, RowNote,
-    RowState, Side, Unfinished,
+    CONTROL_SIZE, CellNote, CellState, CellWord, ControlLook, GETS, PARTICIPANT_SIZE, PUTS, ParticipantLook, Pending,
+    RingLook, Side, Unfinished,
 };
 use crate::segment::{Lifetime, MessageKind, Plan, Presence, RegionKind, Role, Survey};
 use crate::wait::{Attention, CLOSED};
@@ -449,14 +449,15 @@ fn leases(survey: &Survey) -> Vec<LeaseState> {
     };
     let now = now_ns();
     let row = |index: u64| {
-        let (holder, count) = match Row::from_raw(word(base.saturating_add(index.saturating_mul(stride)))?).state() {
-            RowState::Held { owner, count, .. } => (Some(owner), count),
-            RowState::Back { count, .. } => (None, count),
+        let (holder, count) = match CellWord::from_raw(word(base.saturating_add(index.saturating_mul(stride)))?).state()
+        {
+            CellState::Held { owner, count, .. } => (Some(owner), count),
+            CellState::Back { count, .. } => (None, count),
             _ => return None,
         };
-        let note = notes.saturating_add(index.saturating_mul(size_of::<RowNote>() as u64));
-        let position = word(note + core::mem::offset_of!(RowNote, id) as u64)?;
-        let since = word(note + core::mem::offset_of!(RowNote, since) as u64)?;
+        let note = notes.saturating_add(index.saturating_mul(size_of::<CellNote>() as u64));
+        let position = word(note + core::mem::offset_of!(CellNote, id) as u64)?;
+        let since = word(note + core::mem::offset_of!(CellNote, since) as u64)?;
         let held_for = holder.map(|_| Duration::from_nanos(now.saturating_sub(since)));
         Some(LeaseState { holder, position, redelivered: count, held_for })
     };

@@ -1,6 +1,7 @@
 //! Leases: messages that stay the queue's until they are acknowledged.
 
 use super::error::GetError;
+use super::get::MOST_HUSKS;
 use super::message::{Message, RoomFor};
 use super::port::{Port, Refusal, Wait};
 use crate::primitive::now_ns;
@@ -104,8 +105,9 @@ impl Port {
         }
         let mut room = RoomFor::<M>(M::room(self.payload));
         let since = now_ns();
-        let holding = self.wait_to_get(wait, false, || self.attempt_lease(since, &mut room))?;
-        self.after_get(1, self.ring.fences);
+        let holding = self.hold(wait, since, &mut room)?;
+        // Copied; the block is the lease's until it ends.
+        M::fetch(&mut room.0, self.ring.arena);
         match M::decode(room.0) {
             Some(value) => {
                 let (id, redelivered) = (holding.id, holding.count);
@@ -118,11 +120,26 @@ impl Port {
         }
     }
 
-    fn attempt_lease<K: Sink>(&self, since: u64, sink: &mut K) -> Result<Option<Holding>, GetError> {
+    /// Waits for a message to lease.
+    pub(super) fn hold<K: Sink>(&self, wait: Wait, since: u64, sink: &mut K) -> Result<Holding, GetError> {
+        self.wait_to_get(wait, false, || {
+            for _ in 0..MOST_HUSKS {
+                let held = self.attempt_lease(since, sink)?;
+                if !matches!(held, Some(None)) {
+                    return Ok(held.flatten());
+                }
+            }
+            Ok(None)
+        })
+    }
+
+    /// One attempt. None: there was nothing; `Some(None)`: a husk was.
+    fn attempt_lease<K: Sink>(&self, since: u64, sink: &mut K) -> Result<Option<Option<Holding>>, GetError> {
         let get = &self.cursors.get;
         if let Some(seen) = self.for_consumers.alerted() {
             match self.ring.lease_back(get, since, sink) {
-                Leased::Yes(holding) => return Ok(Some(holding)),
+                Leased::Yes(holding) => return Ok(Some(self.leased(Some(holding)))),
+                Leased::Husk => return Ok(Some(self.leased(None))),
                 Leased::TooMany => return Err(GetError::TooManyLeases),
                 Leased::No(_) => self.nothing_came_back(seen),
             }
@@ -138,22 +155,32 @@ impl Port {
             leased = self.ring.try_lease(get, since, sink);
         }
         match leased {
-            Leased::Yes(holding) => Ok(Some(holding)),
+            Leased::Yes(holding) => Ok(Some(self.leased(Some(holding)))),
+            Leased::Husk => Ok(Some(self.leased(None))),
             Leased::TooMany => Err(GetError::TooManyLeases),
             Leased::No(why) => self.nothing(why),
         }
     }
 
-    fn acknowledge(&self, holding: Holding) -> Result<(), GetError> {
+    /// A slot was released.
+    fn leased(&self, holding: Option<Holding>) -> Option<Holding> {
+        self.after_get(1, self.ring.fences);
+        holding
+    }
+
+    pub(super) fn acknowledge(&self, holding: Holding) -> Result<(), GetError> {
         if !self.ring.acknowledge(&self.cursors.get, holding) {
             self.poison();
             return Err(GetError::Corrupt);
+        }
+        if holding.is_block {
+            self.block_freed();
         }
         self.lease_ended();
         Ok(())
     }
 
-    fn give_back(&self, holding: Holding) {
+    pub(super) fn give_back(&self, holding: Holding) {
         if self.usable().is_err() {
             return;
         }

@@ -4,7 +4,7 @@
 
 use super::options::stride;
 use crate::primitive::{BlockMemory, BlockShape, Payload, SlotMemory};
-use crate::ring::{Sink, Source};
+use crate::ring::{Arena, Position, Ring, Sink, Source, Taken};
 use crate::segment::{Identity, MessageKind};
 use core::any::TypeId;
 use core::marker::PhantomData;
@@ -91,6 +91,13 @@ pub unsafe trait Message: Sealed + 'static {
     /// `len(input)` fits it; `skip` is 0, or 8 if there is a first word.
     #[doc(hidden)]
     unsafe fn write(input: &Self::In<'_>, payload: Payload, skip: usize);
+    /// Writes a message that no slot has room for.
+    ///
+    /// # Safety
+    ///
+    /// `len(input)` fits the payload.
+    #[doc(hidden)]
+    unsafe fn write_block(_input: &Self::In<'_>, _payload: Payload) {}
     /// As [`Source::first_word`].
     #[doc(hidden)]
     #[inline(always)]
@@ -108,6 +115,28 @@ pub unsafe trait Message: Sealed + 'static {
     unsafe fn read(room: &mut Self::Room, payload: Payload) -> usize;
     #[doc(hidden)]
     fn decode(room: Self::Room) -> Option<Self::Out>;
+    /// The block in which the message lies, if the slot has only said so.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn block(_room: &Self::Room) -> Option<u32> {
+        None
+    }
+    /// That block is ours; None: somebody else has the message.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn found(_room: &mut Self::Room, _taken: Option<Taken>) {}
+    /// Gets the message out of its block, if it lies in one. True: it did.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn fetch(_room: &mut Self::Room, _arena: Arena<'_>) -> bool {
+        false
+    }
+    /// Somebody else has the message.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn is_husk(_room: &Self::Room) -> bool {
+        false
+    }
 
     #[doc(hidden)]
     type Batch;
@@ -115,6 +144,12 @@ pub unsafe trait Message: Sealed + 'static {
     /// be touched before `finish_batch`.
     #[doc(hidden)]
     fn batch(out: &mut Vec<Self::Out>, count: usize, payload: usize) -> Self::Batch;
+    /// The room of message `at`, where a message may lie in a block.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn room_of(_batch: &mut Self::Batch, _at: usize) -> Option<&mut Self::Room> {
+        None
+    }
     /// # Safety
     ///
     /// As `read`, and `at` is below `count`.
@@ -142,141 +177,6 @@ pub struct Shape {
 
 #[doc(hidden)]
 pub trait Sealed {}
-
-/// Messages of bytes, of any length up to the queue's `max_message`.
-#[derive(Debug)]
-pub enum Bytes {}
-
-impl Sealed for Bytes {}
-
-/// Bytes of a byte slot's payload that hold the message's length.
-pub(crate) const LENGTH_SIZE: usize = 4;
-
-/// Bytes of a message that share the first word with its length.
-const HEAD_BYTES: usize = 4;
-
-/// A byte message on its way out: its length as the slot had it, and its bytes.
-#[doc(hidden)]
-#[derive(Debug)]
-pub struct BytesRoom {
-    bytes: Vec<u8>,
-    /// The longest message of the queue: a slot may have room for a few bytes more.
-    longest: usize,
-    valid: bool,
-}
-
-impl BytesRoom {
-    /// Reuses a buffer, which is grown to the longest message first.
-    pub(crate) fn reuse(mut bytes: Vec<u8>, payload: usize) -> BytesRoom {
-        let longest = payload.saturating_sub(LENGTH_SIZE);
-        bytes.clear();
-        bytes.reserve_exact(longest);
-        BytesRoom { bytes, longest, valid: true }
-    }
-
-    pub(crate) fn into_buffer(self) -> (Vec<u8>, bool) {
-        (self.bytes, self.valid)
-    }
-}
-
-// SAFETY: `write` and `read` clamp the length to the payload behind it.
-unsafe impl Message for Bytes {
-    type In<'a> = &'a [u8];
-    type Back = ();
-    type Out = Vec<u8>;
-    type Room = BytesRoom;
-
-    fn shape(type_tag: Option<String>) -> Shape {
-        let element = Identity { size: 1, align: 1, tag: type_tag.unwrap_or_else(|| "bytes".into()) };
-        Shape { kind: MessageKind::Bytes, element, fixed_payload: None }
-    }
-
-    const FIXED_LEN: bool = false;
-
-    #[inline(always)]
-    fn len(input: &&[u8]) -> usize {
-        input.len()
-    }
-
-    fn give_back(_: &[u8]) {}
-
-    #[inline(always)]
-    fn touch(input: &&[u8]) {
-        touch_pages(input.as_ptr(), input.len());
-    }
-
-    fn touch_all(inputs: &[&[u8]]) {
-        inputs.iter().for_each(Bytes::touch);
-    }
-
-    #[inline(always)]
-    unsafe fn write(input: &&[u8], payload: Payload, _skip: usize) {
-        let (start, rest) = input.split_at(input.len().min(HEAD_BYTES));
-        let mut head = [0; LENGTH_SIZE + HEAD_BYTES];
-        head[..LENGTH_SIZE].copy_from_slice(&(input.len() as u32).to_ne_bytes());
-        head[LENGTH_SIZE..LENGTH_SIZE + start.len()].copy_from_slice(start);
-        // SAFETY: the contract of this function; the length word and the bytes fit
-        // the payload, which is `LENGTH_SIZE` longer than the longest message. Of
-        // the head only as many bytes are written as the payload has.
-        unsafe {
-            payload.write(0, head.as_ptr(), head.len().min(payload.room()));
-            if !rest.is_empty() {
-                payload.write(head.len(), rest.as_ptr(), rest.len());
-            }
-        }
-    }
-
-    fn room(payload: usize) -> BytesRoom {
-        BytesRoom::reuse(Vec::new(), payload)
-    }
-
-    #[inline(always)]
-    unsafe fn read(room: &mut BytesRoom, payload: Payload) -> usize {
-        let mut head = [0; LENGTH_SIZE + HEAD_BYTES];
-        // SAFETY: the contract of this function; not more than the slot has.
-        unsafe { payload.read(0, head.as_mut_ptr(), head.len().min(payload.room())) };
-        let (len, start) = head.split_at(LENGTH_SIZE);
-        // Read once, then clamped: a peer may have written anything.
-        let claimed = len.try_into().map_or(u32::MAX, u32::from_ne_bytes) as usize;
-        let longest = payload.room().saturating_sub(LENGTH_SIZE).min(room.longest).min(room.bytes.capacity());
-        room.valid = claimed <= longest;
-        let len = if room.valid { claimed } else { 0 };
-        room.bytes.extend_from_slice(&start[..len.min(HEAD_BYTES)]);
-        if len > HEAD_BYTES {
-            // SAFETY: `len` fits both the slot behind the length word and the
-            // capacity of the buffer, whose first `len` bytes are then initialised.
-            unsafe {
-                payload.read(head.len(), room.bytes.as_mut_ptr().add(HEAD_BYTES), len - HEAD_BYTES);
-                room.bytes.set_len(len);
-            }
-        }
-        LENGTH_SIZE + len
-    }
-
-    fn decode(room: BytesRoom) -> Option<Vec<u8>> {
-        room.valid.then_some(room.bytes)
-    }
-
-    type Batch = Vec<BytesRoom>;
-
-    fn batch(out: &mut Vec<Vec<u8>>, count: usize, payload: usize) -> Self::Batch {
-        out.reserve(count);
-        (0..count).map(|_| Bytes::room(payload)).collect()
-    }
-
-    #[inline(always)]
-    unsafe fn read_at(rooms: &mut Self::Batch, at: usize, payload: Payload) -> usize {
-        let Some(room) = rooms.get_mut(at) else { return 0 };
-        // SAFETY: the contract of this function.
-        unsafe { Bytes::read(room, payload) }
-    }
-
-    unsafe fn finish_batch(rooms: Self::Batch, filled: usize, out: &mut Vec<Vec<u8>>) -> usize {
-        let before = out.len();
-        out.extend(rooms.into_iter().take(filled).filter_map(Bytes::decode));
-        filled - (out.len() - before)
-    }
-}
 
 /// Messages of one plain-data type.
 pub struct Pod<T>(PhantomData<fn(T) -> T>);
@@ -426,7 +326,7 @@ fn last_segment(type_name: &str) -> &str {
 /// Reads one byte of every page, so that a mapping of the caller's that lost its
 /// file faults here and not between a claim and its publication.
 #[inline(always)]
-fn touch_pages(start: *const u8, len: usize) {
+pub(super) fn touch_pages(start: *const u8, len: usize) {
     const PAGE: usize = 4096;
     if len > PAGE {
         for at in (0..len).step_by(PAGE) {
@@ -485,6 +385,32 @@ impl<M: Message> Sink for RoomFor<M> {
         // SAFETY: the room was made for this queue.
         unsafe { M::read(&mut self.0, payload) }
     }
+
+    #[inline(always)]
+    fn keep(&mut self, ring: &Ring<'_>, _at: u64, position: Position, _count: u32) {
+        take_block::<M>(&mut self.0, ring, position);
+    }
+
+    fn block(&mut self, _at: u64) -> Option<u32> {
+        M::block(&self.0)
+    }
+
+    fn found(&mut self, _at: u64, taken: Option<Taken>) {
+        M::found(&mut self.0, taken);
+    }
+
+    #[inline(always)]
+    fn is_husk(&self) -> bool {
+        M::is_husk(&self.0)
+    }
+}
+
+/// B3. A message that the slot has only named is this participant's, if it is there still.
+#[inline(always)]
+fn take_block<M: Message>(room: &mut M::Room, ring: &Ring<'_>, position: Position) {
+    if let Some(block) = M::block(room) {
+        M::found(room, ring.arena.take(block, ring.index, position));
+    }
 }
 
 /// A caller's value as room for a message, for types that every bit pattern fits:
@@ -539,6 +465,19 @@ impl<M: Message> Sink for BatchFor<M> {
         // SAFETY: as in `RoomFor`; the batch was made for as many messages as the ring
         // was asked for.
         unsafe { M::read_at(&mut self.0, at as usize, payload) }
+    }
+
+    #[inline(always)]
+    fn keep(&mut self, ring: &Ring<'_>, at: u64, position: Position, _count: u32) {
+        if let Some(room) = M::room_of(&mut self.0, at as usize) {
+            take_block::<M>(room, ring, position);
+        }
+    }
+
+    fn found(&mut self, at: u64, taken: Option<Taken>) {
+        if let Some(room) = M::room_of(&mut self.0, at as usize) {
+            M::found(room, taken);
+        }
     }
 }
 

@@ -6,11 +6,13 @@
 //! how a kind is copied.
 
 pub mod admin;
+mod bytes;
 mod consumer;
 mod error;
 mod get;
 mod handle;
 mod inspect;
+mod large;
 mod lease;
 mod message;
 mod methods;
@@ -22,11 +24,12 @@ mod rescue;
 mod view;
 mod watch;
 
+pub use bytes::Bytes;
 pub use consumer::{Consumer, Iter, TryIter};
 pub use error::{GetError, PutError, PutManyError};
 pub use handle::{ByteQueue, Handle, PodQueue};
 pub use lease::Lease;
-pub use message::{Bytes, Message, Plain, Pod};
+pub use message::{Message, Plain, Pod};
 pub use options::{Options, unlink};
 pub use producer::Producer;
 pub use watch::watch;

@@ -1,9 +1,10 @@
 //! What can be chosen when a queue is created.
 
-use super::message::{LENGTH_SIZE, Message};
+use super::bytes::LENGTH_SIZE;
+use super::message::Message;
 use crate::error::{SetupError, SetupErrorKind};
 use crate::primitive::{BlockShape, Fences, STAMP_SIZE};
-use crate::ring::{PARTICIPANT_SIZE, Side};
+use crate::ring::{Classes, PARTICIPANT_SIZE, Side};
 use crate::segment::{Directory, Lifetime, Place, Plan, RegionKind, Segment, SegmentName, max_tag};
 use crate::wait::WaitPolicy;
 use std::ffi::OsStr;
@@ -20,7 +21,9 @@ use std::sync::Arc;
 /// |---|---|---|
 /// | [`capacity`](Options::new) | none | 1 to 2^40 messages, exactly |
 /// | [`producers`](Options::producers), [`consumers`](Options::consumers) | `Multi` | |
-/// | [`max_message`](Options::max_message) | 52 bytes | bytes queues only: 0 to 64 MiB, kept in every slot |
+/// | [`max_message`](Options::max_message) | 1 MiB | bytes only: 0 to 1 GiB |
+/// | [`inline`](Options::inline) | 52 bytes, or less by `max_message` | bytes only: 4 bytes to 64 MiB, kept in every slot |
+/// | [`arena`](Options::arena) | see there, at most 64 MiB | bytes only: room for longer messages |
 /// | [`max_participants`](Options::max_participants) | 64 | 1 to 1024 |
 /// | [`leases`](Options::leases) | 8 | 0 to 1024 for each handle |
 /// | [`lifetime`](Options::lifetime) | `Ephemeral` | named queues only |
@@ -46,6 +49,8 @@ pub struct Options {
     producers: Option<Side>,
     consumers: Option<Side>,
     max_message: Option<usize>,
+    inline: Option<usize>,
+    arena: Option<u64>,
     max_participants: Option<u32>,
     lifetime: Option<Lifetime>,
     prefault: Option<u64>,
@@ -58,8 +63,16 @@ pub struct Options {
 
 /// Bytes inline in a slot of the default byte queue: with its stamp and length
 /// it fills one cache line.
-const DEFAULT_MAX_MESSAGE: usize = 52;
-const LARGEST_MAX_MESSAGE: usize = 64 << 20;
+const DEFAULT_INLINE: usize = 52;
+/// The number of a block has to fit.
+const SMALLEST_INLINE: usize = 4;
+const LARGEST_INLINE: usize = 64 << 20;
+const DEFAULT_MAX_MESSAGE: usize = 1 << 20;
+const LARGEST_MAX_MESSAGE: usize = 1 << 30;
+const DEFAULT_ARENA_LIMIT: u64 = 64 << 20;
+const LARGEST_ARENA: u64 = 1 << 44;
+/// Blocks of a page or more begin on one.
+pub(super) const ARENA_ALIGN: u64 = 4096;
 const LARGEST_CAPACITY: u64 = 1 << 40;
 const DEFAULT_MAX_PARTICIPANTS: u32 = 64;
 const LARGEST_MAX_PARTICIPANTS: u32 = 1024;
@@ -89,10 +102,30 @@ impl Options {
         self
     }
 
-    /// The longest message of a bytes queue, in bytes. Every slot has room for
-    /// it: `capacity` times this much memory is allocated at creation.
+    /// The longest message of a queue of bytes. What is longer is `TooLarge`.
     pub fn max_message(mut self, bytes: usize) -> Options {
         self.max_message = Some(bytes);
+        self
+    }
+
+    /// The longest message that lies in the ring itself, which is the fastest place.
+    /// Every slot has room for it: `capacity` times this much memory. Longer ones lie in
+    /// a block of the arena.
+    pub fn inline(mut self, bytes: usize) -> Options {
+        self.inline = Some(bytes);
+        self
+    }
+
+    /// Bytes of the arena, where messages lie that are longer than
+    /// [`inline`](Options::inline): while it is full, `put` waits as on a full ring.
+    ///
+    /// It is cut into blocks of 256 bytes and four, sixteen, ... times as much, up to
+    /// `max_message`; a message takes a block. There is always one block for the longest
+    /// message, so this is raised to `max_message` if it is less. By default there is room
+    /// for `capacity` of the smallest blocks and twice `max_message`, but for no more than
+    /// 64 MiB.
+    pub fn arena(mut self, bytes: u64) -> Options {
+        self.arena = Some(bytes);
         self
     }
 
@@ -195,29 +228,18 @@ impl Options {
                 max_tag()
             )));
         }
-        let max_message = match (shape.fixed_payload, self.max_message) {
-            (Some(size), None) => size,
-            (Some(size), Some(stated)) if stated as u64 == size => size,
-            (Some(size), Some(stated)) => {
-                return Err(SetupError::options(format!("max_message is {stated}, but the type has {size} bytes")));
-            }
-            (None, stated) => stated.unwrap_or(DEFAULT_MAX_MESSAGE) as u64,
+        let sizes = match shape.fixed_payload {
+            Some(size) => self.fixed_sizes(size)?,
+            None => self.sizes(capacity)?,
         };
-        if max_message > LARGEST_MAX_MESSAGE as u64 {
-            return Err(SetupError::options(format!(
-                "messages of {max_message} bytes; at most {LARGEST_MAX_MESSAGE} fit a slot"
-            )));
-        }
-        let payload = match shape.fixed_payload {
-            Some(size) => size,
-            None => max_message + LENGTH_SIZE as u64,
-        };
+        let payload = sizes.payload;
         let plan = Plan {
             kind: shape.kind,
             element: shape.element,
             capacity,
             inline_size: payload,
-            max_message,
+            max_message: sizes.max_message,
+            arena: sizes.arena,
             max_participants,
             leases,
             rows: rows(max_participants, self.leases, stride(payload)),
@@ -232,6 +254,55 @@ impl Options {
         Ok(plan)
     }
 
+    /// Of messages that all have `size` bytes.
+    fn fixed_sizes(&self, size: u64) -> Result<Sizes, SetupError> {
+        for (what, stated) in [("max_message", self.max_message), ("inline", self.inline)] {
+            if let Some(stated) = stated.filter(|stated| *stated as u64 != size) {
+                return Err(SetupError::options(format!("{what} is {stated}, but the type has {size} bytes")));
+            }
+        }
+        if self.arena.is_some_and(|bytes| bytes > 0) {
+            return Err(SetupError::options("an arena is for messages of bytes: these all fit their slots"));
+        }
+        Ok(Sizes { payload: size, max_message: size, arena: 0 })
+    }
+
+    /// Of messages of bytes.
+    fn sizes(&self, capacity: u64) -> Result<Sizes, SetupError> {
+        let max_message = self.max_message.unwrap_or_else(|| DEFAULT_MAX_MESSAGE.max(self.inline.unwrap_or(0)));
+        if max_message > LARGEST_MAX_MESSAGE {
+            return Err(SetupError::options(format!(
+                "max_message is {max_message}; it must be at most {LARGEST_MAX_MESSAGE}"
+            )));
+        }
+        let inline = self.inline.unwrap_or(DEFAULT_INLINE.min(max_message));
+        if inline > max_message {
+            return Err(SetupError::options(format!("inline is {inline}, more than max_message, {max_message}")));
+        }
+        if inline > LARGEST_INLINE {
+            return Err(SetupError::options(format!("inline is {inline}; it must be at most {LARGEST_INLINE}")));
+        }
+        let payload = (inline + LENGTH_SIZE) as u64;
+        if inline == max_message {
+            if self.arena.is_some_and(|bytes| bytes > 0) {
+                return Err(SetupError::options("an arena, but max_message is not more than inline"));
+            }
+            return Ok(Sizes { payload, max_message: max_message as u64, arena: 0 });
+        }
+        if inline < SMALLEST_INLINE {
+            return Err(SetupError::options(format!("inline is {inline}; with an arena at least {SMALLEST_INLINE}")));
+        }
+        let (inline, max_message) = (inline as u64, max_message as u64);
+        let arena = self.arena.unwrap_or_else(|| {
+            let small = capacity.saturating_mul(Classes::smallest(inline));
+            small.saturating_add(2 * max_message).min(DEFAULT_ARENA_LIMIT)
+        });
+        if arena > LARGEST_ARENA {
+            return Err(SetupError::options(format!("arena is {arena}; it must be at most {LARGEST_ARENA}")));
+        }
+        Ok(Sizes { payload, max_message, arena: arena.max(Classes::largest(max_message)) })
+    }
+
     /// What was stated must be true of a segment that is opened.
     pub(super) fn check<M: Message>(&self, found: &Plan) -> Result<(), SetupError> {
         let shape = M::shape(self.type_tag.clone());
@@ -239,17 +310,29 @@ impl Options {
         same("element type", &shape.element.tag, &found.element.tag)?;
         same("element size", shape.element.size, found.element.size)?;
         same("element alignment", shape.element.align, found.element.align)?;
-        let payload = shape.fixed_payload.unwrap_or(found.max_message.saturating_add(LENGTH_SIZE as u64));
-        same("payload of a slot", payload, found.inline_size)?;
+        let stated_inline = self.inline.map(|inline| (inline + LENGTH_SIZE) as u64);
+        stated("payload of a slot", shape.fixed_payload.or(stated_inline), found.inline_size)?;
         let side = |single| if single { Side::Single } else { Side::Multi };
         stated("capacity", self.capacity, found.capacity)?;
         stated("longest message", self.max_message.map(|n| n as u64), found.max_message)?;
+        stated(
+            "bytes of the arena",
+            self.arena.map(|_| self.sizes(found.capacity)).transpose()?.map(|s| s.arena),
+            found.arena,
+        )?;
         stated("limit of participants", self.max_participants, found.max_participants)?;
         stated("leases of a handle", self.leases, found.leases)?;
         stated_debug("producers' side", self.producers, side(found.single_producer))?;
         stated_debug("consumers' side", self.consumers, side(found.single_consumer))?;
         stated_debug("lifetime", self.lifetime, found.lifetime)
     }
+}
+
+/// Bytes of a slot's payload, of the longest message, of the arena.
+struct Sizes {
+    payload: u64,
+    max_message: u64,
+    arena: u64,
 }
 
 fn same<T: PartialEq + ToString>(what: &'static str, expected: T, found: T) -> Result<(), SetupError> {
@@ -297,15 +380,28 @@ fn rows_size(plan: &Plan) -> Option<u64> {
     u64::from(plan.rows).checked_mul(stride(plan.inline_size))
 }
 
+/// How the arena of a queue is cut into blocks.
+pub(super) fn classes(plan: &Plan) -> Classes {
+    if plan.arena == 0 {
+        return Classes::default();
+    }
+    let inline = plan.inline_size.saturating_sub(LENGTH_SIZE as u64);
+    Classes::cut(plan.capacity, inline, plan.max_message, plan.arena)
+}
+
 /// The regions of a queue, in the order in which they lie.
-pub(super) fn regions(plan: &Plan) -> [(RegionKind, u64); 6] {
+pub(super) fn regions(plan: &Plan) -> [(RegionKind, u64); 8] {
+    let classes = classes(plan);
+    let arena = if classes.blocks() > 0 { classes.bytes() + ARENA_ALIGN } else { 0 };
     [
         (RegionKind::Ring, size_of::<crate::ring::Control>() as u64),
-        (RegionKind::Wait, 2 * size_of::<crate::primitive::Line<crate::wait::Attention>>() as u64),
+        (RegionKind::Wait, 3 * size_of::<crate::primitive::Line<crate::wait::Attention>>() as u64),
         (RegionKind::Participants, u64::from(plan.max_participants) * PARTICIPANT_SIZE as u64),
         (RegionKind::Slots, slots_size(plan).unwrap_or(u64::MAX)),
-        (RegionKind::Notes, u64::from(plan.rows) * size_of::<crate::ring::RowNote>() as u64),
+        (RegionKind::Notes, u64::from(plan.rows) * size_of::<crate::ring::CellNote>() as u64),
         (RegionKind::Rows, rows_size(plan).unwrap_or(u64::MAX)),
+        (RegionKind::BlockHeads, classes.blocks() * size_of::<crate::ring::BlockHead>() as u64),
+        (RegionKind::Arena, arena),
     ]
 }
 
@@ -332,18 +428,20 @@ pub fn unlink(name: impl AsRef<OsStr>) -> Result<(), SetupError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queue::message::{Bytes, Pod};
+    use crate::queue::bytes::Bytes;
+    use crate::queue::message::Pod;
     use crate::segment::Header;
 
-    /// What a queue takes beyond its slots: at most 16 KiB, 256 bytes for each participant,
-    /// and the room for leases.
+    /// What a queue takes beyond its slots and its arena: at most 16 KiB, 256 bytes for each
+    /// participant, the room for leases, and 64 bytes for each block.
     #[test]
     fn bookkeeping_is_bounded() {
         let bound = |plan: &Plan| {
             let slots = plan.capacity * stride(plan.inline_size);
             let (stride, rows) = (stride(plan.inline_size), u64::from(plan.rows));
             assert!(rows >= 8 && rows * stride <= (64 << 10).max(8 * stride));
-            (16 << 10) + 256 * u64::from(plan.max_participants) + rows * (stride + 16) + slots
+            let arena = plan.arena + 64 * classes(plan).blocks();
+            (16 << 10) + 256 * u64::from(plan.max_participants) + rows * (stride + 16) + slots + arena
         };
         for capacity in [1, 3, 1000, 65536] {
             for participants in [1, 64, 1024] {
@@ -366,8 +464,13 @@ mod tests {
             Options::new(1).max_participants(0),
             Options::new(1).max_participants(1025),
             Options::new(1).leases(1025),
-            Options::new(1).max_message((64 << 20) + 1),
-            Options::new(1 << 40).max_message(1 << 20),
+            Options::new(1).max_message((1 << 30) + 1),
+            Options::new(1).inline((64 << 20) + 1),
+            Options::new(1).inline(100).max_message(99),
+            Options::new(1).inline(3),
+            Options::new(1).inline(100).max_message(100).arena(4096),
+            Options::new(1).arena(1 << 45),
+            Options::new(1 << 40).inline(1 << 20),
             Options::new(1).type_tag("x".repeat(129)),
         ];
         for options in refused {
@@ -376,6 +479,36 @@ mod tests {
         }
         assert!(Options::new(1).max_message(9).plan::<Pod<u64>>().is_err());
         assert!(Options::new(1).max_message(8).plan::<Pod<u64>>().is_ok());
+        assert!(Options::new(1).arena(4096).plan::<Pod<u64>>().is_err());
+    }
+
+    /// An arena is no larger than was asked for, unless the longest message needs it, and
+    /// most of it is used.
+    #[test]
+    fn an_arena_is_cut_into_blocks() {
+        for capacity in [1, 64, 1 << 20] {
+            for max_message in [53, 100, 256, 257, 4096, 65536, 100_000, 1 << 20] {
+                for bytes in [0, 1, 10_000, 1 << 20, 5_000_000, 64 << 20] {
+                    let options = Options::new(capacity).max_message(max_message).arena(bytes);
+                    let plan = options.plan::<Bytes>().expect("options in range");
+                    let classes = classes(&plan);
+                    let total = classes.bytes();
+                    assert!(total <= plan.arena && plan.arena <= bytes.max(max_message as u64 + 4096));
+                    let waste = plan.arena - total;
+                    assert!(
+                        waste < Classes::smallest(52).max(Classes::largest(max_message as u64)),
+                        "{waste} of {plan:?}"
+                    );
+                    let sizes: Vec<_> = classes.iter().map(|class| class.size).collect();
+                    assert!(sizes.is_sorted() && sizes.last().is_some_and(|size| *size >= max_message as u64));
+                    assert!(classes.iter().last().is_some_and(|class| class.count > 0));
+                }
+            }
+        }
+        let plan = Options::new(1000).plan::<Bytes>().expect("defaults");
+        let classes: Vec<_> = classes(&plan).iter().map(|class| (class.size, class.count)).collect();
+        assert_eq!(classes[0].0, 256);
+        assert!(classes[0].1 >= 1000, "{classes:?}");
     }
 
     #[test]

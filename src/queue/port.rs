@@ -2,6 +2,7 @@
 //!
 //! Attaching, taking sides, closing, asking; `put` and `get` have files of their own.
 
+use super::bytes::LENGTH_SIZE;
 use super::error::{GetError, PutError};
 use super::message::Message;
 use super::options::{Options, regions};
@@ -9,7 +10,7 @@ use super::rescue::Scene;
 use super::view::View;
 use crate::error::{SetupError, SetupErrorKind};
 use crate::primitive::{Fences, Line, Ordering};
-use crate::ring::{GETS, GetCursor, PUTS, Pace, PutCursor, Ring, Side};
+use crate::ring::{GETS, GetCursor, Hints, PUTS, Pace, PutCursor, Ring, Side};
 use crate::segment::{Attached, Member, Place, Plan, Role, Segment, Wiped, unix_seconds};
 use crate::wait::{Attention, Deadline, Patience, WaitPolicy};
 use std::cell::{Cell, RefCell};
@@ -31,6 +32,9 @@ pub(super) struct Cursors {
     pub(super) get: Line<GetCursor>,
     pub(super) put_pace: Pace,
     pub(super) get_pace: Pace,
+    /// Where to look for free blocks, and how many this handle has reserved.
+    pub(super) hints: Hints,
+    pub(super) reserved: Cell<u32>,
     /// 1 in the process that attached.
     alive: Cell<u64>,
 }
@@ -55,8 +59,12 @@ pub(super) struct Port {
     pub(super) ring: Ring<'static>,
     pub(super) for_producers: &'static Attention,
     pub(super) for_consumers: &'static Attention,
+    /// Where producers sleep that lack a block.
+    pub(super) for_blocks: &'static Attention,
     pub(super) cursors: Wiped<Cursors>,
     pub(super) payload: usize,
+    /// The longest message of bytes that a slot has room for.
+    pub(super) inline: usize,
     pub(super) max_message: usize,
     pub(super) policy: Cell<WaitPolicy>,
     pub(super) patience: Patience,
@@ -150,8 +158,10 @@ impl Port {
             ring,
             for_producers: view.for_producers,
             for_consumers: view.for_consumers,
+            for_blocks: view.for_blocks,
             cursors,
             payload: plan.inline_size as usize,
+            inline: (plan.inline_size as usize).saturating_sub(LENGTH_SIZE),
             max_message: plan.max_message as usize,
             policy: Cell::new(policy),
             patience: Patience::new(),
@@ -311,7 +321,7 @@ impl Port {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.usable().is_ok() && self.ring.is_full()
+        self.usable().is_ok() && (self.ring.is_full() || self.ring.arena.is_full())
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -372,9 +382,12 @@ impl Drop for Port {
             }
         }
         self.ring.me.clear_intents();
-        // Of leases that were forgotten, not dropped.
-        if self.cursors.get.holds_leases() && self.ring.keep_rows(self.ring.index) > 0 {
-            self.came_back();
+        // Of leases and blocks that were forgotten, not dropped.
+        if self.cursors.get.holds_leases() || self.cursors.reserved.get() > 0 {
+            if self.ring.keep_cells(self.ring.index) > 0 {
+                self.came_back();
+            }
+            self.block_freed();
         }
         self.set_roles(0);
     }

@@ -1,18 +1,27 @@
-//! Putting, for every kind of message: the hot path, and waiting for room.
+//! Putting, for every kind of message: the hot path, and waiting for room. What no slot
+//! has room for is `large.rs`'s.
 
 use super::error::{PutError, PutManyError};
 use super::message::{Encoded, Message};
 use super::port::{Port, Refusal, Wait};
 use super::rescue::Unprovable;
 use crate::primitive::{Fences, Ordering, now_ns};
-use crate::ring::{Put, Side};
+use crate::ring::{Put, Side, Source};
 use crate::wait::{Attention, Deadline, Parked, Spinner, park};
+
+/// What a put waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lacking {
+    Slot,
+    /// A block of the arena for so many bytes.
+    Block(usize),
+}
 
 impl Port {
     #[inline(always)]
     pub(super) fn put<M: Message>(&self, value: M::In<'_>, wait: Wait) -> Result<(), PutError<M::Back>> {
-        if !M::FIXED_LEN && M::len(&value) > self.max_message {
-            return Err(self.too_large::<M>(value));
+        if !M::FIXED_LEN && M::len(&value) > self.inline {
+            return self.put_large::<M>(value, wait);
         }
         M::touch(&value);
         if self.ring.put_fast(&self.cursors.put, &Encoded::<M>(&value)) {
@@ -26,30 +35,29 @@ impl Port {
         self.put_slow::<M>(&copy, wait).map_err(|refused| refused.map(|()| M::give_back(copy)))
     }
 
-    #[cold]
-    fn too_large<M: Message>(&self, value: M::In<'_>) -> PutError<M::Back> {
-        let len = M::len(&value);
-        PutError::TooLarge { value: M::give_back(value), len, max: self.max_message }
-    }
-
     #[inline(never)]
     fn put_slow<M: Message>(&self, value: &M::In<'_>, wait: Wait) -> Result<(), PutError<()>> {
+        self.put_source(&Encoded::<M>(value), wait)
+    }
+
+    pub(super) fn put_source<S: Source>(&self, source: &S, wait: Wait) -> Result<(), PutError<()>> {
         self.ready_to_put().map_err(Refusal::into_put)?;
         self.needs_consumers()?;
-        let source = Encoded::<M>(value);
-        match self.ring.try_put(&self.cursors.put, &source, wait == Wait::No) {
+        match self.ring.try_put(&self.cursors.put, source, wait == Wait::No) {
             Put::Done => self.put_is_in(),
             Put::Full => {
                 let Wait::Until(deadline) = wait else {
                     // What is in the way may be a dead one's.
-                    if self.look_before_full()? && self.ring.try_put(&self.cursors.put, &source, true) == Put::Done {
+                    if self.look_before_full()? && self.ring.try_put(&self.cursors.put, source, true) == Put::Done {
                         return self.put_is_in();
                     }
                     return Err(self.refused(Put::Full).unwrap_or(PutError::Full(())));
                 };
-                self.wait_to_put(deadline, |exact| match self.ring.try_put(&self.cursors.put, &source, exact) {
-                    Put::Done => self.put_is_in().map(|()| true),
-                    how => self.refused(how).map_or(Ok(false), Err),
+                self.wait_to_put(Lacking::Slot, deadline, |exact| {
+                    match self.ring.try_put(&self.cursors.put, source, exact) {
+                        Put::Done => self.put_is_in().map(|()| true),
+                        how => self.refused(how).map_or(Ok(false), Err),
+                    }
                 })
             }
             how => self.refused(how).map_or(Ok(()), Err),
@@ -106,8 +114,9 @@ impl Port {
     /// Spins, then sleeps, until `attempt` says that it is done. The last attempt
     /// before giving up is an exact one: the ring has the last word, not the clock.
     #[inline(never)]
-    fn wait_to_put(
+    pub(super) fn wait_to_put(
         &self,
+        lacking: Lacking,
         deadline: Deadline,
         mut attempt: impl FnMut(bool) -> Result<bool, PutError<()>>,
     ) -> Result<(), PutError<()>> {
@@ -117,11 +126,21 @@ impl Port {
         }
         let mut spinner = Spinner::new(policy, &self.patience);
         let mut slept = false;
+        // Where a consumer's wake-up comes, and what it is about.
+        let sleeping_on = if lacking == Lacking::Slot { self.for_consumers } else { self.for_blocks };
+        let may_go_on = || match lacking {
+            Lacking::Slot => self.ring.may_put(&self.cursors.put),
+            Lacking::Block(len) => self.ring.arena.has_room_for(len) || self.for_producers.is_closed(),
+        };
         loop {
             if attempt(false)? {
                 spinner.succeeded();
                 // Others may sleep on the same word, and only one was woken.
-                if slept && self.ring.may_put(&self.cursors.put) && self.for_consumers.wanted(self.ring.fences) {
+                if slept
+                    && lacking == Lacking::Slot
+                    && self.ring.may_put(&self.cursors.put)
+                    && self.for_consumers.wanted(self.ring.fences)
+                {
                     self.wake(self.for_consumers, 1);
                 }
                 return Ok(());
@@ -144,8 +163,8 @@ impl Port {
                 continue;
             }
             self.sleeping();
-            let ready = || self.ring.may_put(&self.cursors.put) || self.for_producers.alerted() != alert;
-            let parked = park(self.for_consumers, self.ring.fences, deadline, ready);
+            let ready = || may_go_on() || self.for_producers.alerted() != alert;
+            let parked = park(sleeping_on, self.ring.fences, deadline, ready);
             self.awake();
             match parked {
                 // Somebody woke us: more room may come soon.
@@ -168,7 +187,7 @@ impl Port {
 
     /// Fails if no consumer is left, and that is an error. A closed queue says so itself.
     #[inline]
-    fn needs_consumers(&self) -> Result<(), PutError<()>> {
+    pub(super) fn needs_consumers(&self) -> Result<(), PutError<()>> {
         if self.for_producers.alerted().is_some() && !self.for_producers.is_closed() && self.consumers_are_gone() {
             self.ring.rest_put(&self.cursors.put);
             return Err(PutError::PeersGone(()));
@@ -186,7 +205,7 @@ impl Port {
     }
 
     /// The same for a put that does not wait.
-    fn look_before_full(&self) -> Result<bool, PutError<()>> {
+    pub(super) fn look_before_full(&self) -> Result<bool, PutError<()>> {
         let is_held_up = self.ring.is_held_up(&self.cursors.put);
         match self.look_if_due(is_held_up) {
             Ok(changed) => Ok(changed),
@@ -223,6 +242,9 @@ impl Port {
         {
             return Err(fail(0, PutError::TooLarge { value: (), len: long, max: self.max_message }));
         }
+        if !M::FIXED_LEN && values.iter().any(|value| M::len(value) > self.inline) {
+            return self.put_mixed::<M>(values, wait);
+        }
         M::touch_all(values);
         self.ready_to_put().map_err(|refusal| fail(0, refusal.into_put()))?;
         self.needs_consumers().map_err(|cause| fail(0, cause))?;
@@ -249,7 +271,7 @@ impl Port {
             (None, Wait::No) => return Ok(so_far as usize),
             (None, Wait::Until(deadline)) if so_far < total => {
                 let mut reached = so_far;
-                let ended = self.wait_to_put(deadline, |exact| {
+                let ended = self.wait_to_put(Lacking::Slot, deadline, |exact| {
                     let (so_far, how) = attempt(exact);
                     reached = so_far;
                     self.refused(how).map_or(Ok(so_far == total), Err)

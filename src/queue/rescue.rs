@@ -17,6 +17,7 @@ pub(super) struct Scene<'s> {
     pub(super) ring: Ring<'s>,
     pub(super) for_producers: &'s Attention,
     pub(super) for_consumers: &'s Attention,
+    pub(super) for_blocks: &'s Attention,
 }
 
 /// The time that a look may take, so that no forged intents keep a timed call much longer
@@ -63,7 +64,8 @@ impl<'s> Scene<'s> {
     pub(super) fn of(segment: &'s Segment, own: u32) -> Option<Scene<'s>> {
         let view = View::of(segment).ok()?;
         let ring = view.ring(&segment.header().plan, own)?;
-        Some(Scene { ring, for_producers: view.for_producers, for_consumers: view.for_consumers })
+        let View { for_producers, for_consumers, for_blocks, .. } = view;
+        Some(Scene { ring, for_producers, for_consumers, for_blocks })
     }
 
     /// A newcomer's: it finishes what the last owner of its index left, before it has an
@@ -113,7 +115,7 @@ impl<'s> Scene<'s> {
         note(self.ring.finish_single_producer(&witness));
         if thorough {
             let mut rescue = self.ring.finish_all(&witness);
-            rescue.found_back += self.ring.rows_waiting();
+            rescue.found_back += self.ring.cells_waiting();
             self.tell(rescue);
             note(rescue);
         }
@@ -152,12 +154,12 @@ impl<'s> Scene<'s> {
             return (false, rescue);
         }
         // After the claims: a slot whose message is in a row is released by then.
-        let given_back = self.ring.keep_rows(index);
+        let given_back = self.ring.keep_cells(index);
         let rescue = Rescue {
             brought_back: rescue.brought_back + given_back,
             // Whoever gave a row back may have died before it told anybody, and its word no
             // longer says who that was.
-            found_back: rescue.found_back + self.ring.rows_waiting().saturating_sub(given_back),
+            found_back: rescue.found_back + self.ring.cells_waiting().saturating_sub(given_back),
             ..rescue
         };
         self.tell(rescue);
@@ -187,8 +189,9 @@ impl<'s> Scene<'s> {
     }
 
     pub(super) fn wake_everybody(&self) {
-        self.for_producers.wake_all();
-        self.for_consumers.wake_all();
+        for attention in [self.for_producers, self.for_consumers, self.for_blocks] {
+            attention.wake_all();
+        }
     }
 
     /// Whether a participant other than `own` that can do this lives.
@@ -212,7 +215,12 @@ pub(super) struct Unprovable;
 
 impl Port {
     pub(super) fn scene(&self) -> Scene<'_> {
-        Scene { ring: self.ring, for_producers: self.for_producers, for_consumers: self.for_consumers }
+        Scene {
+            ring: self.ring,
+            for_producers: self.for_producers,
+            for_consumers: self.for_consumers,
+            for_blocks: self.for_blocks,
+        }
     }
 
     /// Looks for the dead now, everywhere.

@@ -2,10 +2,11 @@
 
 #![allow(unsafe_code)]
 
-use super::options::{regions, slots_size, stride};
+use super::bytes::LENGTH_SIZE;
+use super::options::{ARENA_ALIGN, classes, regions, slots_size, stride};
 use crate::error::SetupError;
-use crate::primitive::{BlockMemory, BlockShape, Fences, Line, SlotMemory, adopting_pays};
-use crate::ring::{Control, PARTICIPANT_SIZE, Participant, Ring, RowNote, Rows, Side};
+use crate::primitive::{ArenaMemory, BlockMemory, BlockShape, Fences, Line, SlotMemory, adopting_pays};
+use crate::ring::{Arena, BlockHead, CellNote, Control, PARTICIPANT_SIZE, Participant, Ring, Rows, Side};
 use crate::segment::{Plan, RegionKind, Segment};
 use crate::wait::Attention;
 
@@ -14,8 +15,10 @@ pub(super) struct View<'s> {
     pub(super) control: &'s Control,
     pub(super) for_producers: &'s Attention,
     pub(super) for_consumers: &'s Attention,
+    pub(super) for_blocks: &'s Attention,
     everyone: &'s [Participant],
     rows: Rows<'s>,
+    arena: Arena<'s>,
     /// Of `slots` and `blocks` the one that this kind of ring does not use is empty.
     pub(super) slots: SlotMemory,
     pub(super) blocks: BlockMemory,
@@ -43,21 +46,27 @@ impl<'s> View<'s> {
             && plan.inline_size <= 1 << 32
             && plan.leases <= 1024
             && plan.rows <= 1 << 20
-            && plan.max_message <= plan.inline_size;
+            && plan.arena <= 1 << 46
+            && plan.max_message <= if plan.arena > 0 { 1 << 30 } else { plan.inline_size }
+            && (plan.arena == 0 || plan.inline_size >= LENGTH_SIZE as u64);
         if !sane || slots_size(plan).is_none() {
             return Err(damaged());
         }
+        let classes = classes(plan);
         let start = |kind: RegionKind, len: u64| {
             let region = header.region(kind)?;
             if region.len < len { Err(damaged()) } else { Ok(segment.region_start(region)) }
         };
-        let [(_, ring), (_, wait), (_, participants), (_, slots), (_, notes), (_, row_bytes)] = regions(plan);
+        let [(_, ring), (_, wait), (_, participants), (_, slots), (_, notes), (_, row_bytes), (_, heads), (_, blocks)] =
+            regions(plan);
         let control = start(RegionKind::Ring, ring)?.cast::<Control>();
         let attention = start(RegionKind::Wait, wait)?.cast::<Line<Attention>>();
         let participants = start(RegionKind::Participants, participants)?.cast::<Participant>();
         let base = start(RegionKind::Slots, slots)?;
-        let notes = start(RegionKind::Notes, notes)?.cast::<RowNote>();
+        let notes = start(RegionKind::Notes, notes)?.cast::<CellNote>();
         let row_base = start(RegionKind::Rows, row_bytes)?;
+        let heads = start(RegionKind::BlockHeads, heads)?.cast::<BlockHead>();
+        let arena = start(RegionKind::Arena, blocks)?;
         let row_count = plan.rows as usize;
         let count = plan.capacity as usize;
         let shape = BlockShape::of(plan.inline_size as usize);
@@ -74,6 +83,13 @@ impl<'s> View<'s> {
                 control: &*control,
                 for_producers: &*attention.cast(),
                 for_consumers: &*attention.add(1).cast(),
+                for_blocks: &*attention.add(2).cast(),
+                arena: Arena::new(
+                    std::slice::from_raw_parts(heads, classes.blocks() as usize),
+                    // Blocks of a page or more begin on one; the region is that much larger.
+                    ArenaMemory::new(arena.wrapping_add(arena.align_offset(ARENA_ALIGN as usize)), classes.bytes()),
+                    classes,
+                ),
                 rows: Rows {
                     memory: SlotMemory::new(row_base, row_count, slot_stride),
                     notes: std::slice::from_raw_parts(notes, row_count),
@@ -98,6 +114,7 @@ impl<'s> View<'s> {
             index,
             everyone: self.everyone,
             rows: self.rows,
+            arena: self.arena,
             news: &self.for_producers.news,
             news_to_consumers: &self.for_consumers.news,
             capacity: plan.capacity,

@@ -72,7 +72,7 @@ impl Ring<'_> {
         }
         let is_back = |index: &usize| state::load_stamp(self.slots, *index).tag() == Tag::Back;
         let in_slots = if self.consumers == Side::Multi { (0..self.slots.count()).filter(is_back).count() } else { 0 };
-        in_slots as u64 + self.rows.waiting()
+        in_slots as u64 + self.cells_waiting()
     }
 
     /// Single/Single: up to where there are messages.

@@ -195,6 +195,7 @@ impl Ring<'_> {
         }
         // SAFETY: `get_index` bounds the index.
         let used = unsafe { sink.read(0, slots.payload(index)) };
+        sink.keep(self, 0, position, 0);
         self.adopt_slot(slots, index, used);
         self.control.commit_taken(position.plus(1));
         cursor.next.set(position.plus(1).get());
@@ -224,6 +225,8 @@ impl Ring<'_> {
         }
         // SAFETY: `get_index` bounds the index.
         unsafe { sink.read(0, slots.payload(index)) };
+        // Of the attempt that the fast path takes, whichever it is: only leases ask.
+        sink.keep(self, 0, head, 0);
         state::release_slot(slots, index, head.plus(self.capacity()));
         self.me.count_gets(1);
         true
@@ -308,7 +311,7 @@ impl Ring<'_> {
             if stamp.is_full(next) {
                 // SAFETY: `get_index` bounds the index.
                 let used = unsafe { sink.read(taken, slots.payload(index)) };
-                sink.keep(next, 0);
+                sink.keep(self, taken, next, 0);
                 self.adopt_slot(slots, index, used);
                 taken += 1;
             } else if stamp != Stamp::tomb(next) {
@@ -374,7 +377,7 @@ impl Ring<'_> {
                 if !is_tomb {
                     // SAFETY: `get_index` and `next_index` bound the index.
                     unsafe { sink.read(offset, slots.payload(index)) };
-                    sink.keep(head.plus(offset), 0);
+                    sink.keep(self, offset, head.plus(offset), 0);
                 }
                 state::release_slot(slots, index, head.plus(offset + self.capacity()));
                 index = self.next_index(index);
@@ -414,7 +417,7 @@ impl Ring<'_> {
     #[inline(never)]
     pub(crate) fn take_back<K: Sink>(&self, cursor: &GetCursor, max: u64, sink: &mut K) -> u64 {
         let taken = self.take_back_slots(cursor, max, sink);
-        taken + self.take_back_rows(taken, max - taken, sink)
+        taken + self.take_back_cells(taken, max - taken, sink)
     }
 
     /// D4. Those that are in the ring still.
@@ -438,7 +441,7 @@ impl Ring<'_> {
             if !stands {
                 // SAFETY: `index` is below the count.
                 unsafe { sink.read(taken, slots.payload(index)) };
-                sink.keep(position, seen.taken_again().attempt());
+                sink.keep(self, taken, position, seen.taken_again().attempt());
                 state::release_slot(slots, index, position.plus(self.capacity()));
                 taken += 1;
             }

@@ -6,6 +6,8 @@
 
 #![allow(unsafe_code)]
 
+use super::Ring;
+use super::arena::Taken;
 use super::position::Position;
 use crate::primitive::{BlockMemory, Payload, SlotMemory};
 
@@ -31,6 +33,10 @@ pub(crate) trait Source {
         None
     }
 
+    /// The message will be written to `position` next.
+    #[inline(always)]
+    fn place(&self, _ring: &Ring<'_>, _position: Position) {}
+
     /// Writes the message, but for its first `skip` bytes: 0, or 8 where
     /// `first_word` gave some.
     ///
@@ -54,6 +60,11 @@ impl<S: Source> Source for &S {
     #[inline(always)]
     fn first_word(&self) -> Option<u64> {
         S::first_word(self)
+    }
+
+    #[inline(always)]
+    fn place(&self, ring: &Ring<'_>, position: Position) {
+        S::place(self, ring, position);
     }
 
     #[inline(always)]
@@ -85,8 +96,26 @@ pub(crate) trait Sink {
     /// `self` was made for payloads of this room, and for more than `at` messages.
     unsafe fn read(&mut self, at: u64, payload: Payload) -> usize;
 
-    /// The message that was just read is the one of `position`, whose readers have died
-    /// `count` times. Called before its slot is released.
+    /// Message `at`, which was just read, is the one of `position`, whose readers have
+    /// died `count` times. Called before its slot is released.
     #[inline(always)]
-    fn keep(&mut self, _position: Position, _count: u32) {}
+    fn keep(&mut self, _ring: &Ring<'_>, _at: u64, _position: Position, _count: u32) {}
+
+    /// The block of the arena in which message `at`, which was just read, lies, if the
+    /// slot has only said so.
+    #[inline(always)]
+    fn block(&mut self, _at: u64) -> Option<u32> {
+        None
+    }
+
+    /// Message `at` lies in this block, which is this participant's now. None: it does not
+    /// lie anywhere any more.
+    #[inline(always)]
+    fn found(&mut self, _at: u64, _taken: Option<Taken>) {}
+
+    /// Whether the one message that was read was a husk.
+    #[inline(always)]
+    fn is_husk(&self) -> bool {
+        false
+    }
 }

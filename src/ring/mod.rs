@@ -5,6 +5,8 @@
 //! This folder borrows memory and never sleeps. It must not know where its
 //! memory lives, what a message means, who waits, or how a death is proven.
 
+mod arena;
+mod cells;
 mod close;
 mod consumer;
 mod data;
@@ -21,6 +23,9 @@ mod state;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
+pub use arena::{Arena, Taken};
+pub(crate) use arena::{BlockHead, Classes, Hints, IN_A_BLOCK, Placing};
+pub(crate) use cells::{CellNote, CellState, CellWord, Holding};
 pub(crate) use consumer::{Get, GetCursor};
 pub(crate) use data::{Sink, Source};
 pub(crate) use layout::{Control, GETS, PARTICIPANT_SIZE, PUTS, Participant};
@@ -31,7 +36,7 @@ pub(crate) use position::Position;
 use position::Stamp;
 pub(crate) use producer::{Put, PutCursor};
 pub(crate) use recover::{Living, Rescue};
-pub(crate) use rows::{Holding, Leased, Row, RowNote, RowState, Rows};
+pub(crate) use rows::{Leased, Rows};
 
 use crate::primitive::{AtomicU32, BlockMemory, Fences, Ordering, SlotMemory};
 
@@ -72,6 +77,8 @@ pub(crate) struct Ring<'m> {
     pub(crate) everyone: &'m [Participant],
     /// Where leased messages lie.
     pub(crate) rows: Rows<'m>,
+    /// Where messages lie that no slot has room for.
+    pub(crate) arena: Arena<'m>,
     /// Bit 0 of either: the queue is closed. The rest of the consumers' word: there may
     /// be redeliveries. What one side polls, the other does not.
     pub(crate) news: &'m AtomicU32,

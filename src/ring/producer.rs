@@ -166,6 +166,7 @@ impl Ring<'_> {
         if seeded(3) {
             self.me.announce_put(position, 1, &cursor.announced);
         }
+        source.place(self, position);
         // SAFETY: `put_index` bounds the index; the source was checked against `room`.
         unsafe { source.write(slots.payload(index), 0) };
         state::publish(slots, index, position);
@@ -198,6 +199,7 @@ impl Ring<'_> {
         if self.write_ahead > 0 {
             slots.prefetch_write(index, self.write_ahead);
         }
+        source.place(self, position);
         // SAFETY: `put_index` bounds the index; the source was checked against `room`.
         unsafe { source.write(slots.payload(index), written) };
         state::publish(slots, index, position);
@@ -332,9 +334,11 @@ impl Ring<'_> {
                 if self.write_ahead > 0 {
                     slots.prefetch_write(index, self.write_ahead);
                 }
+                let source = source(offset);
+                source.place(self, start.plus(offset));
                 // SAFETY: `put_index` and `next_index` bound the index; the source was
                 // checked against `room`.
-                unsafe { source(offset).write(slots.payload(index), 0) };
+                unsafe { source.write(slots.payload(index), 0) };
                 state::publish(slots, index, start.plus(offset));
                 index = self.next_index(index);
             }

@@ -103,6 +103,7 @@ impl Ring<'_> {
         let walk = &cursor.walk;
         let next = walk.next.get();
         let (block, cell) = walk.place(blocks, next);
+        source.place(self, Position::private(next));
         // SAFETY: `place` gives what is in bounds; the source was checked against the
         // largest message.
         unsafe { source.write(blocks.payload(block, cell), 0) };
@@ -138,8 +139,10 @@ impl Ring<'_> {
             for offset in 0..run {
                 let next = position.plus(offset);
                 let (block, cell) = walk.place(blocks, next.get());
+                let source = source(done + offset);
+                source.place(self, next);
                 // SAFETY: as in `put_next`; the run ends where the stretch does.
-                unsafe { source(done + offset).write(blocks.payload(block, cell), 0) };
+                unsafe { source.write(blocks.payload(block, cell), 0) };
                 if blocks.per_block() == 1 || offset + 1 == run {
                     state::publish_block(blocks, block, next.plus(1));
                 }
@@ -188,6 +191,7 @@ impl Ring<'_> {
             }
         }
         self.read_at(blocks, place, 0, sink);
+        sink.keep(self, 0, Position::private(next), 0);
         walk.next.set(after);
         self.control.commit_taken(Position::private(after));
         true
@@ -318,7 +322,7 @@ impl Ring<'_> {
                     break;
                 }
                 self.read_at(blocks, place, taken + run, sink);
-                sink.keep(Position::private(next), 0);
+                sink.keep(self, taken + run, Position::private(next), 0);
                 run += 1;
             }
             walk.next.set(first.wrapping_add(run));

@@ -22,7 +22,7 @@ use bytemuck::{Pod, Zeroable};
 const MAGIC: [u8; 8] = *b"ringway\x01";
 
 /// Changes whenever a region, a word or a rule about one changes.
-pub(crate) const LAYOUT_VERSION: u32 = 3;
+pub(crate) const LAYOUT_VERSION: u32 = 4;
 
 /// Bytes of the header, a page.
 pub(crate) const HEADER_SIZE: usize = 4096;
@@ -54,6 +54,10 @@ pub(crate) enum RegionKind {
     Notes = 5,
     /// Where leased messages lie.
     Rows = 6,
+    /// What is known of each block of the arena.
+    BlockHeads = 7,
+    /// The blocks.
+    Arena = 8,
 }
 
 /// A part of the segment.
@@ -119,6 +123,8 @@ pub(crate) struct Plan {
     pub(crate) leases: u32,
     /// Rows for the leases of all handles together.
     pub(crate) rows: u32,
+    /// Bytes that the arena was cut from; 0: there is none.
+    pub(crate) arena: u64,
     pub(crate) single_producer: bool,
     pub(crate) single_consumer: bool,
     pub(crate) lifetime: Lifetime,
@@ -157,13 +163,16 @@ struct RawHeader {
     created: u64,
     leases: u32,
     rows: u32,
+    arena: u64,
     tag: [u8; MAX_TAG],
     regions: [Region; MAX_REGIONS],
 }
 
+/// Where the tag lies in the header.
+const TAG_AT: usize = 136;
 const RAW_SIZE: usize = size_of::<RawHeader>();
-const _: () = assert!(RAW_SIZE == 256 + MAX_REGIONS * size_of::<Region>() && RAW_SIZE <= HEADER_SIZE);
-const _: () = assert!(core::mem::offset_of!(RawHeader, tag) == 128);
+const _: () = assert!(RAW_SIZE == TAG_AT + MAX_TAG + MAX_REGIONS * size_of::<Region>() && RAW_SIZE <= HEADER_SIZE);
+const _: () = assert!(core::mem::offset_of!(RawHeader, tag) == TAG_AT);
 
 // SAFETY: integers only; zeros are a valid value.
 unsafe impl Zeroable for Region {}
@@ -174,7 +183,7 @@ const _: () = assert!(size_of::<Region>() == 24);
 
 // SAFETY: integers and arrays of `Pod` only; zeros are a valid value.
 unsafe impl Zeroable for RawHeader {}
-// SAFETY: `repr(C)`; the sizes of the fields before `tag` add up to 128, which
+// SAFETY: `repr(C)`; the sizes of the fields before `tag` add up to `TAG_AT`, which
 // is where an assertion above finds it, and the two arrays make up the rest of
 // the size: no padding.
 unsafe impl Pod for RawHeader {}
@@ -255,6 +264,7 @@ impl Header {
         raw.max_participants = plan.max_participants;
         raw.leases = plan.leases;
         raw.rows = plan.rows;
+        raw.arena = plan.arena;
         raw.creator = self.creator;
         raw.created = self.created;
         let tag = plan.element.tag.as_bytes();
@@ -323,6 +333,7 @@ impl Header {
                 max_participants: raw.max_participants,
                 leases: raw.leases,
                 rows: raw.rows,
+                arena: raw.arena,
                 single_producer: raw.flags & FLAG_SINGLE_PRODUCER != 0,
                 single_consumer: raw.flags & FLAG_SINGLE_CONSUMER != 0,
                 lifetime: if raw.flags & FLAG_PERSISTENT != 0 { Lifetime::Persistent } else { Lifetime::Ephemeral },
@@ -396,6 +407,7 @@ mod tests {
             max_participants: 64,
             leases: 8,
             rows: 512,
+            arena: 0,
             single_producer: true,
             single_consumer: false,
             lifetime: Lifetime::Persistent,
@@ -417,17 +429,17 @@ mod tests {
     #[test]
     fn golden_layout() {
         let bytes = sample().to_bytes();
-        assert_eq!(bytes.len(), 640);
+        assert_eq!(bytes.len(), 648);
         assert_eq!(&bytes[..8], b"ringway\x01");
-        assert_eq!(bytes[8..12], 3u32.to_le_bytes());
+        assert_eq!(bytes[8..12], 4u32.to_le_bytes());
         assert_eq!(bytes[12..16], 4096u32.to_le_bytes());
         assert_eq!(bytes[24..32], 9u64.to_le_bytes());
         assert_eq!(bytes[40..48], 8192u64.to_le_bytes());
         assert_eq!(bytes[52..60], [2, 0, 0, 0, 5, 0, 0, 0]);
         assert_eq!(bytes[64..72], 3u64.to_le_bytes());
-        assert_eq!(&bytes[128..131], b"u64");
-        assert_eq!(bytes[256..272], [1, 0, 0, 0, 1, 0, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0]);
-        assert_eq!(bytes[280..296], [4, 0, 0, 0, 1, 0, 0, 0, 0, 18, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(&bytes[136..139], b"u64");
+        assert_eq!(bytes[264..280], [1, 0, 0, 0, 1, 0, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(bytes[288..304], [4, 0, 0, 0, 1, 0, 0, 0, 0, 18, 0, 0, 0, 0, 0, 0]);
     }
 
     #[test]

@@ -1,0 +1,148 @@
+//! Putting what no slot has room for: a block of the arena first, then a position.
+//!
+//! Both are waited for one after the other, each where its own kind of wake-up comes, so
+//! that nobody is woken for what it does not need. Whoever waits for a position holds its
+//! block meanwhile; whoever waits for a block holds nothing.
+
+#![allow(unsafe_code)]
+
+use super::error::{PutError, PutManyError};
+use super::message::Message;
+use super::port::{Port, Refusal, Wait};
+use super::put::Lacking;
+use crate::primitive::Payload;
+use crate::ring::Placing;
+
+/// A block that this handle may write: given back when dropped.
+pub(super) struct Reservation<'q> {
+    port: &'q Port,
+    block: u32,
+    payload: Payload,
+}
+
+impl Reservation<'_> {
+    pub(super) fn payload(&self) -> Payload {
+        self.payload
+    }
+
+    /// Puts the first `len` bytes of the block. What was refused is this handle's still.
+    pub(super) fn put(self, len: usize, wait: Wait) -> Result<(), (Self, PutError<()>)> {
+        let port = self.port;
+        port.ring.arena.set_len(self.block, len);
+        let placing = Placing::new(self.block);
+        match port.put_source(&placing, wait) {
+            Ok(()) => {
+                port.cursors.reserved.set(port.cursors.reserved.get().saturating_sub(1));
+                std::mem::forget(self);
+                Ok(())
+            }
+            Err(refused) => {
+                if !placing.take_back(&port.ring) {
+                    port.poison();
+                }
+                Err((self, refused))
+            }
+        }
+    }
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        let port = self.port;
+        if port.usable().is_err() {
+            return;
+        }
+        port.cursors.reserved.set(port.cursors.reserved.get().saturating_sub(1));
+        port.ring.arena.cancel_block(self.block, port.ring.index);
+        port.block_freed();
+    }
+}
+
+impl Port {
+    #[cold]
+    #[inline(never)]
+    pub(super) fn put_large<M: Message>(&self, value: M::In<'_>, wait: Wait) -> Result<(), PutError<M::Back>> {
+        let len = M::len(&value);
+        if len > self.max_message {
+            return Err(PutError::TooLarge { value: M::give_back(value), len, max: self.max_message });
+        }
+        self.put_block::<M>(&value, wait).map_err(|refused| refused.map(|()| M::give_back(value)))
+    }
+
+    fn put_block<M: Message>(&self, value: &M::In<'_>, wait: Wait) -> Result<(), PutError<()>> {
+        let len = M::len(value);
+        let reserved = self.reserve_block(len, wait)?;
+        // SAFETY: the block has room for `len` bytes.
+        unsafe { M::write_block(value, reserved.payload()) };
+        reserved.put(len, wait).map_err(|(_, refused)| refused)
+    }
+
+    /// A block with room for `len` bytes, which is no more than the largest message.
+    pub(super) fn reserve_block(&self, len: usize, wait: Wait) -> Result<Reservation<'_>, PutError<()>> {
+        self.ready_to_put().map_err(Refusal::into_put)?;
+        self.needs_consumers()?;
+        let mut reserved = None;
+        let mut attempt = |_exact: bool| {
+            reserved = self.try_reserve_block(len)?;
+            Ok(reserved.is_some())
+        };
+        if !attempt(true)? {
+            match wait {
+                Wait::No => {
+                    // The dead may have some.
+                    if !(self.look_before_full()? && attempt(true)?) {
+                        return Err(PutError::Full(()));
+                    }
+                }
+                Wait::Until(deadline) => self.wait_to_put(Lacking::Block(len), deadline, attempt)?,
+            }
+        }
+        reserved.ok_or(PutError::Full(()))
+    }
+
+    fn try_reserve_block(&self, len: usize) -> Result<Option<Reservation<'_>>, PutError<()>> {
+        if self.ring.is_closed() {
+            return Err(PutError::Closed(()));
+        }
+        if self.is_torn() {
+            self.poison();
+            return Err(PutError::Corrupt(()));
+        }
+        let arena = self.ring.arena;
+        let Some(block) = arena.reserve_block(self.ring.index, len, &self.cursors.hints) else { return Ok(None) };
+        let Some(payload) = arena.payload(block).filter(|payload| payload.room() >= len) else { return Ok(None) };
+        self.cursors.reserved.set(self.cursors.reserved.get() + 1);
+        Ok(Some(Reservation { port: self, block, payload }))
+    }
+
+    /// A batch of which some lie in slots and some in blocks.
+    #[cold]
+    pub(super) fn put_mixed<M: Message>(&self, values: &[M::In<'_>], wait: Wait) -> Result<usize, PutManyError> {
+        let fits = |value: &M::In<'_>| M::len(value) <= self.inline;
+        let mut done = 0;
+        while let Some(rest) = values.get(done..).filter(|rest| !rest.is_empty()) {
+            let run = rest.iter().take_while(|value| fits(value)).count();
+            if run > 0 {
+                let put = self.put_many::<M>(&rest[..run], wait).map_err(|error| error.after(done))?;
+                done += put;
+                if put < run {
+                    break;
+                }
+            } else {
+                match self.put_block::<M>(&rest[0], wait) {
+                    Ok(()) => done += 1,
+                    Err(PutError::Full(())) if wait == Wait::No => break,
+                    Err(cause) => return Err(PutManyError { put: done, cause }),
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    /// A block is free: producers may be waiting for one.
+    pub(super) fn block_freed(&self) {
+        if self.for_blocks.wanted(self.ring.fences) {
+            self.wake(self.for_blocks, u32::MAX);
+        }
+    }
+}
