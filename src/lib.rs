@@ -38,9 +38,11 @@ mod wait;
 pub use error::{SetupError, SetupErrorKind};
 #[cfg(not(loom))]
 pub use queue::{
-    ByteQueue, Bytes, Consumer, GetError, Handle, Iter, Lease, Message, Options, Plain, Pod, PodQueue, Producer,
-    PutError, PutManyError, TryIter, admin, unlink, watch,
+    ByteQueue, Bytes, Consumer, EncodeError, GetError, Handle, Iter, Lease, Message, Options, Plain, Pod, PodQueue,
+    Producer, PutError, PutManyError, RangeError, Ref, Reserved, TryIter, admin, unlink, watch,
 };
+#[cfg(all(feature = "serde", not(loom)))]
+pub use queue::{Queue, Serde};
 pub use ring::Side;
 #[cfg(not(loom))]
 pub use segment::{Lifetime, sigbus_guard};

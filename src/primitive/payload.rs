@@ -169,27 +169,26 @@ impl Payload {
 /// `to` and `from` are valid for `len` bytes and do not overlap.
 #[cfg(not(loom))]
 unsafe fn copy_bulk(to: *mut u8, from: *const u8, len: usize) {
+    // Below this it takes longer to start than to copy.
+    const WORTH_IT: usize = 128;
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: the contract; the direction flag is clear, as the ABI has it.
-    unsafe {
-        core::arch::asm!("rep movsb", inout("rcx") len => _, inout("rdi") to => _, inout("rsi") from => _,
-            options(nostack, preserves_flags));
+    if len >= WORTH_IT {
+        // SAFETY: the contract; the direction flag is clear, as the ABI has it.
+        unsafe {
+            core::arch::asm!("rep movsb", inout("rcx") len => _, inout("rdi") to => _, inout("rsi") from => _,
+                options(nostack, preserves_flags));
+        }
+        return;
     }
-    #[cfg(not(target_arch = "x86_64"))]
-    // SAFETY: the contract; words where both are aligned, else bytes.
+    let _ = WORTH_IT;
+    let are_aligned = (to as usize | from as usize).is_multiple_of(8);
+    let words = if are_aligned { len / 8 } else { 0 };
+    // SAFETY: the contract; words only where both are aligned.
     unsafe {
-        let head = from.align_offset(8).min(len);
-        for k in 0..head {
-            to.add(k).write_volatile(from.add(k).read_volatile());
-        }
-        let words = (len - head) / 8;
         for k in 0..words {
-            let word = from.add(head + 8 * k).cast::<u64>().read_volatile().to_ne_bytes();
-            for (byte, value) in word.into_iter().enumerate() {
-                to.add(head + 8 * k + byte).write_volatile(value);
-            }
+            to.add(8 * k).cast::<u64>().write_volatile(from.add(8 * k).cast::<u64>().read_volatile());
         }
-        for k in head + 8 * words..len {
+        for k in 8 * words..len {
             to.add(k).write_volatile(from.add(k).read_volatile());
         }
     }

@@ -29,7 +29,7 @@
 //! ```
 
 pub use super::inspect::{
-    Facts, Holder, Intent, LeaseState, Life, Messages, Operation, Participant, Pause, RingState, Snapshot,
+    BlockClass, Facts, Holder, Intent, LeaseState, Life, Messages, Operation, Participant, Pause, RingState, Snapshot,
 };
 use super::inspect::{outline, snapshot};
 use super::options::Options;

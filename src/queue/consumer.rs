@@ -2,6 +2,7 @@
 
 use super::bytes::{Bytes, BytesRoom};
 use super::error::GetError;
+use super::guards::Ref;
 use super::message::{Message, Plain, Pod, RoomFor};
 use super::methods::{common_methods, get_bytes_methods, get_methods, get_plain_methods};
 use super::port::{Port, Wait};

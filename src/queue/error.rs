@@ -51,7 +51,28 @@ pub enum PutError<V> {
     /// Another participant is in the way, and whether it has died cannot be found out:
     /// the segment's descriptor was closed behind our back. Open the queue again.
     RecoveryUnavailable(V),
+    /// The message could not be encoded; nothing was put.
+    Unencodable {
+        /// The message.
+        value: V,
+        /// Why.
+        source: EncodeError,
+    },
 }
+
+/// Why a message could not be encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EncodeError {
+    pub(super) what: &'static str,
+}
+
+impl fmt::Display for EncodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.what)
+    }
+}
+
+impl std::error::Error for EncodeError {}
 
 impl<V> PutError<V> {
     /// The message that was not put.
@@ -64,6 +85,7 @@ impl<V> PutError<V> {
             | PutError::Corrupt(v)
             | PutError::PeersGone(v)
             | PutError::RecoveryUnavailable(v)
+            | PutError::Unencodable { value: v, .. }
             | PutError::TooLarge { value: v, .. }
             | PutError::SideTaken { value: v, .. }
             | PutError::System { value: v, .. } => v,
@@ -81,6 +103,7 @@ impl<V> PutError<V> {
             PutError::PeersGone(v) => PutError::PeersGone(f(v)),
             PutError::RecoveryUnavailable(v) => PutError::RecoveryUnavailable(f(v)),
             PutError::TooLarge { value, len, max } => PutError::TooLarge { value: f(value), len, max },
+            PutError::Unencodable { value, source } => PutError::Unencodable { value: f(value), source },
             PutError::SideTaken { value, holder } => PutError::SideTaken { value: f(value), holder },
             PutError::System { value, kind } => PutError::System { value: f(value), kind },
         }
@@ -111,7 +134,7 @@ impl<V> PutError<V> {
             PutError::Full(_) => io::ErrorKind::WouldBlock,
             PutError::TimedOut(_) => io::ErrorKind::TimedOut,
             PutError::Closed(_) | PutError::PeersGone(_) => io::ErrorKind::BrokenPipe,
-            PutError::TooLarge { .. } => io::ErrorKind::InvalidInput,
+            PutError::TooLarge { .. } | PutError::Unencodable { .. } => io::ErrorKind::InvalidInput,
             PutError::SideTaken { .. } => io::ErrorKind::ResourceBusy,
             PutError::System { kind, .. } => *kind,
             PutError::Forked(_) | PutError::RecoveryUnavailable(_) => io::ErrorKind::Unsupported,
@@ -128,6 +151,9 @@ impl<V> fmt::Display for PutError<V> {
                 f.write_str("the queue stayed full until the deadline; are its consumers running?")
             }
             PutError::Closed(_) => f.write_str("the queue is closed and takes no more messages"),
+            PutError::Unencodable { source, .. } => {
+                write!(f, "the message could not be encoded: {source}; nothing was put")
+            }
             PutError::TooLarge { len, max, .. } => {
                 write!(
                     f,
@@ -158,6 +184,7 @@ impl<V> fmt::Debug for PutError<V> {
             PutError::TimedOut(_) => "TimedOut",
             PutError::Closed(_) => "Closed",
             PutError::TooLarge { len, max, .. } => return write!(f, "TooLarge {{ len: {len}, max: {max}, .. }}"),
+            PutError::Unencodable { source, .. } => return write!(f, "Unencodable {{ source: {source:?}, .. }}"),
             PutError::SideTaken { holder, .. } => return write!(f, "SideTaken {{ holder: {holder:?}, .. }}"),
             PutError::System { kind, .. } => return write!(f, "System {{ kind: {kind:?}, .. }}"),
             PutError::Forked(_) => "Forked",
@@ -211,6 +238,50 @@ impl From<PutManyError> for io::Error {
         io::Error::new(error.cause.kind(), error)
     }
 }
+
+/// Elements that are not there, or bytes that are no element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RangeError {
+    /// Elements `at..at + count` of a message of `len`.
+    OutOfRange {
+        /// The first of them.
+        at: usize,
+        /// How many.
+        count: usize,
+        /// How many there are.
+        len: usize,
+    },
+    /// The bytes of element `at` are none of its type.
+    BadPattern {
+        /// Which element.
+        at: usize,
+    },
+}
+
+impl RangeError {
+    pub(super) fn check(at: usize, count: usize, len: usize) -> Result<(), RangeError> {
+        let fits = at <= len && count <= len - at;
+        if fits { Ok(()) } else { Err(RangeError::OutOfRange { at, count, len }) }
+    }
+
+    pub(super) fn bad(at: usize) -> RangeError {
+        RangeError::BadPattern { at }
+    }
+}
+
+impl fmt::Display for RangeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RangeError::OutOfRange { at, count, len } => {
+                write!(f, "elements {at} to {} of a message that has {len}", at.saturating_add(*count))
+            }
+            RangeError::BadPattern { at } => write!(f, "the bytes of element {at} are none of its type"),
+        }
+    }
+}
+
+impl std::error::Error for RangeError {}
 
 /// Why no message was taken.
 ///

@@ -3,8 +3,11 @@
 use super::bytes::Bytes;
 use super::consumer::{Consumer, Iter, TryIter};
 use super::error::{GetError, PutError, PutManyError};
+use super::guards::{Ref, Reserved};
 use super::message::{Message, Plain, Pod};
-use super::methods::{common_methods, get_bytes_methods, get_methods, get_plain_methods, put_methods};
+use super::methods::{
+    common_methods, get_bytes_methods, get_methods, get_plain_methods, put_bytes_methods, put_methods,
+};
 use super::options::Options;
 use super::port::{Port, Wait};
 use super::producer::Producer;
@@ -36,6 +39,21 @@ pub type ByteQueue = Handle<Bytes>;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub type PodQueue<T> = Handle<Pod<T>>;
+
+/// A queue of any type that serde knows.
+///
+/// A message is encoded once, straight into shared memory, and decoded once. One that
+/// cannot be decoded, because it was another type's, is `Undecodable`: it is consumed, and
+/// the queue goes on.
+///
+/// ```
+/// let queue = ringway::Queue::<(u64, String)>::bounded(16)?;
+/// queue.put((7, "seven".to_owned()))?;
+/// assert_eq!(queue.get()?, (7, "seven".to_owned()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[cfg(feature = "serde")]
+pub type Queue<T> = Handle<super::Serde<T>>;
 
 /// A handle of a queue: one participant that can put and get.
 ///
@@ -224,6 +242,7 @@ impl<M: Message> Handle<M> {
 }
 
 impl Handle<Bytes> {
+    put_bytes_methods!();
     get_bytes_methods!();
 }
 

@@ -2,11 +2,12 @@
 //!
 //! Reads copies that [`Survey`] makes; what the words mean, `ring` knows.
 
+mod cells;
+
 use super::options::{regions, slots_size, stride};
 use crate::primitive::{BlockShape, now_ns};
 use crate::ring::{
-    CONTROL_SIZE, CellNote, CellState, CellWord, ControlLook, GETS, PARTICIPANT_SIZE, PUTS, ParticipantLook, Pending,
-    RingLook, Side, Unfinished,
+    CONTROL_SIZE, ControlLook, GETS, PARTICIPANT_SIZE, PUTS, ParticipantLook, Pending, RingLook, Side, Unfinished,
 };
 use crate::segment::{Lifetime, MessageKind, Plan, Presence, RegionKind, Role, Survey};
 use crate::wait::{Attention, CLOSED};
@@ -37,13 +38,18 @@ pub enum Messages {
         /// Its alignment, in bytes.
         align: u32,
     },
+    /// One type, encoded by serde.
+    Encoded {
+        /// What both sides call the type.
+        tag: String,
+    },
 }
 
 impl fmt::Display for Messages {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Messages::Bytes => f.write_str("bytes"),
-            Messages::Plain { tag, .. } => f.write_str(tag),
+            Messages::Plain { tag, .. } | Messages::Encoded { tag } => f.write_str(tag),
         }
     }
 }
@@ -83,6 +89,7 @@ impl Facts {
         let element = &plan.element;
         let messages = match plan.kind {
             MessageKind::Bytes => Messages::Bytes,
+            MessageKind::Serde => Messages::Encoded { tag: element.tag.clone() },
             MessageKind::Pod => Messages::Plain { tag: element.tag.clone(), size: element.size, align: element.align },
         };
         Facts {
@@ -273,6 +280,28 @@ pub struct Snapshot {
     pub participants: Vec<Participant>,
     /// The messages that are leased or came back from a lease, oldest first.
     pub leases: Vec<LeaseState>,
+    /// The blocks of the arena, by size; empty if there is none.
+    pub blocks: Vec<BlockClass>,
+}
+
+/// The blocks of one size, where messages lie that no slot has room for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BlockClass {
+    /// Bytes of each.
+    pub size: u64,
+    /// How many there are.
+    pub count: u64,
+    /// Of these, how many nobody uses.
+    pub free: u64,
+    /// How many are reserved by a put that is not in the queue yet.
+    pub writing: u64,
+    /// How many have a message of the queue.
+    pub queued: u64,
+    /// How many have a message that is leased, or came back from a lease.
+    pub leased: u64,
+    /// How many are being copied out.
+    pub reading: u64,
 }
 
 /// What `list` needs of the ring: `(depth, closed)`.
@@ -323,7 +352,8 @@ pub(super) fn snapshot(survey: &Survey) -> Snapshot {
         participant(*presence, look, &pending, singles)
     };
     let participants = looks.iter().map(of_one).collect();
-    Snapshot { facts: Facts::of(survey), problems, ring: state, participants, leases: leases(survey) }
+    let (leases, blocks) = cells::look(survey);
+    Snapshot { facts: Facts::of(survey), problems, ring: state, participants, leases, blocks }
 }
 
 fn holder(survey: &Survey, side: Side, pid: u64, role: Role) -> Option<Holder> {
@@ -426,44 +456,12 @@ fn is_sane(plan: &Plan) -> bool {
         && plan.max_participants <= 1024
         && plan.leases <= 1024
         && plan.rows <= 1 << 20
+        && plan.arena <= 1 << 46
         && slots_size(plan).is_some()
 }
 
 fn region_start(survey: &Survey, kind: RegionKind, len: u64) -> Option<u64> {
     survey.header.region(kind).ok().filter(|region| region.len >= len).map(|region| region.offset)
-}
-
-/// The rows that are in use.
-fn leases(survey: &Survey) -> Vec<LeaseState> {
-    let plan = &survey.header.plan;
-    if !is_sane(plan) {
-        return Vec::new();
-    }
-    let [.., (_, notes_len), (_, rows_len)] = regions(plan);
-    let starts = (region_start(survey, RegionKind::Notes, notes_len), region_start(survey, RegionKind::Rows, rows_len));
-    let (Some(notes), Some(base)) = starts else { return Vec::new() };
-    let stride = stride(plan.inline_size);
-    let word = |at| {
-        let mut word = [0; 8];
-        survey.read(at, &mut word).then(|| u64::from_ne_bytes(word))
-    };
-    let now = now_ns();
-    let row = |index: u64| {
-        let (holder, count) = match CellWord::from_raw(word(base.saturating_add(index.saturating_mul(stride)))?).state()
-        {
-            CellState::Held { owner, count, .. } => (Some(owner), count),
-            CellState::Back { count, .. } => (None, count),
-            _ => return None,
-        };
-        let note = notes.saturating_add(index.saturating_mul(size_of::<CellNote>() as u64));
-        let position = word(note + core::mem::offset_of!(CellNote, id) as u64)?;
-        let since = word(note + core::mem::offset_of!(CellNote, since) as u64)?;
-        let held_for = holder.map(|_| Duration::from_nanos(now.saturating_sub(since)));
-        Some(LeaseState { holder, position, redelivered: count, held_for })
-    };
-    let mut leases: Vec<LeaseState> = (0..u64::from(plan.rows)).filter_map(row).collect();
-    leases.sort_by_key(|lease| lease.position);
-    leases
 }
 
 /// The ring, read anew. None: the file does not have its words, or the header is damaged so

@@ -2,7 +2,9 @@
 
 #![allow(unsafe_code)]
 
+use super::error::{PutError, PutManyError};
 use super::options::stride;
+use super::port::{Port, Wait};
 use crate::primitive::{BlockMemory, BlockShape, Payload, SlotMemory};
 use crate::ring::{Arena, Position, Ring, Sink, Source, Taken};
 use crate::segment::{Identity, MessageKind};
@@ -42,7 +44,7 @@ pub trait Plain: bytemuck::NoUninit + bytemuck::CheckedBitPattern {}
 
 impl<T: bytemuck::NoUninit + bytemuck::CheckedBitPattern> Plain for T {}
 
-/// A kind of message: [`Bytes`] or [`Pod<T>`](Pod). Sealed.
+/// A kind of message: [`Bytes`](super::Bytes), [`Pod<T>`](Pod) or `Serde<T>`. Sealed.
 ///
 /// # Safety
 ///
@@ -50,7 +52,7 @@ impl<T: bytemuck::NoUninit + bytemuck::CheckedBitPattern> Plain for T {}
 /// may expect as many bytes as `shape` or the options asked for.
 pub unsafe trait Message: Sealed + 'static {
     /// What `put` takes.
-    type In<'a>: Copy;
+    type In<'a>;
     /// What a failed `put` gives back: the value, or `()` where it was borrowed.
     type Back;
     /// What `get` returns.
@@ -60,6 +62,22 @@ pub unsafe trait Message: Sealed + 'static {
     type Room;
     #[doc(hidden)]
     fn shape(type_tag: Option<String>) -> Shape;
+    #[doc(hidden)]
+    #[inline(always)]
+    fn put_through(port: &Port, value: Self::In<'_>, wait: Wait) -> Result<(), PutError<Self::Back>>
+    where
+        Self: Sized,
+    {
+        port.put::<Self>(value, wait)
+    }
+    #[doc(hidden)]
+    #[inline]
+    fn put_many_through(port: &Port, values: &[Self::In<'_>], wait: Wait) -> Result<usize, PutManyError>
+    where
+        Self: Sized,
+    {
+        port.put_many::<Self>(values, wait)
+    }
     /// Whether every message has the length of the slot's payload.
     #[doc(hidden)]
     const FIXED_LEN: bool;
@@ -315,7 +333,7 @@ pub struct PodBatch<T: Plain> {
 }
 
 /// The type's own name without the path, generic arguments kept.
-fn last_segment(type_name: &str) -> &str {
+pub(super) fn last_segment(type_name: &str) -> &str {
     let path_end = type_name.find(['<', '[', '(']).unwrap_or(type_name.len());
     match type_name[..path_end].rfind("::") {
         Some(at) => &type_name[at + 2..],

@@ -120,7 +120,7 @@ macro_rules! put_methods {
         /// ```
         #[inline(always)]
         pub fn put(&self, value: M::In<'_>) -> Result<(), PutError<M::Back>> {
-            self.port.put::<M>(value, Wait::Until(Deadline::Never))
+            M::put_through(&self.port, value, Wait::Until(Deadline::Never))
         }
 
         /// Puts a message if there is room, without waiting.
@@ -142,7 +142,7 @@ macro_rules! put_methods {
         /// ```
         #[inline(always)]
         pub fn try_put(&self, value: M::In<'_>) -> Result<(), PutError<M::Back>> {
-            self.port.put::<M>(value, Wait::No)
+            M::put_through(&self.port, value, Wait::No)
         }
 
         /// Puts a message, waiting at most `timeout`. A timeout too long for the
@@ -153,7 +153,7 @@ macro_rules! put_methods {
         /// As [`put`](Self::put), and `TimedOut`.
         #[inline]
         pub fn put_timeout(&self, value: M::In<'_>, timeout: Duration) -> Result<(), PutError<M::Back>> {
-            self.port.put::<M>(value, Wait::Until(Deadline::after(timeout)))
+            M::put_through(&self.port, value, Wait::Until(Deadline::after(timeout)))
         }
 
         /// Puts a message, waiting until `deadline` at most. One in the past tries once.
@@ -163,7 +163,7 @@ macro_rules! put_methods {
         /// As [`put`](Self::put), and `TimedOut`.
         #[inline]
         pub fn put_deadline(&self, value: M::In<'_>, deadline: Instant) -> Result<(), PutError<M::Back>> {
-            self.port.put::<M>(value, Wait::Until(Deadline::at(deadline)))
+            M::put_through(&self.port, value, Wait::Until(Deadline::at(deadline)))
         }
 
         /// Puts all `values`, in order, waiting while the queue is full. They go in
@@ -185,7 +185,7 @@ macro_rules! put_methods {
         /// ```
         #[inline]
         pub fn put_many(&self, values: &[M::In<'_>]) -> Result<(), PutManyError> {
-            self.port.put_many::<M>(values, Wait::Until(Deadline::Never)).map(|_| ())
+            M::put_many_through(&self.port, values, Wait::Until(Deadline::Never)).map(|_| ())
         }
 
         /// Puts as many of `values` as there is room for, from the front, and says
@@ -196,7 +196,7 @@ macro_rules! put_methods {
         /// As [`put_many`](Self::put_many), but never for want of room.
         #[inline]
         pub fn try_put_many(&self, values: &[M::In<'_>]) -> Result<usize, PutManyError> {
-            self.port.put_many::<M>(values, Wait::No)
+            M::put_many_through(&self.port, values, Wait::No)
         }
 
         /// As [`put_many`](Self::put_many), waiting at most `timeout`.
@@ -206,7 +206,7 @@ macro_rules! put_methods {
         /// As [`put_many`](Self::put_many), and `TimedOut`.
         #[inline]
         pub fn put_many_timeout(&self, values: &[M::In<'_>], timeout: Duration) -> Result<(), PutManyError> {
-            self.port.put_many::<M>(values, Wait::Until(Deadline::after(timeout))).map(|_| ())
+            M::put_many_through(&self.port, values, Wait::Until(Deadline::after(timeout))).map(|_| ())
         }
 
         /// As [`put_many`](Self::put_many), waiting until `deadline` at most.
@@ -216,7 +216,7 @@ macro_rules! put_methods {
         /// As [`put_many`](Self::put_many), and `TimedOut`.
         #[inline]
         pub fn put_many_deadline(&self, values: &[M::In<'_>], deadline: Instant) -> Result<(), PutManyError> {
-            self.port.put_many::<M>(values, Wait::Until(Deadline::at(deadline))).map(|_| ())
+            M::put_many_through(&self.port, values, Wait::Until(Deadline::at(deadline))).map(|_| ())
         }
     };
 }
@@ -415,9 +415,70 @@ macro_rules! get_methods {
     };
 }
 
+/// Putting in place, for queues of bytes.
+macro_rules! put_bytes_methods {
+    () => {
+        /// Reserves `len` bytes of shared memory to write a message into, waiting while
+        /// there are none; see [`Reserved`].
+        ///
+        /// # Errors
+        ///
+        /// As [`put`](Self::put), with nothing to give back.
+        pub fn reserve(&self, len: usize) -> Result<Reserved<'_>, PutError<()>> {
+            self.port.reserve(len, Wait::Until(Deadline::Never))
+        }
+
+        /// As [`reserve`](Self::reserve), without waiting.
+        ///
+        /// # Errors
+        ///
+        /// As [`reserve`](Self::reserve), and `Full`.
+        pub fn try_reserve(&self, len: usize) -> Result<Reserved<'_>, PutError<()>> {
+            self.port.reserve(len, Wait::No)
+        }
+
+        /// As [`reserve`](Self::reserve), waiting at most `timeout`.
+        ///
+        /// # Errors
+        ///
+        /// As [`reserve`](Self::reserve), and `TimedOut`.
+        pub fn reserve_timeout(&self, len: usize, timeout: Duration) -> Result<Reserved<'_>, PutError<()>> {
+            self.port.reserve(len, Wait::Until(Deadline::after(timeout)))
+        }
+    };
+}
+
 /// Getting bytes.
 macro_rules! get_bytes_methods {
     () => {
+        /// Takes the next message without copying it, waiting while the queue is empty;
+        /// see [`Ref`].
+        ///
+        /// # Errors
+        ///
+        /// As [`lease`](Self::lease).
+        pub fn get_ref(&self) -> Result<Ref<'_>, GetError> {
+            self.port.get_ref(Wait::Until(Deadline::Never))
+        }
+
+        /// As [`get_ref`](Self::get_ref), without waiting.
+        ///
+        /// # Errors
+        ///
+        /// As [`get_ref`](Self::get_ref), and `Empty`.
+        pub fn try_get_ref(&self) -> Result<Ref<'_>, GetError> {
+            self.port.get_ref(Wait::No)
+        }
+
+        /// As [`get_ref`](Self::get_ref), waiting at most `timeout`.
+        ///
+        /// # Errors
+        ///
+        /// As [`get_ref`](Self::get_ref), and `TimedOut`.
+        pub fn get_ref_timeout(&self, timeout: Duration) -> Result<Ref<'_>, GetError> {
+            self.port.get_ref(Wait::Until(Deadline::after(timeout)))
+        }
+
         /// As [`get`](Self::get), into a buffer that is used again: it is cleared,
         /// grown to the longest message once, and filled. Says the length.
         ///
@@ -502,4 +563,4 @@ macro_rules! get_plain_methods {
     };
 }
 
-pub(super) use {common_methods, get_bytes_methods, get_methods, get_plain_methods, put_methods};
+pub(super) use {common_methods, get_bytes_methods, get_methods, get_plain_methods, put_bytes_methods, put_methods};

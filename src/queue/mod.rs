@@ -10,6 +10,7 @@ mod bytes;
 mod consumer;
 mod error;
 mod get;
+mod guards;
 mod handle;
 mod inspect;
 mod large;
@@ -21,12 +22,19 @@ mod port;
 mod producer;
 mod put;
 mod rescue;
+#[cfg(feature = "serde")]
+mod serde;
 mod view;
 mod watch;
 
+#[cfg(feature = "serde")]
+pub use self::serde::Serde;
 pub use bytes::Bytes;
 pub use consumer::{Consumer, Iter, TryIter};
-pub use error::{GetError, PutError, PutManyError};
+pub use error::{EncodeError, GetError, PutError, PutManyError, RangeError};
+pub use guards::{Ref, Reserved};
+#[cfg(feature = "serde")]
+pub use handle::Queue;
 pub use handle::{ByteQueue, Handle, PodQueue};
 pub use lease::Lease;
 pub use message::{Message, Plain, Pod};

@@ -17,8 +17,9 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 /// Whether an operation may wait.
+#[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wait {
+pub enum Wait {
     /// `try_`: never.
     No,
     /// Until then.
@@ -53,7 +54,8 @@ pub(super) enum Refusal {
 }
 
 /// One participant of one queue.
-pub(super) struct Port {
+#[doc(hidden)]
+pub struct Port {
     // `ring` and the attention lines point into the segment that `member` owns
     // a share of; they are private and do not outlive it.
     pub(super) ring: Ring<'static>,

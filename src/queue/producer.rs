@@ -1,8 +1,10 @@
 //! The putting end.
 
+use super::bytes::Bytes;
 use super::error::{PutError, PutManyError};
+use super::guards::Reserved;
 use super::message::Message;
-use super::methods::{common_methods, put_methods};
+use super::methods::{common_methods, put_bytes_methods, put_methods};
 use super::port::{Port, Wait};
 use crate::error::SetupError;
 use crate::ring::PUTS;
@@ -38,6 +40,10 @@ impl<M: Message> Producer<M> {
 
     put_methods!();
     common_methods!();
+}
+
+impl Producer<Bytes> {
+    put_bytes_methods!();
 }
 
 impl<M: Message> std::fmt::Debug for Producer<M> {

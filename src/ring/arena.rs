@@ -28,6 +28,11 @@ pub(crate) struct BlockHead {
     pub(crate) len: AtomicU64,
 }
 
+impl BlockHead {
+    /// Where its state word is.
+    pub(crate) const WORD_AT: u64 = core::mem::offset_of!(BlockHead, word) as u64;
+}
+
 /// Blocks of one size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Class {

@@ -151,6 +151,13 @@ pub(crate) struct Holding {
     pub(crate) count: u32,
 }
 
+impl Holding {
+    /// The block it lies in, if it is not a row.
+    pub(crate) fn block(&self) -> Option<u32> {
+        self.is_block.then_some(self.cell as u32)
+    }
+}
+
 /// A table of cells.
 pub(super) trait Cells: Copy {
     /// Whether these are the blocks of the arena.

@@ -230,6 +230,11 @@ impl Ring<'_> {
         if holding.is_block { self.arena.give_back(cell, word) } else { self.rows.give_back(cell, word) }
     }
 
+    /// The bytes of a leased message's cell.
+    pub(crate) fn payload_of(&self, holding: Holding) -> Option<Payload> {
+        if holding.is_block { self.arena.payload(holding.cell as u32) } else { self.rows.payload(holding.cell) }
+    }
+
     /// L5. Cells of somebody who is dead, and whose claims were finished, or who leaves.
     pub(crate) fn keep_cells(&self, owner: u32) -> u64 {
         let in_rows = self.rows.keep(owner, |_, _| false);

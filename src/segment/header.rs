@@ -75,6 +75,7 @@ pub(crate) struct Region {
 pub(crate) enum MessageKind {
     Bytes,
     Pod,
+    Serde,
 }
 
 impl MessageKind {
@@ -82,6 +83,7 @@ impl MessageKind {
         match self {
             MessageKind::Bytes => "bytes",
             MessageKind::Pod => "plain data",
+            MessageKind::Serde => "encoded by serde",
         }
     }
 }
@@ -249,6 +251,7 @@ impl Header {
         raw.kind = match plan.kind {
             MessageKind::Bytes => 1,
             MessageKind::Pod => 2,
+            MessageKind::Serde => 3,
         };
         let flag = |set: bool, flag| if set { flag } else { 0 };
         raw.flags = flag(plan.single_producer, FLAG_SINGLE_PRODUCER)
@@ -308,6 +311,7 @@ impl Header {
         let kind = match raw.kind {
             1 => MessageKind::Bytes,
             2 => MessageKind::Pod,
+            3 => MessageKind::Serde,
             other => return Err(not_ours(format!("its messages are of an unknown kind, {other}"))),
         };
         let tag = raw.tag.get(..raw.tag_len as usize).and_then(|tag| std::str::from_utf8(tag).ok());

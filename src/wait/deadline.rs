@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 /// Until when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Deadline {
+#[doc(hidden)]
+pub enum Deadline {
     /// For ever.
     Never,
     /// Nanoseconds of CLOCK_MONOTONIC.

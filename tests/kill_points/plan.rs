@@ -1,6 +1,7 @@
 //! Which points there are, and two lanes that share them.
 
-use super::table::{MODES, ROWS, STATES, Share, fits, operation};
+use super::kind::ROWS;
+use super::table::{MODES, STATES, Share, fits, operation};
 use crate::common::{Child, Sandbox};
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, PoisonError};

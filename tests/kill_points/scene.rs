@@ -2,17 +2,18 @@
 //! lost, doubled, stuck or left.
 
 use super::account::{Account, Dead, Entry};
+use super::kind::{self, Kind, unwire, wire};
 use super::step::{At, Tracee};
 use super::table::{FAILED_KIND, On, Operation, State};
-use super::{BATCH, CAPACITY, How, LIMIT, Message, NAME, message, number};
+use super::{BATCH, CAPACITY, How, LIMIT, NAME, message, number};
 use crate::common::{Child, role_command, until_asleep};
-use ringway::{Consumer, GetError, Options, Pod, PodQueue, Producer, PutError, Side};
+use ringway::{Consumer, GetError, Handle, Producer, PutError, Side};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-type Putting = Producer<Pod<Message>>;
-type Getting = Consumer<Pod<Message>>;
+type Putting = Producer<Kind>;
+type Getting = Consumer<Kind>;
 
 /// Who puts: these numbers stand in the messages.
 const DRIVER: u64 = 0;
@@ -38,7 +39,7 @@ const AWHILE: Duration = Duration::from_millis(350);
 pub struct Scene {
     directory: PathBuf,
     mode: (Side, Side),
-    base: PodQueue<Message>,
+    base: Handle<Kind>,
     producer: Option<Putting>,
     consumer: Option<Getting>,
     account: Account,
@@ -53,8 +54,8 @@ fn text<T, E: std::fmt::Debug>(what: &str, result: Result<T, E>) -> Result<T, St
 
 impl Scene {
     pub fn new(directory: &Path, mode: (Side, Side)) -> Result<Scene, String> {
-        let options = Options::new(CAPACITY).directory(directory).producers(mode.0).consumers(mode.1);
-        let base = text("create", PodQueue::create(NAME, options.max_participants(PLACES)))?;
+        let options = kind::options(CAPACITY).directory(directory).producers(mode.0).consumers(mode.1);
+        let base = text("create", Handle::create(NAME, options.max_participants(PLACES)))?;
         // Of Multi sides the survivors are there from the beginning.
         let producer = (mode.0 == Side::Multi).then(|| base.producer()).transpose();
         let consumer = (mode.1 == Side::Multi).then(|| base.consumer()).transpose();
@@ -98,7 +99,7 @@ impl Scene {
     fn put_before(&mut self, count: u64) -> Result<(), String> {
         for _ in 0..count {
             let sent = message(DRIVER, self.driver_put);
-            text("a put before", self.producer()?.try_put(sent))?;
+            text("a put before", self.producer()?.try_put(wire(&sent)))?;
             self.driver_put += 1;
             self.account.queue.push(Entry::Sure(sent[0]));
         }
@@ -107,7 +108,7 @@ impl Scene {
 
     fn get_before(&mut self, count: u64) -> Result<(), String> {
         for _ in 0..count {
-            let got = text("a get before", self.consumer()?.try_get())?;
+            let got = unwire(text("a get before", self.consumer()?.try_get())?);
             if self.account.queue.first() != Some(&Entry::Sure(got[0])) {
                 return Err(format!("a get before got {got:?}"));
             }
@@ -217,7 +218,9 @@ impl Scene {
     /// Whether a victim that died in a get of a full queue had committed: there is room.
     pub fn look_at_commit(&mut self) {
         let committed = !self.base.is_full();
-        if let Some(dead) = self.account.dead.last_mut() {
+        if kind::COMMITS_WITH_ITS_SLOT
+            && let Some(dead) = self.account.dead.last_mut()
+        {
             dead.committed = Some(committed);
         }
     }
@@ -231,7 +234,7 @@ impl Scene {
         }
         self.account.mixed = true;
         match self.consumer()?.try_get() {
-            Ok(got) => self.account.got.push(number(got)?),
+            Ok(got) => self.account.got.push(number(unwire(got))?),
             Err(GetError::Empty) => {}
             Err(error) => return Err(format!("a get beside the victim: {error:?}")),
         }
@@ -267,19 +270,19 @@ impl Scene {
         let mut closed = false;
         if puts {
             let got = text("a get beside the sleeper", self.consumer()?.get_timeout(LIMIT))?;
-            self.account.got.push(number(got)?);
+            self.account.got.push(number(unwire(got))?);
             // Where nobody has looked for the dead, that was a later message than the one in
             // the sleeper's way, which comes back while the two wait.
             while how == How::Wait {
                 match self.consumer()?.get_timeout(AWHILE) {
-                    Ok(got) => self.account.got.push(number(got)?),
+                    Ok(got) => self.account.got.push(number(unwire(got))?),
                     Err(GetError::TimedOut) => break,
                     Err(error) => return Err(format!("more gets beside the sleeper: {error:?}")),
                 }
             }
         } else {
             let sent = message(MARKER, 2 * LAP);
-            let result = self.producer().map(|producer| producer.put_timeout(sent, LIMIT));
+            let result = self.producer().map(|producer| producer.put_timeout(wire(&sent), LIMIT));
             match result {
                 Ok(Ok(())) => self.account.queue.push(Entry::Sure(sent[0])),
                 Ok(Err(PutError::Closed(_))) if self.closes => closed = true,
@@ -312,7 +315,7 @@ impl Scene {
         loop {
             if sent < MARKERS && !closed {
                 let marker = message(MARKER, sent);
-                match self.producer().map(|producer| producer.try_put(marker)) {
+                match self.producer().map(|producer| producer.try_put(wire(&marker))) {
                     Ok(Ok(())) => {
                         self.account.queue.push(Entry::Sure(marker[0]));
                         sent += 1;
@@ -325,7 +328,7 @@ impl Scene {
             }
             match self.consumer()?.try_get() {
                 Ok(got) => {
-                    let got = number(got)?;
+                    let got = number(unwire(got))?;
                     seen += u64::from(got == message(MARKER, seen)[0]);
                     self.account.got.push(got);
                 }
@@ -359,7 +362,7 @@ impl Scene {
         let put = move || {
             let Some(producer) = producer else { return Ok((None, 0)) };
             for number in 0..LAP {
-                match producer.put_timeout(message(MARKER, number), LIMIT) {
+                match producer.put_timeout(wire(&message(MARKER, number)), LIMIT) {
                     Ok(()) => {}
                     Err(PutError::Closed(_)) if closes => return Ok((Some(producer), number)),
                     Err(error) => return Err(format!("a survivor's put, waiting: {error:?}")),
@@ -375,7 +378,7 @@ impl Scene {
                 break None;
             }
             match consumer.get_timeout(if last { LONG } else { LIMIT }) {
-                Ok(message) => got.push(number(message)?),
+                Ok(message) => got.push(number(unwire(message))?),
                 Err(GetError::TimedOut) if last => break None,
                 Err(GetError::Closed) if closes => {
                     closed = true;
@@ -411,22 +414,23 @@ impl Scene {
             return Err(format!("drained, yet {} long and is_empty() {}", self.base.len(), self.base.is_empty()));
         }
         for number in 0..CAPACITY {
-            text("filling", self.producer()?.try_put(message(FILLER, number)))?;
+            text("filling", self.producer()?.try_put(wire(&message(FILLER, number))))?;
         }
-        match self.producer()?.try_put(message(FILLER, CAPACITY)) {
+        match self.producer()?.try_put(wire(&message(FILLER, CAPACITY))) {
             Err(PutError::Full(_)) => {}
             other => return Err(format!("one more than the capacity: {other:?}")),
         }
         for number in 0..CAPACITY {
-            let got = text("draining", self.consumer()?.try_get())?;
+            let got = unwire(text("draining", self.consumer()?.try_get())?);
             if got != message(FILLER, number) {
                 return Err(format!("after {number} of the filling came {got:?}"));
             }
         }
         match self.consumer()?.try_get() {
-            Err(GetError::Empty) => Ok(()),
-            other => Err(format!("after all of the filling: {other:?}")),
+            Err(GetError::Empty) => {}
+            other => return Err(format!("after all of the filling: {other:?}")),
         }
+        kind::nothing_is_kept(self.producer()?)
     }
 
     /// Closing works, every place among the participants is free again, and nothing
@@ -443,7 +447,7 @@ impl Scene {
         drop(more);
         self.base.close();
         if let Some(producer) = &self.producer {
-            match producer.try_put(message(FILLER, 0)) {
+            match producer.try_put(wire(&message(FILLER, 0))) {
                 Err(PutError::Closed(_)) => {}
                 other => return Err(format!("a put after the close: {other:?}")),
             }

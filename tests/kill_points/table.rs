@@ -1,6 +1,8 @@
 //! What is killed, and in which state: the operations, the states and which of them
-//! go together. Adding an operation is one line of [`OPERATIONS`] and one of [`ROWS`].
+//! go together. Adding an operation is one line of [`OPERATIONS`] and one of the rows of a
+//! kind of message (`plain.rs`, `blocks.rs`).
 
+use super::kind::{Out, unwire, wire, wires};
 use super::step::Said;
 use super::victim::Victim;
 use super::{BATCH, CAPACITY};
@@ -100,11 +102,11 @@ pub fn before_earlier(state: &State) -> State {
 
 const B: usize = BATCH;
 
-const fn put(name: &'static str, puts: usize, run: fn(&mut Victim) -> Said) -> Operation {
+pub const fn put(name: &'static str, puts: usize, run: fn(&mut Victim) -> Said) -> Operation {
     Operation { name, on: On::Producer, puts, takes: 0, loses: 0, run }
 }
 
-const fn get(name: &'static str, takes: usize, run: fn(&mut Victim) -> Said) -> Operation {
+pub const fn get(name: &'static str, takes: usize, run: fn(&mut Victim) -> Said) -> Operation {
     Operation { name, on: On::Consumer, puts: 0, takes, loses: takes, run }
 }
 
@@ -113,23 +115,23 @@ const fn other(name: &'static str, on: On, run: fn(&mut Victim) -> Said) -> Oper
 }
 
 pub const OPERATIONS: &[Operation] = &[
-    put("put", 1, |v| put_said(v.producer().put(v.batch[0]))),
-    put("try_put", 1, |v| put_said(v.producer().try_put(v.batch[0]))),
-    put("put_waits", 1, |v| put_said(v.producer().put_timeout(v.batch[0], v.patience))),
-    put("put_many", B, |v| put_many_said(v.producer().put_many(&v.batch).map(|()| B))),
-    put("try_put_many", B, |v| put_many_said(v.producer().try_put_many(&v.batch))),
+    put("put", 1, |v| put_said(v.producer().put(wire(&v.batch[0])))),
+    put("try_put", 1, |v| put_said(v.producer().try_put(wire(&v.batch[0])))),
+    put("put_waits", 1, |v| put_said(v.producer().put_timeout(wire(&v.batch[0]), v.patience))),
+    put("put_many", B, |v| put_many_said(v.producer().put_many(&wires(&v.batch)).map(|()| B))),
+    put("try_put_many", B, |v| put_many_said(v.producer().try_put_many(&wires(&v.batch)))),
     get("get", 1, |v| get_said(v.consumer().get())),
     get("try_get", 1, |v| get_said(v.consumer().try_get())),
     get("get_waits", 1, |v| get_said(v.consumer().get_timeout(v.patience))),
     get("get_many", B, |v| {
         let mut out = std::mem::take(&mut v.out);
         let result = v.consumer().get_many(&mut out, B);
-        get_many_said(result, &out)
+        get_many_said(result, out)
     }),
     get("try_get_many", B, |v| {
         let mut out = std::mem::take(&mut v.out);
         let result = v.consumer().try_get_many(&mut out, B);
-        get_many_said(result, &out)
+        get_many_said(result, out)
     }),
     // What a dead one has leased comes back, always.
     Operation { loses: 0, ..get("lease", 1, |v| lease_said(v.consumer().lease())) },
@@ -166,44 +168,6 @@ pub const OPERATIONS: &[Operation] = &[
     }),
 ];
 
-/// Which operation in which states.
-pub const ROWS: &[(&str, &[&str], Share)] = &[
-    ("put", &["empty", "wrap"], Share::All),
-    ("put", &["last", "last-cold", "lap", "sleeper", "tomb", "claimed", "claimed-many"], Share::Some),
-    ("put", &["back", "taken", "taken-many", "lease-back", "leased"], Share::Some),
-    ("try_put", &["empty", "last", "full", "wrap", "lap", "claimed", "taken"], Share::Some),
-    ("put_waits", &["full"], Share::Few),
-    ("put_many", &["wrap"], Share::All),
-    ("put_many", &["empty", "lap", "sleeper", "tomb", "claimed"], Share::Some),
-    ("try_put_many", &["last", "full", "taken", "leased"], Share::Some),
-    ("get", &["some", "full", "wrap-behind"], Share::All),
-    ("get", &["lap-behind", "full-sleeper", "tomb", "back", "lease-back"], Share::Some),
-    ("get", &["claimed", "taken"], Share::Few),
-    ("try_get", &["empty", "some", "full", "wrap-behind", "tomb", "claimed", "claimed-many"], Share::Some),
-    ("try_get", &["back", "taken", "taken-many", "leased", "lease-back"], Share::Some),
-    ("get_waits", &["empty"], Share::Few),
-    ("get_many", &["some"], Share::All),
-    ("get_many", &["full", "wrap-behind", "full-sleeper", "tomb", "back"], Share::Some),
-    ("try_get_many", &["empty", "some", "claimed", "taken-many"], Share::Some),
-    ("lease", &["some"], Share::All),
-    ("lease", &["wrap-behind", "full-sleeper", "tomb", "back", "lease-back"], Share::Some),
-    ("lease", &["claimed", "taken", "leased"], Share::Few),
-    ("try_lease", &["empty", "some", "claimed", "taken-many"], Share::Some),
-    ("ack", &["some"], Share::All),
-    ("ack", &["full", "lease-back"], Share::Some),
-    ("lease_drop", &["some"], Share::All),
-    ("lease_drop", &["lease-back"], Share::Some),
-    ("close", &["empty", "full", "sleeper", "tomb", "claimed", "back", "taken"], Share::Some),
-    ("recover", &["some", "claimed", "claimed-many", "taken", "taken-many", "leased"], Share::Some),
-    ("open", &["some", "claimed", "taken"], Share::Few),
-    ("clone", &["some", "claimed"], Share::Few),
-    ("producer", &["some", "claimed"], Share::Few),
-    ("consumer", &["some", "taken"], Share::Few),
-    ("drop_producer", &["some", "wrap"], Share::Few),
-    ("drop_consumer", &["some", "wrap-behind"], Share::Few),
-    ("drop_handle", &["some"], Share::Few),
-];
-
 /// Sides by name: producers, consumers.
 pub const MODES: &[(&str, (Side, Side))] = &[
     ("mm", (Side::Multi, Side::Multi)),
@@ -235,13 +199,11 @@ pub const DONE_KIND: u64 = 0;
 pub const REFUSED_KIND: u64 = 1;
 pub const FAILED_KIND: u64 = 2;
 
-const DONE: Said = Said { count: 0, kind: DONE_KIND, first: 0 };
-const REFUSED: Said = Said { count: 0, kind: REFUSED_KIND, first: 0 };
-const FAILED: Said = Said { count: 0, kind: FAILED_KIND, first: 0 };
+pub const DONE: Said = Said { count: 0, kind: DONE_KIND, first: 0 };
+pub const REFUSED: Said = Said { count: 0, kind: REFUSED_KIND, first: 0 };
+pub const FAILED: Said = Said { count: 0, kind: FAILED_KIND, first: 0 };
 
-type Message = super::Message;
-
-fn put_said(result: Result<(), PutError<Message>>) -> Said {
+pub fn put_said<V>(result: Result<(), PutError<V>>) -> Said {
     match result {
         Ok(()) => Said { count: 1, ..DONE },
         Err(PutError::Full(_) | PutError::TimedOut(_)) => REFUSED,
@@ -256,17 +218,18 @@ fn put_many_said(result: Result<usize, ringway::PutManyError>) -> Said {
     }
 }
 
-fn get_said(result: Result<Message, GetError>) -> Said {
+fn get_said(result: Result<Out, GetError>) -> Said {
     match result {
-        Ok(message) => Said { count: 1, first: message[0], ..DONE },
+        Ok(message) => Said { count: 1, first: unwire(message)[0], ..DONE },
         Err(GetError::Empty | GetError::TimedOut) => REFUSED,
         Err(_) => FAILED,
     }
 }
 
-fn get_many_said(result: Result<usize, GetError>, out: &[Message]) -> Said {
+fn get_many_said(result: Result<usize, GetError>, mut out: Vec<Out>) -> Said {
     match result {
-        Ok(count) => Said { count: count as u64, first: out.first().map_or(0, |message| message[0]), ..DONE },
+        Ok(count) if count > 0 => Said { count: count as u64, first: unwire(out.swap_remove(0))[0], ..DONE },
+        Ok(_) => DONE,
         Err(GetError::Empty) => REFUSED,
         Err(_) => FAILED,
     }
@@ -289,7 +252,7 @@ fn setup_said<T>(result: Result<T, ringway::SetupError>) -> Said {
 }
 
 pub fn operation(name: &str) -> Option<&'static Operation> {
-    OPERATIONS.iter().find(|operation| operation.name == name)
+    OPERATIONS.iter().chain(super::kind::OPERATIONS).find(|operation| operation.name == name)
 }
 
 pub fn state(name: &str) -> Option<&'static State> {

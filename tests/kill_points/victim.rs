@@ -1,47 +1,48 @@
 //! The children: the victim, which does one operation between two markers, and the
 //! sleeper, which waits on the other side.
 
+use super::kind::{Kind, Out, unwire, wire};
 use super::table::{On, operation};
 use super::{BATCH, Message, NAME, message, step};
 use crate::common::{hear, tell, thread_id};
-use ringway::{Consumer, Lease, Pod, PodQueue, Producer, SetupError, WaitPolicy};
+use ringway::{Consumer, Handle, Lease, Producer, SetupError, WaitPolicy};
 use std::time::Duration;
 
 /// What the operations work on. What was never needed is never there.
 pub struct Victim {
-    pub handle: Option<PodQueue<Message>>,
-    pub producer: Option<Producer<Pod<Message>>>,
-    pub consumer: Option<Consumer<Pod<Message>>>,
-    pub lease: Option<Lease<'static, Pod<Message>>>,
+    pub handle: Option<Handle<Kind>>,
+    pub producer: Option<Producer<Kind>>,
+    pub consumer: Option<Consumer<Kind>>,
+    pub lease: Option<Lease<'static, Kind>>,
     pub batch: [Message; BATCH],
-    pub out: Vec<Message>,
+    pub out: Vec<Out>,
     /// How long a timed operation waits, which is always in vain.
     pub patience: Duration,
 }
 
 impl Victim {
     #[inline(always)]
-    pub fn producer(&self) -> &Producer<Pod<Message>> {
+    pub fn producer(&self) -> &Producer<Kind> {
         self.producer.as_ref().expect("prepared")
     }
 
     #[inline(always)]
-    pub fn consumer(&self) -> &Consumer<Pod<Message>> {
+    pub fn consumer(&self) -> &Consumer<Kind> {
         self.consumer.as_ref().expect("prepared")
     }
 
     #[inline(always)]
-    pub fn handle(&self) -> &PodQueue<Message> {
+    pub fn handle(&self) -> &Handle<Kind> {
         self.handle.as_ref().expect("prepared")
     }
 
     #[inline(always)]
-    pub fn lease(&mut self) -> Lease<'static, Pod<Message>> {
+    pub fn lease(&mut self) -> Lease<'static, Kind> {
         self.lease.take().expect("prepared")
     }
 
     pub fn open(&mut self) -> Result<(), SetupError> {
-        self.handle = Some(PodQueue::open(NAME)?);
+        self.handle = Some(Handle::open(NAME)?);
         Ok(())
     }
 }
@@ -72,7 +73,7 @@ pub fn role_victim(arguments: &[String]) {
             let handle = victim.handle.take().expect("just opened");
             let producer = handle.producer().expect("a free place");
             producer.set_wait_policy(policy);
-            (0..puts).for_each(|number| producer.try_put(message(me, number)).expect("there is room"));
+            (0..puts).for_each(|number| producer.try_put(wire(&message(me, number))).expect("there is room"));
             victim.producer = Some(producer);
         }
         On::Consumer | On::Lease => {
@@ -104,14 +105,14 @@ pub fn role_victim(arguments: &[String]) {
 pub fn role_sleeper(arguments: &[String]) {
     /// Longer than anybody may let it wait.
     const LIMIT: Duration = Duration::from_secs(12);
-    let handle = PodQueue::<Message>::open(NAME).expect("the queue is there");
+    let handle = Handle::<Kind>::open(NAME).expect("the queue is there");
     if arguments[0] == "get" {
         let consumer = handle.consumer().expect("a free place");
         drop(handle);
         consumer.set_wait_policy(WaitPolicy::Park);
         tell(thread_id());
         match consumer.get_timeout(LIMIT) {
-            Ok(message) => tell(message[0]),
+            Ok(message) => tell(unwire(message)[0]),
             Err(error) => tell(format_args!("{error:?}")),
         }
         hear();
@@ -121,7 +122,7 @@ pub fn role_sleeper(arguments: &[String]) {
         producer.set_wait_policy(WaitPolicy::Park);
         let me = arguments[1].parse().expect("a number");
         tell(thread_id());
-        match producer.put_timeout(message(me, 0), LIMIT) {
+        match producer.put_timeout(wire(&message(me, 0)), LIMIT) {
             Ok(()) => tell("put"),
             Err(error) => tell(format_args!("{error:?}")),
         }

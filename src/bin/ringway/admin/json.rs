@@ -4,8 +4,8 @@
 
 use super::table::{life, lifetime, operation, side, state};
 use ringway::admin::{
-    Cleaned, Facts, Holder, Intent, LeaseState, Listed, Location, Messages, Outcome, Participant, Pause, RingState,
-    Snapshot,
+    BlockClass, Cleaned, Facts, Holder, Intent, LeaseState, Listed, Location, Messages, Outcome, Participant, Pause,
+    RingState, Snapshot,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -51,13 +51,21 @@ fn queue(location: &Location, facts: Option<&Facts>) -> Queue {
         Messages::Plain { tag, size, align } => Some((tag.clone(), *size, *align)),
         _ => None,
     });
-    let messages = facts.map(|_| if plain.is_some() { "plain data" } else { "bytes" });
+    let encoded = facts.and_then(|facts| match &facts.messages {
+        Messages::Encoded { tag } => Some(tag.clone()),
+        _ => None,
+    });
+    let messages = facts.map(|facts| match facts.messages {
+        Messages::Plain { .. } => "plain data",
+        Messages::Encoded { .. } => "encoded",
+        _ => "bytes",
+    });
     Queue {
         queue: location.to_string(),
         pid,
         fd,
         messages,
-        tag: plain.as_ref().map(|(tag, ..)| tag.clone()),
+        tag: plain.as_ref().map(|(tag, ..)| tag.clone()).or(encoded),
         element_size: plain.as_ref().map(|(_, size, _)| *size),
         element_align: plain.as_ref().map(|(_, _, align)| *align),
         producers: facts.map(|f| side(f.producers)),
@@ -120,6 +128,19 @@ pub fn inspect(location: &Location, seen: &Snapshot) -> Value {
         "ring": seen.ring.as_ref().map(ring),
         "participants": seen.participants.iter().map(participant).collect::<Vec<_>>(),
         "leases": seen.leases.iter().map(lease).collect::<Vec<_>>(),
+        "blocks": seen.blocks.iter().map(block_class).collect::<Vec<_>>(),
+    })
+}
+
+fn block_class(class: &BlockClass) -> Value {
+    json!({
+        "size": class.size,
+        "count": class.count,
+        "free": class.free,
+        "writing": class.writing,
+        "queued": class.queued,
+        "leased": class.leased,
+        "reading": class.reading,
     })
 }
 

@@ -3,7 +3,7 @@
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, CellAlignment, Table};
 use ringway::admin::{
-    Cleaned, Facts, Intent, LeaseState, Life, Listed, Location, Messages, Participant, Snapshot, Summary,
+    BlockClass, Cleaned, Facts, Intent, LeaseState, Life, Listed, Location, Messages, Participant, Snapshot, Summary,
 };
 use ringway::{Lifetime, Side};
 use std::borrow::Cow;
@@ -196,7 +196,21 @@ pub fn inspect(location: &Location, seen: &Snapshot, colours: bool) -> String {
     text.push_str(&unfinished(seen, colours));
     text.push_str(&participants(seen, colours));
     text.push_str(&leases(seen, colours));
+    text.push_str(&blocks(seen, colours));
     text
+}
+
+/// The blocks of the arena.
+fn blocks(seen: &Snapshot, colours: bool) -> String {
+    if seen.blocks.is_empty() {
+        return String::new();
+    }
+    let row = |class: &BlockClass| {
+        let counts = [class.count, class.free, class.writing, class.queued, class.leased, class.reading];
+        (std::iter::once(bytes(class.size)).chain(counts.map(|count| count.to_string())).collect(), "")
+    };
+    let heads = ["blocks of", "all", "free", "being written", "in the queue", "leased", "being read"];
+    lines(&heads, seen.blocks.iter().map(row).collect(), &[0, 1, 2, 3, 4, 5, 6], colours)
 }
 
 fn messages(facts: &Facts) -> String {
@@ -204,6 +218,7 @@ fn messages(facts: &Facts) -> String {
         Messages::Plain { tag, size, align } => {
             format!("plain data, {} ({size} bytes, aligned to {align})", plain(tag))
         }
+        Messages::Encoded { tag } => format!("encoded, {} (at most {} bytes)", plain(tag), facts.max_message),
         _ => format!("bytes, at most {}", facts.max_message),
     }
 }

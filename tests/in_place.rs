@@ -1,0 +1,202 @@
+//! Zero-copy: messages written and read where they lie.
+
+mod common;
+
+use common::{Role, Sandbox};
+use ringway::{ByteQueue, GetError, Options, PutError, RangeError, Side};
+use std::time::Duration;
+
+const ROLES: &[Role] = &[("hold", hold)];
+
+/// Reads a message in place, and holds a block, until it is killed.
+fn hold(arguments: &[String]) {
+    let queue = ByteQueue::open(&arguments[0]).expect("it is there");
+    let message = queue.get_ref().expect("there");
+    let reserved = queue.reserve(60_000).expect("a block");
+    common::tell(message.len());
+    common::hear();
+    drop((message, reserved));
+}
+
+fn queue() -> ByteQueue {
+    ByteQueue::with_options(Options::new(4).max_message(100_000)).expect("memory")
+}
+
+#[test]
+fn what_is_written_in_place_is_read_in_place() {
+    for producers in [Side::Single, Side::Multi] {
+        for consumers in [Side::Single, Side::Multi] {
+            let options = Options::new(4).max_message(100_000).producers(producers).consumers(consumers);
+            let queue = ByteQueue::with_options(options).expect("memory");
+            for len in [0, 1, 7, 52, 53, 4096, 100_000] {
+                let mut message = queue.reserve(len).expect("room");
+                assert_eq!((message.len(), message.is_empty()), (len, len == 0));
+                message.fill(0xaa);
+                if len > 2 {
+                    message.write_at(len - 2, &[1, 2]).expect("in range");
+                }
+                message.commit().expect("room");
+                let message = queue.get_ref().expect("there");
+                assert_eq!(message.len(), len);
+                assert_eq!(message.get(len), None);
+                if len > 2 {
+                    assert_eq!(message.get(len - 1), Some(2));
+                    let mut end = [0; 3];
+                    message.copy_to_slice(len - 3, &mut end).expect("in range");
+                    assert_eq!(end, [0xaa, 1, 2]);
+                }
+                let copied: Vec<u8> = message.chunks(1000).flatten().collect();
+                assert_eq!(copied, message.to_vec());
+                message.ack().expect("ours");
+            }
+        }
+    }
+}
+
+/// A plain get takes what was written in place, and `get_ref` what was put.
+#[test]
+fn both_kinds_of_both_ends_mix() {
+    let queue = queue();
+    for len in [3, 52, 5000] {
+        let mut message = queue.reserve(len).expect("room");
+        message.fill(len as u8);
+        message.commit().expect("room");
+        assert_eq!(queue.get().expect("there"), vec![len as u8; len]);
+        queue.put(&vec![9; len]).expect("room");
+        assert_eq!(queue.get_ref().expect("there").to_vec(), vec![9; len]);
+    }
+}
+
+#[test]
+fn committing_less_is_a_shorter_message() {
+    let queue = queue();
+    let mut message = queue.reserve(1000).expect("room");
+    message.copy_from_slice(b"short").expect("in range");
+    message.truncate(5);
+    message.truncate(50);
+    message.commit().expect("room");
+    assert_eq!(queue.get().expect("there"), b"short");
+}
+
+#[test]
+fn ranges_are_checked() {
+    let queue = queue();
+    let mut message = queue.reserve(10).expect("room");
+    let out = RangeError::OutOfRange { at: 8, count: 3, len: 10 };
+    assert_eq!(message.write_at(8, &[0; 3]), Err(out));
+    assert_eq!(
+        message.write_at(usize::MAX, &[0; 3]),
+        Err(RangeError::OutOfRange { at: usize::MAX, count: 3, len: 10 })
+    );
+    assert!(message.copy_from_slice(&[0; 11]).is_err());
+    message.fill(1);
+    message.commit().expect("room");
+    let message = queue.get_ref().expect("there");
+    assert_eq!(message.copy_to_slice(8, &mut [0; 3]), Err(out));
+}
+
+#[test]
+fn elements_of_other_types() {
+    let queue = queue();
+    let mut message = queue.reserve(24).expect("room").cast::<f64>().expect("three of them");
+    message.copy_from_slice(&[1.5, 2.5, 3.5]).expect("in range");
+    message.commit().expect("room");
+    let message = queue.get_ref().expect("there").cast::<f64>().expect("three of them");
+    assert_eq!((message.len(), message.get(2)), (3, Some(3.5)));
+    // SAFETY: nobody else writes here, and every pattern is a number.
+    #[allow(unsafe_code)]
+    let slice = unsafe { message.as_slice() };
+    assert_eq!(slice, Some(&[1.5, 2.5, 3.5][..]));
+    drop(message);
+    assert_eq!(queue.reserve(10).expect("room").cast::<u64>().expect_err("not whole").len(), 10);
+    queue.put(&[1, 2, 0]).expect("room");
+    let message = queue.get_ref().expect("there").cast::<bool>().expect("bytes");
+    assert_eq!((message.get(0), message.get(1), message.get(2)), (Some(true), None, Some(false)));
+    assert_eq!(message.copy_to_slice(0, &mut [false; 3]), Err(RangeError::BadPattern { at: 1 }));
+    assert_eq!(message.chunks(1).count(), 1);
+}
+
+#[test]
+fn a_refused_commit_gives_the_guard_back() {
+    let queue = ByteQueue::with_options(Options::new(1).max_message(5000)).expect("memory");
+    queue.put(b"full").expect("room");
+    let mut message = queue.reserve(5000).expect("a block");
+    message.fill(3);
+    let refused = message.try_commit().expect_err("full");
+    assert!(refused.is_full());
+    let refused = refused.into_value().commit_timeout(Duration::from_millis(5)).expect_err("full");
+    assert!(refused.is_timed_out());
+    let message = refused.into_value();
+    assert_eq!(queue.get().expect("there"), b"full");
+    message.commit().expect("room");
+    assert_eq!(queue.get().expect("there"), vec![3; 5000]);
+    let message = queue.reserve(100).expect("a block");
+    queue.close();
+    let refused = message.commit().expect_err("closed");
+    assert!(refused.is_closed());
+    drop(refused);
+    assert_eq!(queue.try_reserve(100).map(drop), Err(PutError::Closed(())));
+}
+
+#[test]
+fn too_much_is_refused() {
+    let queue = queue();
+    assert_is!(queue.reserve(100_001), Err(PutError::TooLarge { value: (), len: 100_001, max: 100_000 }));
+}
+
+/// Blocks come back however a guard ends; a forgotten one's when its handle is dropped.
+#[test]
+fn guards_give_their_blocks_back() {
+    let queue = ByteQueue::with_options(Options::new(4).max_message(4096).arena(1)).expect("memory");
+    for _ in 0..100 {
+        drop(queue.try_reserve(4096).expect("free again"));
+    }
+    let forgetful = queue.try_clone().expect("a place");
+    std::mem::forget(forgetful.try_reserve(4096).expect("free"));
+    assert_is!(queue.try_reserve(4096), Err(PutError::Full(())));
+    drop(forgetful);
+    let mut message = queue.try_reserve(4096).expect("free again");
+    message.fill(5);
+    message.commit().expect("room");
+    let forgetful = queue.try_clone().expect("a place");
+    std::mem::forget(forgetful.try_get_ref().expect("there"));
+    assert_is!(queue.try_get_ref(), Err(GetError::Empty));
+    drop(forgetful);
+    let again = queue.try_get_ref().expect("it came back");
+    assert_eq!((again.redelivered(), again.get(4095)), (1, Some(5)));
+    drop(again);
+    assert!(queue.is_empty());
+    queue.try_reserve(4096).expect("free again").commit().expect("room");
+}
+
+/// The ring goes on while messages are read in place, and guards count as leases.
+#[test]
+fn the_ring_moves_on() {
+    let queue = ByteQueue::with_options(Options::new(2).leases(2)).expect("memory");
+    queue.put(b"one").expect("room");
+    queue.put(b"two").expect("room");
+    let one = queue.get_ref().expect("there");
+    let two = queue.get_ref().expect("there");
+    queue.put(b"three").expect("their slots are free");
+    assert_is!(queue.try_get_ref(), Err(GetError::TooManyLeases));
+    assert_eq!((one.to_vec(), two.to_vec()), (b"one".to_vec(), b"two".to_vec()));
+    assert_ne!(one.id(), two.id());
+    drop(one);
+    assert_eq!(queue.get_ref().expect("there").to_vec(), b"three");
+}
+
+/// A reader that dies gives its message back.
+#[test]
+fn what_a_dead_one_reads_is_read_again() {
+    let sandbox = Sandbox::new();
+    let options = sandbox.options(4).max_message(60_000).arena(120_000);
+    let queue = ByteQueue::create("q", options).expect("created");
+    queue.put(&[7; 50_000]).expect("room");
+    let mut child = sandbox.child("hold", &["q"]);
+    child.expect("50000");
+    assert_is!(queue.try_reserve(60_000), Err(PutError::Full(())));
+    child.kill();
+    let message = queue.get_ref_timeout(Duration::from_secs(5)).expect("it comes back");
+    assert_eq!((message.redelivered(), message.to_vec()), (1, vec![7; 50_000]));
+    drop(queue.reserve_timeout(60_000, Duration::from_secs(5)).expect("its block, too"));
+}

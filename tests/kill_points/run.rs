@@ -1,0 +1,135 @@
+//! What the test crates share: the words of a message, how long anything may take, and the
+//! tests. Each crate brings its kind of message (`plain.rs`, `blocks.rs`) as `kind`.
+
+use super::kind;
+use super::plan::{ENOUGH, Size, Work};
+use super::{lane, plan, table, victim};
+use crate::common::{self, Role, Sandbox};
+use std::time::{Duration, Instant};
+
+pub const ROLES: &[Role] =
+    &[("lane", lane::role_lane), ("victim", victim::role_victim), ("sleeper", victim::role_sleeper)];
+
+/// Three words, so that a torn one shows, and two share a line where both sides are Single.
+pub type Message = [u64; 3];
+
+pub fn message(producer: u64, number: u64) -> Message {
+    let word = common::ledger::message(producer as usize, number);
+    [word, !word, word.wrapping_mul(3)]
+}
+
+/// The word that stands for it.
+pub fn number(message: Message) -> Result<u64, String> {
+    let [word, ..] = message;
+    if message == [word, !word, word.wrapping_mul(3)] { Ok(word) } else { Err(format!("torn: {message:x?}")) }
+}
+
+pub const NAME: &str = "q";
+/// Small and odd: every position is soon met again, and the last block is shorter.
+pub const CAPACITY: u64 = 5;
+pub const BATCH: usize = 3;
+/// The longest that a survivor may wait for anything.
+pub const LIMIT: Duration = Duration::from_secs(2);
+/// The longest that one point may take, in seconds.
+pub const ALARM_S: u32 = 40;
+
+/// How the dead are found, or whether the victim is not dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    Recover,
+    Wait,
+    Join,
+    Stop,
+}
+
+fn is_full() -> bool {
+    std::env::var("KILL_POINTS").is_ok_and(|size| size == "full")
+}
+
+fn size() -> Size {
+    if is_full() {
+        // Every point of every row would be half a million: hours.
+        Size { some: 400, few: 200, more: 400, waits: (3, 1) }
+    } else if cfg!(debug_assertions) {
+        // Other code than what ships: only whether the test itself works.
+        Size { some: 4, few: 2, more: 4, waits: (0, usize::MAX) }
+    } else {
+        Size { some: 8, few: 4, more: 8, waits: (1, 10) }
+    }
+}
+
+pub fn limit() -> Duration {
+    Duration::from_secs(if is_full() { 3 * 3600 } else { 400 })
+}
+
+/// All that failed, or how many points there were.
+fn report(what: &str, begun: Instant, result: &plan::Result) {
+    if is_full() || std::env::var_os("KILL_POINTS").is_some() {
+        result.lengths.iter().for_each(|(cell, steps)| println!("{cell}: {steps} steps"));
+    }
+    let absent = &result.absent;
+    println!("{what}: {} points in {:.0?}; states that do not exist: {absent:?}", result.points, begun.elapsed());
+    assert!(result.failed.is_empty(), "{} failed:\n{}", result.failed.len(), result.failed.join("\n"));
+    assert!(absent.is_empty(), "{absent:?}");
+}
+
+#[test]
+fn at_every_instruction() {
+    let mut cells = plan::cells();
+    if cfg!(debug_assertions) {
+        println!("not the code that ships: a sample; see the head of this file");
+        cells.iter_mut().for_each(|cell| {
+            if let Work::Cell { share, .. } = cell {
+                *share = table::Share::Some;
+            }
+        });
+    }
+    let (sandbox, begun) = (Sandbox::with_limit(limit()), Instant::now());
+    let result = plan::run(&sandbox, cells, size(), ENOUGH, &[]);
+    report("killed once", begun, &result);
+    let least = if is_full() {
+        25_000
+    } else if cfg!(debug_assertions) {
+        0
+    } else {
+        3_000
+    };
+    assert!(result.points >= least, "{} points", result.points);
+}
+
+/// The second victim comes when nobody has looked after the first.
+#[test]
+fn the_rescuer_too() {
+    let (first, each) = if is_full() {
+        (24, 14)
+    } else if cfg!(debug_assertions) {
+        (2, 1)
+    } else {
+        (4, 3)
+    };
+    let mut work = Vec::new();
+    for cell in kind::PAIRS {
+        for second in ["recover", "try_get", "try_put"] {
+            work.push(Work::Pairs { cell: (*cell).to_owned(), second, first, each });
+        }
+    }
+    let (sandbox, begun) = (Sandbox::with_limit(limit()), Instant::now());
+    let result = plan::run(&sandbox, work, size(), ENOUGH, &[]);
+    report("killed twice", begun, &result);
+    let least = if is_full() {
+        5_000
+    } else if cfg!(debug_assertions) {
+        0
+    } else {
+        300
+    };
+    assert!(result.points >= least, "{} points", result.points);
+}
+
+#[test]
+fn replay() {
+    let Ok(point) = std::env::var("KILL_POINT") else { return };
+    let (sandbox, begun) = (Sandbox::with_limit(limit()), Instant::now());
+    let result = plan::run(&sandbox, vec![Work::Points(vec![point])], size(), 1, &[]);
+    report("replayed", begun, &result);
+}

@@ -1,0 +1,31 @@
+//! The same as `kill_points`, for messages that lie in blocks of the arena: see there.
+//!
+//! - `KILL_POINT='put,empty,mm,17' cargo test --release --test kill_points_blocks replay`:
+//!   one point again.
+
+#![cfg(target_arch = "x86_64")]
+#![allow(unsafe_code)]
+
+mod common;
+
+#[path = "kill_points/account.rs"]
+mod account;
+#[path = "kill_points/lane.rs"]
+mod lane;
+#[path = "kill_points/plan.rs"]
+mod plan;
+#[path = "kill_points/scene.rs"]
+mod scene;
+#[path = "kill_points/step.rs"]
+mod step;
+#[path = "kill_points/table.rs"]
+mod table;
+#[path = "kill_points/victim.rs"]
+mod victim;
+
+#[path = "kill_points/blocks.rs"]
+mod kind;
+#[path = "kill_points/run.rs"]
+mod run;
+
+use run::*;
