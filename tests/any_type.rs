@@ -112,7 +112,8 @@ fn what_cannot_be_encoded_is_given_back() {
     }
     assert_eq!((queue.len(), queue.try_get()), (0, Err(GetError::Empty)));
     // Nothing was kept of those that were given up half-way.
-    for _ in 0..10_000 {
+    for _ in 0..2000 {
+        LENGTH.set(0);
         assert!(queue.try_put(Odd(2)).is_err());
     }
 }
@@ -149,7 +150,7 @@ fn a_panic_in_serialize_leaves_nothing_behind() {
     impl Serialize for Bomb {
         fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
             LENGTH.set(LENGTH.get() + 1);
-            assert!(LENGTH.get() % 3 != 0, "as it does");
+            assert!(LENGTH.get() != 3, "as it does");
             serializer.serialize_bytes(&[1; 3000])
         }
     }

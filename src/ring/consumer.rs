@@ -127,8 +127,8 @@ impl Ring<'_> {
         }
     }
 
-    /// L6. Where a Single consumer starts: if its predecessor had moved the first message
-    /// from `taken` on into a row and then died, behind it.
+    /// L6. Where a Single consumer starts: if its predecessor had leased the first message
+    /// from `taken` on and then died, behind it.
     pub(super) fn past_a_lease(&self, taken: Position) -> Position {
         // Its get skipped the tombstones before the message, and commits once.
         let mut next = taken;
@@ -138,7 +138,7 @@ impl Ring<'_> {
             }
             next = next.plus(1);
         }
-        if !self.rows.has(next) {
+        if !self.is_in_a_cell(next) {
             return taken;
         }
         self.control.commit_taken(next.plus(1));

@@ -156,8 +156,8 @@ impl Ring<'_> {
         if self.some_live_one(living, claimed) {
             return Some(Rescue { left: 1, ..Rescue::default() });
         }
-        if is_tomb || self.rows.has(position) || seeded(2) {
-            // A tombstone, or a husk: the message is in a row.
+        if is_tomb || self.is_in_a_cell(position) || seeded(2) {
+            // A tombstone, or a husk.
             let next = position.plus(self.capacity());
             let done = state::release_dead(self.slots, index, seen, next);
             return done.then_some(Rescue { finished: 1, ..Rescue::default() });

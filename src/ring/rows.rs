@@ -61,12 +61,6 @@ impl Rows<'_> {
         self.set(row, word);
         Holding { cell: row, word, is_block: false, id: position.get(), count }
     }
-
-    /// Whether the message of `position` was moved into a row: what is left in the slot
-    /// is a husk.
-    pub(super) fn has(self, position: Position) -> bool {
-        self.all().any(|(_, word)| word.keeps(position))
-    }
 }
 
 /// Takes a message into private memory and into a row at once.
@@ -239,6 +233,12 @@ impl Ring<'_> {
     pub(crate) fn keep_cells(&self, owner: u32) -> u64 {
         let in_rows = self.rows.keep(owner, |_, _| false);
         in_rows + self.arena.keep(owner, |block, position| self.has_block_at(block, position))
+    }
+
+    /// Whether the message of `position` is in a cell, and what is left in the slot is a
+    /// husk.
+    pub(super) fn is_in_a_cell(&self, position: Position) -> bool {
+        self.rows.all().chain(self.arena.all()).any(|(_, word)| word.keeps(position))
     }
 
     /// Messages in cells that wait to be taken again.

@@ -1,5 +1,6 @@
 //! Messages that lie in blocks of the arena.
 
+use super::step::Said;
 use super::table::{DONE, FAILED, Operation, REFUSED, Share, get, put, put_said};
 use super::{BATCH, Message};
 use ringway::{Bytes, Options, Producer, PutError};
@@ -71,8 +72,12 @@ pub const OPERATIONS: &[Operation] = &[
     // What a dead one has not let go of comes back; what it has is consumed.
     get("get_ref", 1, |v| match v.consumer().get_ref() {
         Ok(message) => {
+            let mut first = [0; 8];
+            if message.copy_to_slice(0, &mut first).is_err() {
+                return FAILED;
+            }
             drop(message);
-            DONE
+            Said { count: 1, first: u64::from_ne_bytes(first), ..DONE }
         }
         Err(ringway::GetError::Empty) => REFUSED,
         Err(_) => FAILED,
@@ -104,19 +109,22 @@ pub const PAIRS: &[&str] = &[
 
 /// Which operation in which states.
 pub const ROWS: &[(&str, &[&str], Share)] = &[
-    ("put", &["empty", "wrap"], Share::All),
-    ("put", &["last", "lap", "sleeper", "tomb", "claimed", "back", "taken", "lease-back", "leased"], Share::Some),
+    ("put", &["empty"], Share::All),
+    (
+        "put",
+        &["wrap", "last", "lap", "sleeper", "tomb", "claimed", "back", "taken", "lease-back", "leased"],
+        Share::Some,
+    ),
     ("try_put", &["last", "full", "taken"], Share::Some),
     ("put_waits", &["full"], Share::Few),
     ("put_many", &["wrap", "claimed"], Share::Some),
     ("try_put_many", &["last", "full"], Share::Some),
-    ("get", &["some", "full"], Share::All),
-    ("get", &["lap-behind", "full-sleeper", "tomb", "back", "lease-back"], Share::Some),
+    ("get", &["some"], Share::All),
+    ("get", &["full", "lap-behind", "full-sleeper", "tomb", "back", "lease-back"], Share::Some),
     ("get", &["claimed", "taken"], Share::Few),
     ("try_get", &["empty", "some", "back", "taken", "lease-back"], Share::Some),
     ("get_many", &["some", "wrap-behind", "full-sleeper", "back"], Share::Some),
-    ("lease", &["some"], Share::All),
-    ("lease", &["full-sleeper", "back", "lease-back"], Share::Some),
+    ("lease", &["some", "full-sleeper", "back", "lease-back"], Share::Some),
     ("ack", &["some", "lease-back"], Share::Some),
     ("lease_drop", &["some", "lease-back"], Share::Some),
     ("commit", &["empty", "lap", "sleeper"], Share::Some),
