@@ -137,7 +137,7 @@ fn every_capacity_from_one_is_kept_exactly() {
 fn options_out_of_range_are_refused() {
     let sandbox = Sandbox::new();
     let good = || sandbox.options(4);
-    let tag = "t".repeat(129);
+    let tag = "t".repeat(121);
     let bad = [
         ("no capacity", sandbox.here()),
         ("capacity 0", sandbox.options(0)),
@@ -147,9 +147,14 @@ fn options_out_of_range_are_refused() {
         ("participants", good().max_participants(1025)),
         ("participants", good().max_participants(u32::MAX)),
         ("tag", good().type_tag(tag)),
-        ("max_message", good().max_message((64 << 20) + 1)),
+        ("max_message", good().max_message((1 << 30) + 1)),
         ("max_message", good().max_message(usize::MAX)),
-        ("product", sandbox.options(1 << 40).max_message(64 << 20)),
+        ("inline", good().inline((64 << 20) + 1)),
+        ("inline", good().inline(5000).max_message(4999)),
+        ("inline", good().inline(3)),
+        ("arena", good().arena(1 << 45)),
+        ("arena", good().max_message(52).arena(1)),
+        ("product", sandbox.options(1 << 40).inline(64 << 20)),
     ];
     for (what, options) in bad {
         assert_is!(kind(ByteQueue::create("q", options.clone())), K::InvalidOptions { .. });

@@ -28,7 +28,7 @@ use std::sync::Arc;
 /// | [`leases`](Options::leases) | 8 | 0 to 1024 for each handle |
 /// | [`lifetime`](Options::lifetime) | `Ephemeral` | named queues only |
 /// | [`prefault`](Options::prefault) | 64 MiB | bytes touched at once |
-/// | [`type_tag`](Options::type_tag) | the type's last path segment | at most 128 bytes |
+/// | [`type_tag`](Options::type_tag) | the type's last path segment | at most 120 bytes |
 /// | [`directory`](Options::directory) | `RINGWAY_DIR`, else `/dev/shm/ringway-UID` | yours, on a tmpfs |
 /// | [`wait_policy`](Options::wait_policy) | [`WaitPolicy::default`] | of this handle only |
 /// | [`peers_gone`](Options::peers_gone) | anonymous: yes, named: no | of this handle only |
@@ -471,7 +471,7 @@ mod tests {
             Options::new(1).inline(100).max_message(100).arena(4096),
             Options::new(1).arena(1 << 45),
             Options::new(1 << 40).inline(1 << 20),
-            Options::new(1).type_tag("x".repeat(129)),
+            Options::new(1).type_tag("x".repeat(121)),
         ];
         for options in refused {
             let error = options.plan::<Bytes>().expect_err("out of range");

@@ -28,7 +28,7 @@ pub(crate) const LAYOUT_VERSION: u32 = 4;
 pub(crate) const HEADER_SIZE: usize = 4096;
 
 const MAX_REGIONS: usize = 16;
-const MAX_TAG: usize = 128;
+const MAX_TAG: usize = 120;
 
 /// Where the attachment marks begin: one byte for each possible participant.
 pub(crate) const MARKS_OFFSET: u64 = 1024;
@@ -433,7 +433,7 @@ mod tests {
     #[test]
     fn golden_layout() {
         let bytes = sample().to_bytes();
-        assert_eq!(bytes.len(), 648);
+        assert_eq!(bytes.len(), 640);
         assert_eq!(&bytes[..8], b"ringway\x01");
         assert_eq!(bytes[8..12], 4u32.to_le_bytes());
         assert_eq!(bytes[12..16], 4096u32.to_le_bytes());
@@ -442,8 +442,8 @@ mod tests {
         assert_eq!(bytes[52..60], [2, 0, 0, 0, 5, 0, 0, 0]);
         assert_eq!(bytes[64..72], 3u64.to_le_bytes());
         assert_eq!(&bytes[136..139], b"u64");
-        assert_eq!(bytes[264..280], [1, 0, 0, 0, 1, 0, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0]);
-        assert_eq!(bytes[288..304], [4, 0, 0, 0, 1, 0, 0, 0, 0, 18, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(bytes[256..272], [1, 0, 0, 0, 1, 0, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(bytes[280..296], [4, 0, 0, 0, 1, 0, 0, 0, 0, 18, 0, 0, 0, 0, 0, 0]);
     }
 
     #[test]
