@@ -165,7 +165,7 @@ fn options_out_of_range_are_refused() {
     assert_is!(kind(ByteQueue::bounded(0)), K::InvalidOptions { .. });
     assert_is!(kind(PodQueue::<u64>::create("q", good().max_message(9))), K::InvalidOptions { .. });
     // The ends of the ranges are in them.
-    let edge = good().max_participants(1024).type_tag("t".repeat(128)).max_message(0);
+    let edge = good().max_participants(1024).type_tag("t".repeat(120)).max_message(0);
     assert_eq!(ByteQueue::create("q", edge).expect("all in range").max_message(), 0);
     PodQueue::<u64>::create("q", good().max_message(8).max_participants(1)).expect("all in range");
 }

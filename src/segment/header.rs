@@ -5,7 +5,7 @@
 //! +0     magic "ringway\x01"        +64   capacity, inline size, max message
 //! +8     layout version, size       +88   element size, alignment, tag length
 //! +16    layout hash                +104  participants, creator, created, leases, rows
-//! +24    identity (128 bits)        +128  element tag (128 bytes)
+//! +24    identity (128 bits)        +128  arena, element tag (120 bytes)
 //! +40    total size, page size      +256  region directory (16 x 24 bytes)
 //! +52    message kind, flags        +1024 attachment marks (1024 bytes)
 //! ```

@@ -273,7 +273,8 @@ impl Scene {
             self.account.got.push(number(unwire(got))?);
             // Where nobody has looked for the dead, that was a later message than the one in
             // the sleeper's way, which comes back while the two wait.
-            while how == How::Wait {
+            let more = if how == How::Wait { CAPACITY } else { 0 };
+            for _ in 0..more {
                 match self.consumer()?.get_timeout(AWHILE) {
                     Ok(got) => self.account.got.push(number(unwire(got))?),
                     Err(GetError::TimedOut) => break,
