@@ -30,7 +30,8 @@ use std::time::Duration;
 /// let mut message = queue.reserve(100_000)?;
 /// message.fill(7);
 /// message.write_at(10, b"here")?;
-/// message.commit()?;
+/// // The error has the guard, which `?` cannot carry out of this function.
+/// message.commit().map_err(|refused| refused.map(drop))?;
 /// let message = queue.get_ref()?;
 /// assert_eq!((message.len(), message.get(9), message.get(10)), (100_000, Some(7), Some(b'h')));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
