@@ -17,6 +17,8 @@ pub(crate) use event;
 // Under loom only the algorithm is compiled: `primitive`, `ring` and `wait`.
 #[cfg(not(loom))]
 mod error;
+#[cfg(not(loom))]
+mod handover;
 #[cfg(all(test, loom))]
 mod loom_crashes;
 #[cfg(all(test, loom))]
@@ -36,6 +38,8 @@ mod wait;
 
 #[cfg(not(loom))]
 pub use error::{SetupError, SetupErrorKind};
+#[cfg(not(loom))]
+pub use handover::Ticket;
 #[cfg(not(loom))]
 pub use queue::{
     ByteQueue, Bytes, Consumer, GetError, Handle, Iter, Lease, Message, Options, Plain, Pod, PodQueue, Producer,

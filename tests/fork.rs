@@ -61,6 +61,10 @@ fn all_puts_say_forked(end: &Put) {
     }
     assert_eq!(kind(end.recover()), K::Forked);
     assert_eq!(kind(end.try_clone()), K::Forked);
+    assert_eq!(kind(end.ticket()), K::Forked);
+    assert_eq!(kind(end.inherit(&mut std::process::Command::new("true"))), K::Forked);
+    let (here, _there) = std::os::unix::net::UnixStream::pair().expect("sockets are to be had");
+    assert_eq!(kind(end.send_over(&here)), K::Forked);
     assert_eq!((end.len(), end.is_empty(), end.is_full(), end.is_closed()), (0, true, false, false));
     end.close();
 }

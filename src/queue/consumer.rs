@@ -1,6 +1,7 @@
 //! The getting end, and its iterators.
 
 use super::error::GetError;
+use super::handover::handover_methods;
 use super::message::{Bytes, BytesRoom, Message, Plain, Pod, RoomFor};
 use super::methods::{common_methods, get_bytes_methods, get_methods, get_plain_methods};
 use super::port::{Port, Wait};
@@ -38,6 +39,7 @@ impl<M: Message> Consumer<M> {
 
     get_methods!();
     common_methods!();
+    handover_methods!(GETS, Self::new);
 }
 
 impl Consumer<Bytes> {

@@ -2,6 +2,7 @@
 
 use super::consumer::{Consumer, Iter, TryIter};
 use super::error::{GetError, PutError, PutManyError};
+use super::handover::handover_methods;
 use super::message::{Bytes, Message, Plain, Pod};
 use super::methods::{common_methods, get_bytes_methods, get_methods, get_plain_methods, put_methods};
 use super::options::Options;
@@ -220,6 +221,7 @@ impl<M: Message> Handle<M> {
     put_methods!();
     get_methods!();
     common_methods!();
+    handover_methods!(PUTS | GETS, |port| Ok(Self::from_port(port)));
 }
 
 impl Handle<Bytes> {

@@ -10,6 +10,7 @@ mod consumer;
 mod error;
 mod get;
 mod handle;
+mod handover;
 mod inspect;
 mod lease;
 mod message;

@@ -152,6 +152,18 @@ impl Options {
         self
     }
 
+    /// The same, unless something else was stated.
+    pub(super) fn or_peers_gone(mut self, report: bool) -> Options {
+        self.peers_gone.get_or_insert(report);
+        self
+    }
+
+    /// The tag of a segment that is known to fit, unless something else was stated.
+    pub(super) fn or_type_tag(mut self, tag: &str) -> Options {
+        self.type_tag.get_or_insert_with(|| tag.to_owned());
+        self
+    }
+
     pub(super) fn reports_gone(&self, is_anonymous: bool) -> bool {
         self.peers_gone.unwrap_or(is_anonymous)
     }

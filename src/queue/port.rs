@@ -10,7 +10,7 @@ use super::view::View;
 use crate::error::{SetupError, SetupErrorKind};
 use crate::primitive::{Fences, Line, Ordering};
 use crate::ring::{GETS, GetCursor, PUTS, Pace, PutCursor, Ring, Side};
-use crate::segment::{Attached, Member, Place, Plan, Role, Segment, Wiped, unix_seconds};
+use crate::segment::{Attached, Header, Member, Place, Role, Segment, Wiped, unix_seconds};
 use crate::wait::{Attention, Deadline, Patience, WaitPolicy};
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -96,10 +96,20 @@ impl Port {
     pub(super) fn open<M: Message>(place: &Place, options: &Options) -> Result<Option<Port>, SetupError> {
         // Registration comes before the first operation.
         let _ = Fences::of_this_process(false);
-        let check = |plan: &Plan| options.check::<M>(plan);
+        let check = |header: &Header| options.check::<M>(&header.plan);
         let opened = Segment::open(place, options.prefault_bytes(), check, &Scene::keep_for_newcomer)?;
         let Some(member) = opened else { return Ok(None) };
-        let port = Port::attach(member, options.policy(), options.reports_gone(false), PUTS | GETS)?;
+        Port::opened(member, options, false, PUTS | GETS).map(Some)
+    }
+
+    /// A participant of a queue that was there before, which can do what `roles` says.
+    pub(super) fn opened(
+        member: Member,
+        options: &Options,
+        is_anonymous: bool,
+        roles: u64,
+    ) -> Result<Port, SetupError> {
+        let port = Port::attach(member, options.policy(), options.reports_gone(is_anonymous), roles)?;
         // What the dead of an adopted queue left comes first.
         let _ = port.recover();
         if port.ring.is_closed() {
@@ -108,15 +118,20 @@ impl Port {
                 return Err(SetupError::new(SetupErrorKind::Closed));
             }
         }
-        Ok(Some(port))
+        Ok(port)
+    }
+
+    /// The segment, for this process.
+    pub(super) fn segment(&self) -> Result<Arc<Segment>, SetupError> {
+        if self.cursors.alive.get() == 0 {
+            return Err(SetupError::new(SetupErrorKind::Forked));
+        }
+        Ok(Arc::clone(self.member.borrow().segment()))
     }
 
     /// Another participant of the same queue, which can do what `roles` says.
     pub(super) fn another(&self, roles: u64) -> Result<Port, SetupError> {
-        if self.cursors.alive.get() == 0 {
-            return Err(SetupError::new(SetupErrorKind::Forked));
-        }
-        let segment = Arc::clone(self.member.borrow().segment());
+        let segment = self.segment()?;
         Port::attach(segment.join(&Scene::keep_for_newcomer)?, self.policy.get(), self.reports_gone, roles)
     }
 

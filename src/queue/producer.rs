@@ -1,6 +1,7 @@
 //! The putting end.
 
 use super::error::{PutError, PutManyError};
+use super::handover::handover_methods;
 use super::message::Message;
 use super::methods::{common_methods, put_methods};
 use super::port::{Port, Wait};
@@ -38,6 +39,7 @@ impl<M: Message> Producer<M> {
 
     put_methods!();
     common_methods!();
+    handover_methods!(PUTS, Self::new);
 }
 
 impl<M: Message> std::fmt::Debug for Producer<M> {
