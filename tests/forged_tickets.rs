@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{Role, Sandbox, hear, is_root, kind, tell, timed};
+use common::{Role, Sandbox, hear, is_root, kind, role_unlink, tell, timed};
 use ringway::{Lifetime, PodQueue, SetupErrorKind as K, Ticket};
 use std::ffi::CStr;
 use std::fs::{self, File};
@@ -19,7 +19,7 @@ use std::time::Duration;
 const ROLES: &[Role] = &[
     ("somebody-else", role_somebody_else),
     ("stranger", role_stranger),
-    ("secretive", role_secretive),
+    ("unlink", role_unlink),
     ("no-proc", role_no_proc),
 ];
 
@@ -372,23 +372,6 @@ fn the_peer_at_a_socket_is_checked() {
     child.tell("go on");
     assert_eq!(queue.get(), Ok(2));
     child.succeed();
-}
-
-/// Has a queue, and lets nobody look.
-fn role_secretive(_: &[String]) {
-    let queue = Numbers::bounded(4).expect("there is memory");
-    tell(queue.ticket().expect("a handle"));
-    hear();
-}
-
-#[test]
-fn a_process_that_ended_its_own_handle_is_told_from_one_that_is_gone() {
-    let sandbox = Sandbox::new();
-    let mut child = sandbox.child("secretive", &[]);
-    let ticket: Ticket = child.line().parse().expect("a ticket");
-    drop(Numbers::open_ticket(&ticket).expect("it lives"));
-    child.kill();
-    refuse_as_unreachable(&ticket, "no process");
 }
 
 // ---- sockets ----

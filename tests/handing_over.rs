@@ -33,6 +33,11 @@ fn come_by(form: &str, argument: &str) -> Result<Numbers, ringway::SetupError> {
         "json" => Ok(serde_json::from_str(&hear()).expect("a queue")),
         "text" => Numbers::open_ticket(&hear().parse()?),
         "argument" => Numbers::open_ticket(&argument.parse()?),
+        "mistaken" => {
+            // What it inherited is not lost by a mistake.
+            assert_is!(kind(ByteQueue::open_ticket(&argument.parse()?)), K::Mismatch { .. });
+            Numbers::open_ticket(&argument.parse()?)
+        }
         "socket" => Numbers::receive_from(&UnixStream::connect(argument).expect("somebody listens")),
         "queue" => {
             let post = ByteQueue::open(argument)?;
@@ -483,7 +488,7 @@ fn every_child_of_a_command_inherits() {
     let ticket = queue.inherit(&mut command).expect("a handle").to_string();
     let same = named.inherit(&mut command).expect("a handle");
     assert_eq!(same, named.ticket().expect("a handle"), "a name needs no descriptor");
-    command.args(["argument", &ticket]).stdin(std::process::Stdio::null());
+    command.args(["mistaken", &ticket]).stdin(std::process::Stdio::null());
     for _ in 0..2 {
         let output = command.output().expect("a child can be started");
         assert!(output.status.success());
@@ -499,9 +504,10 @@ fn role_parent(arguments: &[String]) {
     let mut command = role_command("orphan", &[], Path::new(&arguments[0]));
     let ticket = queue.inherit(&mut command).expect("a handle");
     command.args([ticket.to_string(), std::process::id().to_string()]);
-    let _child = command.spawn().expect("a child can be started");
+    let mut child = command.spawn().expect("a child can be started");
     hear();
     drop(lease);
+    let _ = child.wait();
 }
 
 /// Opens what it inherited after its parent has died.

@@ -128,6 +128,8 @@ fn take(message: &libc::msghdr, passed: &mut Vec<OwnedFd>) {
         while let Some(found) = header.as_ref() {
             let descriptors = found.cmsg_type == libc::SCM_RIGHTS || found.cmsg_type == SCM_PIDFD;
             if found.cmsg_level == libc::SOL_SOCKET && descriptors {
+                // Not a usize in every C library.
+                #[allow(clippy::unnecessary_cast)]
                 let bytes = (found.cmsg_len as usize).saturating_sub(libc::CMSG_LEN(0) as usize);
                 let numbers = libc::CMSG_DATA(found).cast::<libc::c_int>();
                 for at in 0..bytes / size_of::<libc::c_int>() {
