@@ -43,7 +43,7 @@ pub use handover::Ticket;
 #[cfg(not(loom))]
 pub use queue::{
     ByteQueue, Bytes, Consumer, GetError, Handle, Iter, Lease, Message, Options, Plain, Pod, PodQueue, Producer,
-    PutError, PutManyError, TryIter, admin, unlink, watch,
+    PutError, PutManyError, TaskError, TryIter, admin, unlink, watch,
 };
 pub use ring::Side;
 #[cfg(not(loom))]

@@ -31,7 +31,7 @@ impl Port {
         // Moved, so that on the fast path the room need not lie in memory.
         let mut room = room;
         self.get_slow(&mut room, wait)?;
-        M::decode(room.0).ok_or(GetError::Undecodable)
+        M::decode(room.0).ok_or_else(|| self.undecodable_task())
     }
 
     /// Straight into the caller's value, where every bit pattern is one.
@@ -106,7 +106,7 @@ impl Port {
     #[cold]
     pub(super) fn nothing_came_back(&self, seen: u32) {
         self.for_consumers.all_clear(seen);
-        if self.cursors.get.is_off_the_fast_path() {
+        if self.cursors.get.is_off_the_fast_path() && !self.tasks.are_counted() {
             self.ring.resume_fast_path(&self.cursors.get);
         }
     }
@@ -121,6 +121,9 @@ impl Port {
     #[inline(never)]
     fn get_slow<K: Sink>(&self, room: &mut K, wait: Wait) -> Result<(), GetError> {
         self.ready_to_get().map_err(Refusal::into_get)?;
+        if self.tasks.are_counted() {
+            return self.get_task(room, wait);
+        }
         // A message that is there already was only fought over.
         let spins = wait != Wait::No && self.policy.get().spins() && !self.ring.may_get(&self.cursors.get);
         if spins {
@@ -166,6 +169,9 @@ impl Port {
         }
         if max == 0 {
             return Ok(0);
+        }
+        if self.tasks.are_counted() {
+            return self.get_many_tasks::<M>(out, max, wait);
         }
         self.wait_to_get(wait, false, || {
             // Room is made before the claim. Where it costs, only for what is there;

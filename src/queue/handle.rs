@@ -8,6 +8,7 @@ use super::methods::{common_methods, get_bytes_methods, get_methods, get_plain_m
 use super::options::Options;
 use super::port::{Port, Wait};
 use super::producer::Producer;
+use super::tasks::{join_methods, task_methods};
 use crate::error::{SetupError, SetupErrorKind};
 use crate::ring::{GETS, PUTS};
 use crate::wait::Deadline;
@@ -221,6 +222,8 @@ impl<M: Message> Handle<M> {
     put_methods!();
     get_methods!();
     common_methods!();
+    join_methods!();
+    task_methods!();
     handover_methods!(PUTS | GETS, |port| Ok(Self::from_port(port)));
 }
 

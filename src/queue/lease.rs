@@ -118,7 +118,7 @@ impl Port {
         }
     }
 
-    fn attempt_lease<K: Sink>(&self, since: u64, sink: &mut K) -> Result<Option<Holding>, GetError> {
+    pub(super) fn attempt_lease<K: Sink>(&self, since: u64, sink: &mut K) -> Result<Option<Holding>, GetError> {
         let get = &self.cursors.get;
         if let Some(seen) = self.for_consumers.alerted() {
             match self.ring.lease_back(get, since, sink) {
@@ -144,7 +144,7 @@ impl Port {
         }
     }
 
-    fn acknowledge(&self, holding: Holding) -> Result<(), GetError> {
+    pub(super) fn acknowledge(&self, holding: Holding) -> Result<(), GetError> {
         if !self.ring.acknowledge(&self.cursors.get, holding) {
             self.poison();
             return Err(GetError::Corrupt);
@@ -153,7 +153,7 @@ impl Port {
         Ok(())
     }
 
-    fn give_back(&self, holding: Holding) {
+    pub(super) fn give_back(&self, holding: Holding) {
         if self.usable().is_err() {
             return;
         }
@@ -179,5 +179,6 @@ impl Port {
         if self.for_consumers.is_closed() && self.for_producers.wanted(self.ring.fences) {
             self.for_producers.wake_all();
         }
+        self.tell_joiners();
     }
 }

@@ -20,6 +20,7 @@ mod port;
 mod producer;
 mod put;
 mod rescue;
+mod tasks;
 mod view;
 mod watch;
 
@@ -30,4 +31,5 @@ pub use lease::Lease;
 pub use message::{Bytes, Message, Plain, Pod};
 pub use options::{Options, unlink};
 pub use producer::Producer;
+pub use tasks::TaskError;
 pub use watch::watch;

@@ -6,6 +6,7 @@ use super::error::{GetError, PutError};
 use super::message::Message;
 use super::options::{Options, regions};
 use super::rescue::Scene;
+use super::tasks::Tasks;
 use super::view::View;
 use crate::error::{SetupError, SetupErrorKind};
 use crate::primitive::{Fences, Line, Ordering};
@@ -55,6 +56,7 @@ pub(super) struct Port {
     pub(super) ring: Ring<'static>,
     pub(super) for_producers: &'static Attention,
     pub(super) for_consumers: &'static Attention,
+    pub(super) for_joiners: &'static Attention,
     pub(super) cursors: Wiped<Cursors>,
     pub(super) payload: usize,
     pub(super) max_message: usize,
@@ -73,6 +75,8 @@ pub(super) struct Port {
     pub(super) peers_looked: Cell<u64>,
     /// The last get found a position that was claimed and not finished.
     pub(super) blocked: Cell<bool>,
+    /// What this handle has taken and not done.
+    pub(super) tasks: Tasks,
     pub(super) member: RefCell<Member>,
     _attached: Attached,
 }
@@ -165,6 +169,8 @@ impl Port {
             ring,
             for_producers: view.for_producers,
             for_consumers: view.for_consumers,
+            for_joiners: view.for_joiners,
+            tasks: Tasks::of(plan),
             cursors,
             payload: plan.inline_size as usize,
             max_message: plan.max_message as usize,
@@ -200,6 +206,7 @@ impl Port {
 
     /// Gives the consumers' side back, if this port took it.
     pub(super) fn stop_consuming(&mut self) {
+        self.give_tasks_back();
         let member = self.member.get_mut();
         if self.cursors.alive.get() != 0 && self.cursors.get.is_started() {
             self.ring.catch_up_head(&self.cursors.get);
@@ -244,6 +251,9 @@ impl Port {
             if self.for_consumers.alerted().is_some() {
                 self.cursors.get.stop_fast_path();
             }
+        }
+        if self.tasks.are_counted() {
+            self.cursors.get.stop_fast_path();
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use super::handover::handover_methods;
 use super::message::Message;
 use super::methods::{common_methods, put_methods};
 use super::port::{Port, Wait};
+use super::tasks::join_methods;
 use crate::error::SetupError;
 use crate::ring::PUTS;
 use crate::wait::Deadline;
@@ -39,6 +40,7 @@ impl<M: Message> Producer<M> {
 
     put_methods!();
     common_methods!();
+    join_methods!();
     handover_methods!(PUTS, Self::new);
 }
 

@@ -9,11 +9,17 @@ use crate::ring::{Control, PARTICIPANT_SIZE, Participant, Ring, RowNote, Rows, S
 use crate::segment::{Plan, RegionKind, Segment};
 use crate::wait::Attention;
 
+/// Where in the consumers' line the words of those who wait for all tasks begin: in the second of
+/// its two cache lines, which is otherwise empty.
+const JOINERS_AT: usize = 64;
+
 /// The regions of a segment, as references and pointers.
 pub(super) struct View<'s> {
     pub(super) control: &'s Control,
     pub(super) for_producers: &'s Attention,
     pub(super) for_consumers: &'s Attention,
+    /// In the consumers' line too, which those who end a task read.
+    pub(super) for_joiners: &'s Attention,
     everyone: &'s [Participant],
     rows: Rows<'s>,
     /// Of `slots` and `blocks` the one that this kind of ring does not use is empty.
@@ -65,6 +71,7 @@ impl<'s> View<'s> {
         let (slots, blocks, stride) =
             if plan.uses_blocks() { (0, count, shape.stride()) } else { (count, 0, slot_stride) };
         const { assert!(size_of::<Participant>() == PARTICIPANT_SIZE) };
+        const { assert!(JOINERS_AT + size_of::<Attention>() <= size_of::<Line<Attention>>()) };
         // SAFETY: `start` has checked that each region lies in the mapping and is
         // large enough, regions are aligned to 128 (the strictest alignment
         // here), and all these types are made of atomics, valid for any bytes.
@@ -74,6 +81,7 @@ impl<'s> View<'s> {
                 control: &*control,
                 for_producers: &*attention.cast(),
                 for_consumers: &*attention.add(1).cast(),
+                for_joiners: &*attention.add(1).byte_add(JOINERS_AT).cast(),
                 rows: Rows {
                     memory: SlotMemory::new(row_base, row_count, slot_stride),
                     notes: std::slice::from_raw_parts(notes, row_count),

@@ -236,6 +236,11 @@ impl<'m> Rows<'m> {
         self.iter().filter(|(_, row)| matches!(row.state(), RowState::Back { .. })).count() as u64
     }
 
+    /// Whether any message is here.
+    pub(super) fn have_any(self) -> bool {
+        self.iter().any(|(_, row)| matches!(row.state(), RowState::Held { .. } | RowState::Back { .. }))
+    }
+
     /// Whether anybody but `me` has a message here that may come back.
     pub(super) fn others_hold(self, me: u32) -> bool {
         self.iter().any(|(_, row)| match row.state() {
