@@ -9,6 +9,8 @@
 //!   plain states, and samples of the rest. Without `--release` a smaller sample.
 //! - `KILL_POINTS=full cargo test --release --test kill_points -- --nocapture`: the long
 //!   form: larger samples; says how many points there were.
+//! - `KILL_ROWS=task cargo test --release --test kill_points`: only of operations whose names
+//!   begin so.
 //! - `KILL_POINT='put,empty,mm,17' cargo test --release --test kill_points replay`: one
 //!   point again, as a failure names it: operation, state, sides (m Multi, s Single;
 //!   producers first), steps; then perhaps the operation and the steps of a second victim;
@@ -40,6 +42,7 @@ mod victim;
 
 use common::{Role, Sandbox};
 use plan::{ENOUGH, Size, Work};
+use ringway::{Consumer, GetError, Pod, TaskError};
 use std::time::{Duration, Instant};
 
 const ROLES: &[Role] = &[("lane", lane::role_lane), ("victim", victim::role_victim), ("sleeper", victim::role_sleeper)];
@@ -56,6 +59,15 @@ fn message(producer: u64, number: u64) -> Message {
 fn number(message: Message) -> Result<u64, String> {
     let [word, ..] = message;
     if message == [word, !word, word.wrapping_mul(3)] { Ok(word) } else { Err(format!("torn: {message:x?}")) }
+}
+
+/// What was got is done, where that is asked for.
+fn taken(consumer: &Consumer<Pod<Message>>, got: Result<Message, GetError>) -> Result<Message, GetError> {
+    if got.is_ok() {
+        let done = consumer.task_done();
+        assert!(matches!(done, Ok(()) | Err(TaskError::NotJoinable)), "{done:?}");
+    }
+    got
 }
 
 const NAME: &str = "q";

@@ -4,9 +4,9 @@
 use super::account::{Account, Dead, Entry};
 use super::step::{At, Tracee};
 use super::table::{FAILED_KIND, On, Operation, State};
-use super::{BATCH, CAPACITY, How, LIMIT, Message, NAME, message, number};
+use super::{BATCH, CAPACITY, How, LIMIT, Message, NAME, message, number, taken};
 use crate::common::{Child, role_command, until_asleep};
-use ringway::{Consumer, GetError, Options, Pod, PodQueue, Producer, PutError, Side};
+use ringway::{Consumer, GetError, Options, Pod, PodQueue, Producer, PutError, Side, TaskError};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -49,8 +49,9 @@ fn text<T, E: std::fmt::Debug>(what: &str, result: Result<T, E>) -> Result<T, St
 }
 
 impl Scene {
-    pub fn new(directory: &Path, mode: (Side, Side)) -> Result<Scene, String> {
-        let options = Options::new(CAPACITY).directory(directory).producers(mode.0).consumers(mode.1);
+    pub fn new(directory: &Path, mode: (Side, Side), joinable: bool) -> Result<Scene, String> {
+        let options =
+            Options::new(CAPACITY).directory(directory).producers(mode.0).consumers(mode.1).joinable(joinable);
         let base = text("create", PodQueue::create(NAME, options.max_participants(PLACES)))?;
         // Of Multi sides the survivors are there from the beginning.
         let producer = (mode.0 == Side::Multi).then(|| base.producer()).transpose();
@@ -82,6 +83,12 @@ impl Scene {
         self.consumer.as_ref().ok_or_else(String::new)
     }
 
+    /// Takes what is there, for good.
+    fn get(&mut self) -> Result<Message, GetError> {
+        let consumer = self.consumer().map_err(|_| GetError::SideTaken)?;
+        taken(consumer, consumer.try_get())
+    }
+
     /// Leaves the Single sides to others.
     fn step_back(&mut self, on: On) {
         if self.mode.0 == Side::Single && !on.is_consumer() {
@@ -104,7 +111,7 @@ impl Scene {
 
     fn get_before(&mut self, count: u64) -> Result<(), String> {
         for _ in 0..count {
-            let got = text("a get before", self.consumer()?.try_get())?;
+            let got = text("a get before", self.get())?;
             if self.account.queue.first() != Some(&Entry::Sure(got[0])) {
                 return Err(format!("a get before got {got:?}"));
             }
@@ -227,7 +234,7 @@ impl Scene {
             return Ok(());
         }
         self.account.mixed = true;
-        match self.consumer()?.try_get() {
+        match self.get() {
             Ok(got) => self.account.got.push(number(got)?),
             Err(GetError::Empty) => {}
             Err(error) => return Err(format!("a get beside the victim: {error:?}")),
@@ -263,7 +270,10 @@ impl Scene {
         let Sleeper { mut child, puts } = sleeper;
         let mut closed = false;
         if puts {
-            let got = text("a get beside the sleeper", self.consumer()?.get_timeout(LIMIT))?;
+            let got = {
+                let consumer = self.consumer()?;
+                text("a get beside the sleeper", taken(consumer, consumer.get_timeout(LIMIT)))?
+            };
             self.account.got.push(number(got)?);
         } else {
             let sent = message(MARKER, 2 * LAP);
@@ -311,7 +321,7 @@ impl Scene {
                     other => return Err(format!("a survivor's put: {other:?}")),
                 }
             }
-            match self.consumer()?.try_get() {
+            match self.get() {
                 Ok(got) => {
                     let got = number(got)?;
                     seen += u64::from(got == message(MARKER, seen)[0]);
@@ -362,7 +372,7 @@ impl Scene {
             if last && !self.account.may_miss(&got) {
                 break None;
             }
-            match consumer.get_timeout(if last { LONG } else { LIMIT }) {
+            match taken(&consumer, consumer.get_timeout(if last { LONG } else { LIMIT })) {
                 Ok(message) => got.push(number(message)?),
                 Err(GetError::TimedOut) if last => break None,
                 Err(GetError::Closed) if closes => {
@@ -406,14 +416,18 @@ impl Scene {
             other => return Err(format!("one more than the capacity: {other:?}")),
         }
         for number in 0..CAPACITY {
-            let got = text("draining", self.consumer()?.try_get())?;
+            let got = text("draining", self.get())?;
             if got != message(FILLER, number) {
                 return Err(format!("after {number} of the filling came {got:?}"));
             }
         }
-        match self.consumer()?.try_get() {
-            Err(GetError::Empty) => Ok(()),
-            other => Err(format!("after all of the filling: {other:?}")),
+        match self.get() {
+            Err(GetError::Empty) => {}
+            other => return Err(format!("after all of the filling: {other:?}")),
+        }
+        match self.base.join_timeout(LIMIT) {
+            Ok(()) | Err(TaskError::NotJoinable) => Ok(()),
+            Err(error) => Err(format!("all is done, but join says {error:?}")),
         }
     }
 
