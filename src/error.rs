@@ -91,6 +91,24 @@ pub enum SetupErrorKind {
     /// Deaths cannot be proven any more: the segment's descriptor was closed behind our
     /// back (`close_range`, `closefrom`), and it cannot be opened again.
     RecoveryUnavailable,
+    /// The anonymous queue of a handle that was handed over cannot be reached: its holder is
+    /// gone or not permitted to be looked into, or what was handed over is something else.
+    HandleUnreachable {
+        /// Which of them.
+        reason: String,
+    },
+    /// The name of a handle that was handed over means another queue by now.
+    Replaced,
+    /// A text is no ticket of a handle.
+    InvalidTicket {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The process at the other end of a socket is none of this user's.
+    ForeignPeer {
+        /// Its user.
+        user: u32,
+    },
     /// The system refused something else; see the source.
     System {
         /// What was being done.
@@ -109,6 +127,10 @@ impl SetupError {
 
     pub(crate) fn directory(reason: String, source: Option<io::Error>) -> SetupError {
         SetupError { kind: SetupErrorKind::Directory { reason }, source }
+    }
+
+    pub(crate) fn unreachable(reason: impl Into<String>, source: Option<io::Error>) -> SetupError {
+        SetupError { kind: SetupErrorKind::HandleUnreachable { reason: reason.into() }, source }
     }
 
     pub(crate) fn options(reason: impl Into<String>) -> SetupError {
@@ -188,6 +210,22 @@ impl fmt::Display for SetupError {
                 "this process cannot look for the dead any more: its descriptor of the segment was closed; \
                  open the queue again, or let another process recover",
             ),
+            K::HandleUnreachable { reason } => write!(
+                f,
+                "the anonymous queue that was handed over cannot be reached: {reason}; keep the sender's handle \
+                 until the receiver has opened its own, or use a named queue"
+            ),
+            K::Replaced => f.write_str(
+                "the name of the handle that was handed over means another queue by now; hand the new one over",
+            ),
+            K::InvalidTicket { reason } => {
+                write!(f, "this is no ticket of a handle: {reason}; make one with ticket(), and pass all of it on")
+            }
+            K::ForeignPeer { user } => write!(
+                f,
+                "the process at the other end of the socket belongs to user {user}; hand over between processes of \
+                 one user, or from root"
+            ),
             K::System { doing } => write!(f, "{doing} failed"),
         }?;
         match &self.source {
@@ -210,14 +248,14 @@ impl From<SetupError> for io::Error {
         let kind = match &error.kind {
             K::InvalidName { .. } | K::InvalidOptions { .. } | K::Mismatch { .. } => E::InvalidInput,
             K::AlreadyExists => E::AlreadyExists,
-            K::NotFound => E::NotFound,
+            K::NotFound | K::HandleUnreachable { .. } | K::Replaced => E::NotFound,
             K::TimedOut => E::TimedOut,
-            K::NotASegment { .. } | K::VersionMismatch { .. } => E::InvalidData,
+            K::NotASegment { .. } | K::VersionMismatch { .. } | K::InvalidTicket { .. } => E::InvalidData,
             K::NoSpace { .. } => E::StorageFull,
             K::SideTaken { .. } | K::TooManyParticipants { .. } | K::Busy => E::ResourceBusy,
             K::Closed => E::BrokenPipe,
             K::Forked | K::NoProc | K::RecoveryUnavailable => E::Unsupported,
-            K::Directory { .. } => E::PermissionDenied,
+            K::Directory { .. } | K::ForeignPeer { .. } => E::PermissionDenied,
             K::System { .. } => error.source.as_ref().map_or(E::Other, io::Error::kind),
         };
         io::Error::new(kind, error)

@@ -17,6 +17,8 @@ pub(crate) use event;
 // Under loom only the algorithm is compiled: `primitive`, `ring` and `wait`.
 #[cfg(not(loom))]
 mod error;
+#[cfg(not(loom))]
+mod handover;
 #[cfg(all(test, loom))]
 mod loom_crashes;
 #[cfg(all(test, loom))]
@@ -37,9 +39,11 @@ mod wait;
 #[cfg(not(loom))]
 pub use error::{SetupError, SetupErrorKind};
 #[cfg(not(loom))]
+pub use handover::Ticket;
+#[cfg(not(loom))]
 pub use queue::{
     ByteQueue, Bytes, Consumer, EncodeError, GetError, Handle, Iter, Lease, Message, Options, Plain, Pod, PodQueue,
-    Producer, PutError, PutManyError, RangeError, Ref, Reserved, TryIter, admin, unlink, watch,
+    Producer, PutError, PutManyError, RangeError, Ref, Reserved, TaskError, TryIter, admin, unlink, watch,
 };
 #[cfg(all(feature = "serde", not(loom)))]
 pub use queue::{Queue, Serde};

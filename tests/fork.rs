@@ -8,7 +8,9 @@
 mod common;
 
 use common::{MODES, Role, Sandbox, kind, policy_named, tell};
-use ringway::{ByteQueue, Consumer, GetError, Options, Pod, PodQueue, Producer, PutError, SetupErrorKind as K};
+use ringway::{
+    ByteQueue, Consumer, GetError, Options, Pod, PodQueue, Producer, PutError, SetupErrorKind as K, TaskError,
+};
 use std::time::{Duration, Instant};
 
 const ROLES: &[Role] = &[("fork", role_fork), ("fork-dropping", role_fork_dropping), ("fork-reopening", role_reopen)];
@@ -61,6 +63,11 @@ fn all_puts_say_forked(end: &Put) {
     }
     assert_eq!(kind(end.recover()), K::Forked);
     assert_eq!(kind(end.try_clone()), K::Forked);
+    assert_eq!(kind(end.ticket()), K::Forked);
+    assert_eq!(end.join(), Err(TaskError::Forked));
+    assert_eq!(kind(end.inherit(&mut std::process::Command::new("true"))), K::Forked);
+    let (here, _there) = std::os::unix::net::UnixStream::pair().expect("sockets are to be had");
+    assert_eq!(kind(end.send_over(&here)), K::Forked);
     assert_eq!((end.len(), end.is_empty(), end.is_full(), end.is_closed()), (0, true, false, false));
     end.close();
 }

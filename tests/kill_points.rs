@@ -9,6 +9,8 @@
 //!   plain states, and samples of the rest. Without `--release` a smaller sample.
 //! - `KILL_POINTS=full cargo test --release --test kill_points -- --nocapture`: the long
 //!   form: larger samples; says how many points there were.
+//! - `KILL_ROWS=task cargo test --release --test kill_points`: only of operations whose names
+//!   begin so.
 //! - `KILL_POINT='put,empty,mm,17' cargo test --release --test kill_points replay`: one
 //!   point again, as a failure names it: operation, state, sides (m Multi, s Single;
 //!   producers first), steps; then perhaps the operation and the steps of a second victim;

@@ -3,9 +3,11 @@
 use super::bytes::{Bytes, BytesRoom};
 use super::error::GetError;
 use super::guards::Ref;
+use super::handover::handover_methods;
 use super::message::{Message, Plain, Pod, RoomFor};
 use super::methods::{common_methods, get_bytes_methods, get_methods, get_plain_methods};
 use super::port::{Port, Wait};
+use super::tasks::{join_methods, task_methods};
 use crate::error::SetupError;
 use crate::ring::GETS;
 use crate::wait::Deadline;
@@ -40,6 +42,9 @@ impl<M: Message> Consumer<M> {
 
     get_methods!();
     common_methods!();
+    join_methods!();
+    task_methods!();
+    handover_methods!(GETS, Self::new);
 }
 
 impl Consumer<Bytes> {
@@ -66,7 +71,7 @@ pub(super) fn get_into(port: &Port, buffer: &mut Vec<u8>, wait: Wait) -> Result<
     let (bytes, valid) = room.0.into_buffer();
     *buffer = bytes;
     result?;
-    if valid { Ok(buffer.len()) } else { Err(GetError::Undecodable) }
+    if valid { Ok(buffer.len()) } else { Err(port.undecodable_task()) }
 }
 
 /// Messages as they come; see [`Consumer::iter`].

@@ -44,7 +44,7 @@ impl Port {
     #[inline(always)]
     fn unpack<M: Message>(&self, mut room: RoomFor<M>) -> Result<M::Out, GetError> {
         self.fetch::<M>(&mut room.0);
-        M::decode(room.0).ok_or(GetError::Undecodable)
+        M::decode(room.0).ok_or_else(|| self.undecodable_task())
     }
 
     /// Gets a message out of its block, if it lies in one.
@@ -129,7 +129,7 @@ impl Port {
     #[cold]
     pub(super) fn nothing_came_back(&self, seen: u32) {
         self.for_consumers.all_clear(seen);
-        if self.cursors.get.is_off_the_fast_path() {
+        if self.cursors.get.is_off_the_fast_path() && !self.tasks.are_counted() {
             self.ring.resume_fast_path(&self.cursors.get);
         }
     }
@@ -144,6 +144,9 @@ impl Port {
     #[inline(never)]
     fn get_slow<K: Sink>(&self, room: &mut K, wait: Wait) -> Result<(), GetError> {
         self.ready_to_get().map_err(Refusal::into_get)?;
+        if self.tasks.are_counted() {
+            return self.get_task(room, wait);
+        }
         // A message that is there already was only fought over.
         let spins = wait != Wait::No && self.policy.get().spins() && !self.ring.may_get(&self.cursors.get);
         if spins {
@@ -197,6 +200,9 @@ impl Port {
         }
         if max == 0 {
             return Ok(0);
+        }
+        if self.tasks.are_counted() {
+            return self.get_many_tasks::<M>(out, max, wait);
         }
         self.wait_to_get(wait, false, || {
             // Room is made before the claim. Where it costs, only for what is there;

@@ -4,6 +4,7 @@ use super::bytes::Bytes;
 use super::consumer::{Consumer, Iter, TryIter};
 use super::error::{GetError, PutError, PutManyError};
 use super::guards::{Ref, Reserved};
+use super::handover::handover_methods;
 use super::message::{Message, Plain, Pod};
 use super::methods::{
     common_methods, get_bytes_methods, get_methods, get_plain_methods, put_bytes_methods, put_methods,
@@ -11,6 +12,7 @@ use super::methods::{
 use super::options::Options;
 use super::port::{Port, Wait};
 use super::producer::Producer;
+use super::tasks::{join_methods, task_methods};
 use crate::error::{SetupError, SetupErrorKind};
 use crate::ring::{GETS, PUTS};
 use crate::wait::Deadline;
@@ -239,6 +241,9 @@ impl<M: Message> Handle<M> {
     put_methods!();
     get_methods!();
     common_methods!();
+    join_methods!();
+    task_methods!();
+    handover_methods!(PUTS | GETS, |port| Ok(Self::from_port(port)));
 }
 
 impl Handle<Bytes> {

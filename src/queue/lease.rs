@@ -206,5 +206,6 @@ impl Port {
         if self.for_consumers.is_closed() && self.for_producers.wanted(self.ring.fences) {
             self.for_producers.wake_all();
         }
+        self.tell_joiners();
     }
 }

@@ -12,6 +12,7 @@ mod error;
 mod get;
 mod guards;
 mod handle;
+mod handover;
 mod inspect;
 mod large;
 mod lease;
@@ -24,6 +25,7 @@ mod put;
 mod rescue;
 #[cfg(feature = "serde")]
 mod serde;
+mod tasks;
 mod view;
 mod watch;
 
@@ -40,4 +42,5 @@ pub use lease::Lease;
 pub use message::{Message, Plain, Pod};
 pub use options::{Options, unlink};
 pub use producer::Producer;
+pub use tasks::TaskError;
 pub use watch::watch;

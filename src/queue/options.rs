@@ -26,6 +26,7 @@ use std::sync::Arc;
 /// | [`arena`](Options::arena) | see there, at most 64 MiB | bytes only: room for longer messages |
 /// | [`max_participants`](Options::max_participants) | 64 | 1 to 1024 |
 /// | [`leases`](Options::leases) | 8 | 0 to 1024 for each handle |
+/// | [`joinable`](Options::joinable) | no | needs at least one of `leases` |
 /// | [`lifetime`](Options::lifetime) | `Ephemeral` | named queues only |
 /// | [`prefault`](Options::prefault) | 64 MiB | bytes touched at once |
 /// | [`type_tag`](Options::type_tag) | the type's last path segment | at most 120 bytes |
@@ -59,6 +60,7 @@ pub struct Options {
     wait_policy: Option<WaitPolicy>,
     peers_gone: Option<bool>,
     leases: Option<u32>,
+    joinable: Option<bool>,
 }
 
 /// Bytes inline in a slot of the default byte queue: with its stamp and length
@@ -146,6 +148,32 @@ impl Options {
         self
     }
 
+    /// Whether the queue counts what is being worked on: a message taken is a *task* until the
+    /// taker calls [`task_done`](crate::Handle::task_done), and
+    /// [`join`](crate::Handle::join) waits until there are none.
+    ///
+    /// Every `get` of such a queue is a lease: it costs a copy more, and one handle has at
+    /// most [`leases`](Options::leases) open tasks; there is as much room for them as if that had
+    /// been stated. A queue without this pays nothing.
+    ///
+    /// ```
+    /// use ringway::{Options, PodQueue};
+    ///
+    /// let queue = PodQueue::<u32>::with_options(Options::new(8).joinable(true))?;
+    /// queue.put_many(&[1, 2])?;
+    /// for _ in 0..2 {
+    ///     let task = queue.get()?;
+    ///     println!("{task}");
+    ///     queue.task_done()?;
+    /// }
+    /// queue.join()?; // usually in another process
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn joinable(mut self, joinable: bool) -> Options {
+        self.joinable = Some(joinable);
+        self
+    }
+
     /// When a named queue goes away.
     pub fn lifetime(mut self, lifetime: Lifetime) -> Options {
         self.lifetime = Some(lifetime);
@@ -185,6 +213,18 @@ impl Options {
         self
     }
 
+    /// The same, unless something else was stated.
+    pub(super) fn or_peers_gone(mut self, report: bool) -> Options {
+        self.peers_gone.get_or_insert(report);
+        self
+    }
+
+    /// The tag of a segment that is known to fit, unless something else was stated.
+    pub(super) fn or_type_tag(mut self, tag: &str) -> Options {
+        self.type_tag.get_or_insert_with(|| tag.to_owned());
+        self
+    }
+
     pub(super) fn reports_gone(&self, is_anonymous: bool) -> bool {
         self.peers_gone.unwrap_or(is_anonymous)
     }
@@ -220,6 +260,10 @@ impl Options {
         if leases > LARGEST_LEASES {
             return Err(SetupError::options(format!("leases is {leases}; it must be at most {LARGEST_LEASES}")));
         }
+        let joinable = self.joinable == Some(true);
+        if joinable && leases == 0 {
+            return Err(SetupError::options("leases is 0; a joinable queue needs at least 1"));
+        }
         let shape = M::shape(self.type_tag.clone());
         if shape.element.tag.len() > max_tag() {
             return Err(SetupError::options(format!(
@@ -242,11 +286,12 @@ impl Options {
             arena: sizes.arena,
             max_participants,
             leases,
-            rows: rows(max_participants, self.leases, stride(payload)),
+            rows: rows(max_participants, self.leases.or(joinable.then_some(leases)), stride(payload)),
             single_producer: self.producers == Some(Side::Single),
             single_consumer: self.consumers == Some(Side::Single),
             lifetime: self.lifetime.unwrap_or(Lifetime::Ephemeral),
             symmetric_fences: Fences::of_this_process(false) == Fences::Blind,
+            joinable,
         };
         if [slots_size(&plan), rows_size(&plan)].iter().any(|size| size.is_none_or(|bytes| bytes > 1 << 46)) {
             return Err(SetupError::options(format!("{capacity} slots of {payload} bytes exceed the address space")));
@@ -322,6 +367,7 @@ impl Options {
         )?;
         stated("limit of participants", self.max_participants, found.max_participants)?;
         stated("leases of a handle", self.leases, found.leases)?;
+        stated("being joinable", self.joinable, found.joinable)?;
         stated_debug("producers' side", self.producers, side(found.single_producer))?;
         stated_debug("consumers' side", self.consumers, side(found.single_consumer))?;
         stated_debug("lifetime", self.lifetime, found.lifetime)

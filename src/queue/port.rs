@@ -7,11 +7,12 @@ use super::error::{GetError, PutError};
 use super::message::Message;
 use super::options::{Options, regions};
 use super::rescue::Scene;
+use super::tasks::Tasks;
 use super::view::View;
 use crate::error::{SetupError, SetupErrorKind};
 use crate::primitive::{Fences, Line, Ordering};
 use crate::ring::{GETS, GetCursor, Hints, PUTS, Pace, PutCursor, Ring, Side};
-use crate::segment::{Attached, Member, Place, Plan, Role, Segment, Wiped, unix_seconds};
+use crate::segment::{Attached, Header, Member, Place, Role, Segment, Wiped, unix_seconds};
 use crate::wait::{Attention, Deadline, Patience, WaitPolicy};
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -61,6 +62,7 @@ pub struct Port {
     pub(super) ring: Ring<'static>,
     pub(super) for_producers: &'static Attention,
     pub(super) for_consumers: &'static Attention,
+    pub(super) for_joiners: &'static Attention,
     /// Where producers sleep that lack a block.
     pub(super) for_blocks: &'static Attention,
     pub(super) cursors: Wiped<Cursors>,
@@ -83,6 +85,8 @@ pub struct Port {
     pub(super) peers_looked: Cell<u64>,
     /// The last get found a position that was claimed and not finished.
     pub(super) blocked: Cell<bool>,
+    /// What this handle has taken and not done.
+    pub(super) tasks: Tasks,
     pub(super) member: RefCell<Member>,
     _attached: Attached,
 }
@@ -106,10 +110,20 @@ impl Port {
     pub(super) fn open<M: Message>(place: &Place, options: &Options) -> Result<Option<Port>, SetupError> {
         // Registration comes before the first operation.
         let _ = Fences::of_this_process(false);
-        let check = |plan: &Plan| options.check::<M>(plan);
+        let check = |header: &Header| options.check::<M>(&header.plan);
         let opened = Segment::open(place, options.prefault_bytes(), check, &Scene::keep_for_newcomer)?;
         let Some(member) = opened else { return Ok(None) };
-        let port = Port::attach(member, options.policy(), options.reports_gone(false), PUTS | GETS)?;
+        Port::opened(member, options, false, PUTS | GETS).map(Some)
+    }
+
+    /// A participant of a queue that was there before, which can do what `roles` says.
+    pub(super) fn opened(
+        member: Member,
+        options: &Options,
+        is_anonymous: bool,
+        roles: u64,
+    ) -> Result<Port, SetupError> {
+        let port = Port::attach(member, options.policy(), options.reports_gone(is_anonymous), roles)?;
         // What the dead of an adopted queue left comes first.
         let _ = port.recover();
         if port.ring.is_closed() {
@@ -118,15 +132,20 @@ impl Port {
                 return Err(SetupError::new(SetupErrorKind::Closed));
             }
         }
-        Ok(Some(port))
+        Ok(port)
+    }
+
+    /// The segment, for this process.
+    pub(super) fn segment(&self) -> Result<Arc<Segment>, SetupError> {
+        if self.cursors.alive.get() == 0 {
+            return Err(SetupError::new(SetupErrorKind::Forked));
+        }
+        Ok(Arc::clone(self.member.borrow().segment()))
     }
 
     /// Another participant of the same queue, which can do what `roles` says.
     pub(super) fn another(&self, roles: u64) -> Result<Port, SetupError> {
-        if self.cursors.alive.get() == 0 {
-            return Err(SetupError::new(SetupErrorKind::Forked));
-        }
-        let segment = Arc::clone(self.member.borrow().segment());
+        let segment = self.segment()?;
         Port::attach(segment.join(&Scene::keep_for_newcomer)?, self.policy.get(), self.reports_gone, roles)
     }
 
@@ -160,6 +179,8 @@ impl Port {
             ring,
             for_producers: view.for_producers,
             for_consumers: view.for_consumers,
+            for_joiners: view.for_joiners,
+            tasks: Tasks::of(plan),
             for_blocks: view.for_blocks,
             cursors,
             payload: plan.inline_size as usize,
@@ -197,6 +218,7 @@ impl Port {
 
     /// Gives the consumers' side back, if this port took it.
     pub(super) fn stop_consuming(&mut self) {
+        self.give_tasks_back();
         let member = self.member.get_mut();
         if self.cursors.alive.get() != 0 && self.cursors.get.is_started() {
             self.ring.catch_up_head(&self.cursors.get);
@@ -241,6 +263,9 @@ impl Port {
             if self.for_consumers.alerted().is_some() {
                 self.cursors.get.stop_fast_path();
             }
+        }
+        if self.tasks.are_counted() {
+            self.cursors.get.stop_fast_path();
         }
         Ok(())
     }

@@ -3,9 +3,11 @@
 use super::bytes::Bytes;
 use super::error::{PutError, PutManyError};
 use super::guards::Reserved;
+use super::handover::handover_methods;
 use super::message::Message;
 use super::methods::{common_methods, put_bytes_methods, put_methods};
 use super::port::{Port, Wait};
+use super::tasks::join_methods;
 use crate::error::SetupError;
 use crate::ring::PUTS;
 use crate::wait::Deadline;
@@ -40,6 +42,8 @@ impl<M: Message> Producer<M> {
 
     put_methods!();
     common_methods!();
+    join_methods!();
+    handover_methods!(PUTS, Self::new);
 }
 
 impl Producer<Bytes> {

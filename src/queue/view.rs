@@ -10,11 +10,17 @@ use crate::ring::{Arena, BlockHead, CellNote, Control, PARTICIPANT_SIZE, Partici
 use crate::segment::{Plan, RegionKind, Segment};
 use crate::wait::Attention;
 
+/// Where in the consumers' line the words of those who wait for all tasks begin: in the second of
+/// its two cache lines, which is otherwise empty.
+const JOINERS_AT: usize = 64;
+
 /// The regions of a segment, as references and pointers.
 pub(super) struct View<'s> {
     pub(super) control: &'s Control,
     pub(super) for_producers: &'s Attention,
     pub(super) for_consumers: &'s Attention,
+    /// In the consumers' line too, which those who end a task read.
+    pub(super) for_joiners: &'s Attention,
     pub(super) for_blocks: &'s Attention,
     everyone: &'s [Participant],
     rows: Rows<'s>,
@@ -74,6 +80,7 @@ impl<'s> View<'s> {
         let (slots, blocks, stride) =
             if plan.uses_blocks() { (0, count, shape.stride()) } else { (count, 0, slot_stride) };
         const { assert!(size_of::<Participant>() == PARTICIPANT_SIZE) };
+        const { assert!(JOINERS_AT + size_of::<Attention>() <= size_of::<Line<Attention>>()) };
         // SAFETY: `start` has checked that each region lies in the mapping and is
         // large enough, regions are aligned to 128 (the strictest alignment
         // here), and all these types are made of atomics, valid for any bytes.
@@ -83,6 +90,7 @@ impl<'s> View<'s> {
                 control: &*control,
                 for_producers: &*attention.cast(),
                 for_consumers: &*attention.add(1).cast(),
+                for_joiners: &*attention.add(1).byte_add(JOINERS_AT).cast(),
                 for_blocks: &*attention.add(2).cast(),
                 arena: Arena::new(
                     std::slice::from_raw_parts(heads, classes.blocks() as usize),

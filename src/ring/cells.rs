@@ -264,6 +264,11 @@ pub(super) trait Cells: Copy {
         self.all().filter(|(_, word)| matches!(word.state(), CellState::Back { .. })).count() as u64
     }
 
+    /// Whether any message is here that may come back.
+    fn have_any(&self) -> bool {
+        self.all().any(|(_, word)| matches!(word.state(), CellState::Held { .. } | CellState::Back { .. }))
+    }
+
     /// Whether anybody but `me` has a message here that may come back.
     fn others_hold(&self, me: u32) -> bool {
         self.all().any(|(_, word)| match word.state() {

@@ -127,6 +127,28 @@ impl Ring<'_> {
         self.ring_is_at_rest() && !self.others_hold_leases()
     }
 
+    /// L7. Whether everything that was put is acknowledged, where messages are taken as leases
+    /// only. True only if it was so for everybody at one moment.
+    pub(crate) fn is_all_done(&self) -> bool {
+        let end = self.put_end();
+        // Cheap, and the usual answer.
+        let blocks = (self.producers, self.consumers) == (Side::Single, Side::Single);
+        (blocks || self.next_message() == end)
+            // Slots first: a message moves from a slot to a row.
+            && self.ring_is_at_rest()
+            && !self.cells_have_any()
+            && self.put_end() == end
+    }
+
+    /// The first position that is not put yet, or not claimed.
+    fn put_end(&self) -> Position {
+        match (self.producers, self.consumers) {
+            (Side::Single, Side::Single) => self.first_unpublished_block(),
+            (Side::Single, Side::Multi) => self.first_unpublished(),
+            (Side::Multi, _) => self.control.load_tail().position(),
+        }
+    }
+
     fn ring_is_at_rest(&self) -> bool {
         match (self.producers, self.consumers) {
             (Side::Single, Side::Single) => self.depth() == 0,

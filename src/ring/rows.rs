@@ -246,6 +246,11 @@ impl Ring<'_> {
         self.rows.waiting() + self.arena.waiting()
     }
 
+    /// Whether any message is in a cell that may come back.
+    pub(super) fn cells_have_any(&self) -> bool {
+        self.rows.have_any() || self.arena.have_any()
+    }
+
     /// Whether leases of others may still come back.
     pub(crate) fn others_hold_leases(&self) -> bool {
         self.rows.others_hold(self.index) || self.arena.others_hold(self.index)

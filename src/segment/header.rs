@@ -132,6 +132,8 @@ pub(crate) struct Plan {
     pub(crate) lifetime: Lifetime,
     /// Everybody uses full fences: the creator could not register for membarrier.
     pub(crate) symmetric_fences: bool,
+    /// Messages are taken as leases, and count until they are acknowledged.
+    pub(crate) joinable: bool,
 }
 
 impl Plan {
@@ -194,6 +196,7 @@ const FLAG_SINGLE_PRODUCER: u32 = 1;
 const FLAG_SINGLE_CONSUMER: u32 = 2;
 const FLAG_PERSISTENT: u32 = 4;
 const FLAG_SYMMETRIC_FENCES: u32 = 8;
+const FLAG_JOINABLE: u32 = 16;
 
 /// A validated header: private to this process, never read from the segment again.
 #[derive(Clone, Debug)]
@@ -257,7 +260,8 @@ impl Header {
         raw.flags = flag(plan.single_producer, FLAG_SINGLE_PRODUCER)
             | flag(plan.single_consumer, FLAG_SINGLE_CONSUMER)
             | flag(plan.lifetime == Lifetime::Persistent, FLAG_PERSISTENT)
-            | flag(plan.symmetric_fences, FLAG_SYMMETRIC_FENCES);
+            | flag(plan.symmetric_fences, FLAG_SYMMETRIC_FENCES)
+            | flag(plan.joinable, FLAG_JOINABLE);
         raw.region_count = self.regions.len() as u32;
         raw.capacity = plan.capacity;
         raw.inline_size = plan.inline_size;
@@ -342,6 +346,7 @@ impl Header {
                 single_consumer: raw.flags & FLAG_SINGLE_CONSUMER != 0,
                 lifetime: if raw.flags & FLAG_PERSISTENT != 0 { Lifetime::Persistent } else { Lifetime::Ephemeral },
                 symmetric_fences: raw.flags & FLAG_SYMMETRIC_FENCES != 0,
+                joinable: raw.flags & FLAG_JOINABLE != 0,
             },
             identity: u128::from(raw.identity[0]) | u128::from(raw.identity[1]) << 64,
             total_size: raw.total_size,
@@ -416,6 +421,7 @@ mod tests {
             single_consumer: false,
             lifetime: Lifetime::Persistent,
             symmetric_fences: false,
+            joinable: false,
         };
         Header::new(plan, 7 << 64 | 9, 1_700_000_000, &[(RegionKind::Ring, 512), (RegionKind::Slots, 48)]).unwrap()
     }

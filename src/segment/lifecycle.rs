@@ -130,7 +130,7 @@ impl Segment {
     pub(crate) fn open(
         place: &Place,
         prefault: u64,
-        check: impl Fn(&Plan) -> Result<(), SetupError>,
+        check: impl Fn(&Header) -> Result<(), SetupError>,
         keeper: Keeper<'_>,
     ) -> Result<Option<Member>, SetupError> {
         if !shm::proc_mounted() {
@@ -144,7 +144,7 @@ impl Segment {
             let header = Segment::read_header(&file)?;
             // Before joining: a participant that leaves at once could be the last
             // one, and take a dead queue's messages along.
-            check(&header.plan)?;
+            check(&header)?;
             // The description that holds the admin byte shared, until we are in.
             let admin = shm::reopen(&file).map_err(|e| SetupError::system("re-opening the segment", e))?;
             let admin = AdminLock::take(admin, Kind::Shared)?;
@@ -190,6 +190,10 @@ impl Segment {
     pub(super) fn read_header(file: &File) -> Result<Header, SetupError> {
         let stat = shm::stat(file).map_err(|e| SetupError::system("examining the segment", e))?;
         check_file(&stat)?;
+        Segment::parse_header(file, stat.size)
+    }
+
+    pub(super) fn parse_header(file: &File, size: u64) -> Result<Header, SetupError> {
         let mut bytes = [0; HEADER_SIZE];
         let mut filled = 0;
         while filled < bytes.len() {
@@ -200,10 +204,10 @@ impl Segment {
                 Err(e) => return Err(SetupError::system("reading the header", e)),
             }
         }
-        Header::parse(&bytes[..filled], stat.size)
+        Header::parse(&bytes[..filled], size)
     }
 
-    fn map(file: File, header: Header, place: Option<Place>, prefault: u64) -> Result<Segment, SetupError> {
+    pub(super) fn map(file: File, header: Header, place: Option<Place>, prefault: u64) -> Result<Segment, SetupError> {
         let born = generation::current().map_err(|e| SetupError::system("detecting forks", e))?;
         let len =
             usize::try_from(header.total_size).map_err(|_| SetupError::options("larger than the address space"))?;

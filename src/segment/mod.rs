@@ -3,6 +3,7 @@
 //!
 //! It must not know what its regions are used for.
 
+mod arrival;
 mod directory;
 mod guard;
 mod header;
@@ -12,9 +13,9 @@ mod stale;
 mod survey;
 mod watch;
 
+pub(crate) use arrival::Arrival;
 pub(crate) use directory::{Directory, SegmentName};
 pub use guard::sigbus_guard;
-#[cfg(test)]
 pub(crate) use header::Header;
 pub use header::Lifetime;
 pub(crate) use header::{Identity, MessageKind, Plan, RegionKind, max_tag};

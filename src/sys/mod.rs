@@ -9,6 +9,8 @@
 //! | `shm` | nameless and named shared-memory files, publishing a name, statistics, what memory is left |
 //! | `lock` | byte locks that belong to an open file description and die with it; testing one |
 //! | `look` | the entries of a directory, files and other processes' descriptors to be read only |
+//! | `passing` | anonymous files of other processes: found, inherited |
+//! | `socket` | descriptors through a Unix socket, and whose process is at its other end |
 //! | `mem` | mappings that a forked child does not inherit, and pages that it finds wiped |
 //! | `sigbus` | a list of mappings whose file may be cut, and a handler that puts zeros there |
 //! | `futex` | sleep on a shared 32-bit word until an absolute monotonic time; wake |

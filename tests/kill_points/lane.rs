@@ -68,18 +68,19 @@ enum Outcome {
 struct Lane {
     directory: PathBuf,
     /// In which step an operation has claimed and not finished.
-    windows: HashMap<(&'static str, &'static str), Option<u64>>,
+    windows: HashMap<(&'static str, &'static str, bool), Option<u64>>,
 }
 
 impl Lane {
     /// A step after which `name` has claimed and not finished, in a plain run of it: near
     /// where the length of the queue changes.
     fn window(&mut self, point: &Point, name: &'static str) -> Result<Option<u64>, String> {
-        if let Some(known) = self.windows.get(&(name, point.mode)) {
+        let key = (name, point.mode, point.operation.joinable());
+        if let Some(known) = self.windows.get(&key) {
             return Ok(*known);
         }
         let earlier = operation(name).ok_or("an operation")?;
-        let mut scene = Scene::new(&self.directory, point.sides)?;
+        let mut scene = Scene::new(&self.directory, point.sides, point.operation.joinable())?;
         let mut victim = scene.victim(earlier, &before_earlier(point.state))?;
         let (before, mut steps) = (scene.len(), 0_u64);
         while scene.len() == before && scene.advance(&mut victim, 1)? == At::Inside {
@@ -88,7 +89,7 @@ impl Lane {
         drop((victim, scene));
         let mut hits = Vec::new();
         for steps in steps.saturating_sub(AROUND)..steps + AROUND {
-            let mut scene = Scene::new(&self.directory, point.sides)?;
+            let mut scene = Scene::new(&self.directory, point.sides, point.operation.joinable())?;
             let mut victim = scene.victim(earlier, &before_earlier(point.state))?;
             scene.advance(&mut victim, steps)?;
             victim.kill();
@@ -97,19 +98,19 @@ impl Lane {
             }
         }
         let middle = hits.get(hits.len() / 2).copied();
-        self.windows.insert((name, point.mode), middle);
+        self.windows.insert(key, middle);
         Ok(middle)
     }
 
     /// A queue after the earlier death that the point's state asks for.
     fn state_of(&mut self, point: &Point) -> Result<Option<Scene>, String> {
         let Some((name, buried)) = point.state.earlier else {
-            return Scene::new(&self.directory, point.sides).map(Some);
+            return Scene::new(&self.directory, point.sides, point.operation.joinable()).map(Some);
         };
         let Some(steps) = self.window(point, name)? else { return Ok(None) };
         let earlier = operation(name).ok_or("an operation")?;
         for _ in 0..ATTEMPTS {
-            let mut scene = Scene::new(&self.directory, point.sides)?;
+            let mut scene = Scene::new(&self.directory, point.sides, point.operation.joinable())?;
             let mut victim = scene.victim(earlier, &before_earlier(point.state))?;
             scene.advance(&mut victim, steps)?;
             victim.kill();

@@ -5,6 +5,7 @@ use super::kind;
 use super::plan::{ENOUGH, Size, Work};
 use super::{lane, plan, table, victim};
 use crate::common::{self, Role, Sandbox};
+use ringway::{Consumer, GetError, TaskError};
 use std::time::{Duration, Instant};
 
 pub const ROLES: &[Role] =
@@ -22,6 +23,15 @@ pub fn message(producer: u64, number: u64) -> Message {
 pub fn number(message: Message) -> Result<u64, String> {
     let [word, ..] = message;
     if message == [word, !word, word.wrapping_mul(3)] { Ok(word) } else { Err(format!("torn: {message:x?}")) }
+}
+
+/// What was got is done, where that is asked for.
+pub fn taken(consumer: &Consumer<kind::Kind>, got: Result<kind::Out, GetError>) -> Result<kind::Out, GetError> {
+    if got.is_ok() {
+        let done = consumer.task_done();
+        assert!(matches!(done, Ok(()) | Err(TaskError::NotJoinable)), "{done:?}");
+    }
+    got
 }
 
 pub const NAME: &str = "q";

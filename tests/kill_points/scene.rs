@@ -2,12 +2,12 @@
 //! lost, doubled, stuck or left.
 
 use super::account::{Account, Dead, Entry};
-use super::kind::{self, Kind, unwire, wire};
+use super::kind::{self, Kind, Out, unwire, wire};
 use super::step::{At, Tracee};
 use super::table::{FAILED_KIND, On, Operation, State};
-use super::{BATCH, CAPACITY, How, LIMIT, NAME, message, number};
+use super::{BATCH, CAPACITY, How, LIMIT, NAME, message, number, taken};
 use crate::common::{Child, role_command, until_asleep};
-use ringway::{Consumer, GetError, Handle, Producer, PutError, Side};
+use ringway::{Consumer, GetError, Handle, Producer, PutError, Side, TaskError};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -53,9 +53,9 @@ fn text<T, E: std::fmt::Debug>(what: &str, result: Result<T, E>) -> Result<T, St
 }
 
 impl Scene {
-    pub fn new(directory: &Path, mode: (Side, Side)) -> Result<Scene, String> {
+    pub fn new(directory: &Path, mode: (Side, Side), joinable: bool) -> Result<Scene, String> {
         let options = kind::options(CAPACITY).directory(directory).producers(mode.0).consumers(mode.1);
-        let base = text("create", Handle::create(NAME, options.max_participants(PLACES)))?;
+        let base = text("create", Handle::create(NAME, options.max_participants(PLACES).joinable(joinable)))?;
         // Of Multi sides the survivors are there from the beginning.
         let producer = (mode.0 == Side::Multi).then(|| base.producer()).transpose();
         let consumer = (mode.1 == Side::Multi).then(|| base.consumer()).transpose();
@@ -86,6 +86,17 @@ impl Scene {
         self.consumer.as_ref().ok_or_else(String::new)
     }
 
+    /// Takes what is there, for good.
+    fn get(&mut self) -> Result<Out, GetError> {
+        let consumer = self.consumer().map_err(|_| GetError::SideTaken)?;
+        taken(consumer, consumer.try_get())
+    }
+
+    fn get_within(&mut self, limit: Duration) -> Result<Out, GetError> {
+        let consumer = self.consumer().map_err(|_| GetError::SideTaken)?;
+        taken(consumer, consumer.get_timeout(limit))
+    }
+
     /// Leaves the Single sides to others.
     fn step_back(&mut self, on: On) {
         if self.mode.0 == Side::Single && !on.is_consumer() {
@@ -108,7 +119,7 @@ impl Scene {
 
     fn get_before(&mut self, count: u64) -> Result<(), String> {
         for _ in 0..count {
-            let got = unwire(text("a get before", self.consumer()?.try_get())?);
+            let got = unwire(text("a get before", self.get())?);
             if self.account.queue.first() != Some(&Entry::Sure(got[0])) {
                 return Err(format!("a get before got {got:?}"));
             }
@@ -233,7 +244,7 @@ impl Scene {
             return Ok(());
         }
         self.account.mixed = true;
-        match self.consumer()?.try_get() {
+        match self.get() {
             Ok(got) => self.account.got.push(number(unwire(got))?),
             Err(GetError::Empty) => {}
             Err(error) => return Err(format!("a get beside the victim: {error:?}")),
@@ -269,13 +280,13 @@ impl Scene {
         let Sleeper { mut child, puts } = sleeper;
         let mut closed = false;
         if puts {
-            let got = text("a get beside the sleeper", self.consumer()?.get_timeout(LIMIT))?;
+            let got = text("a get beside the sleeper", self.get_within(LIMIT))?;
             self.account.got.push(number(unwire(got))?);
             // Where nobody has looked for the dead, that was a later message than the one in
             // the sleeper's way, which comes back while the two wait.
             let more = if how == How::Wait { CAPACITY } else { 0 };
             for _ in 0..more {
-                match self.consumer()?.get_timeout(AWHILE) {
+                match self.get_within(AWHILE) {
                     Ok(got) => self.account.got.push(number(unwire(got))?),
                     Err(GetError::TimedOut) => break,
                     Err(error) => return Err(format!("more gets beside the sleeper: {error:?}")),
@@ -327,7 +338,7 @@ impl Scene {
                     other => return Err(format!("a survivor's put: {other:?}")),
                 }
             }
-            match self.consumer()?.try_get() {
+            match self.get() {
                 Ok(got) => {
                     let got = number(unwire(got))?;
                     seen += u64::from(got == message(MARKER, seen)[0]);
@@ -378,7 +389,7 @@ impl Scene {
             if last && !self.account.may_miss(&got) {
                 break None;
             }
-            match consumer.get_timeout(if last { LONG } else { LIMIT }) {
+            match taken(&consumer, consumer.get_timeout(if last { LONG } else { LIMIT })) {
                 Ok(message) => got.push(number(unwire(message))?),
                 Err(GetError::TimedOut) if last => break None,
                 Err(GetError::Closed) if closes => {
@@ -422,7 +433,7 @@ impl Scene {
             other => return Err(format!("one more than the capacity: {other:?}")),
         }
         for number in 0..CAPACITY {
-            let got = unwire(text("draining", self.consumer()?.try_get())?);
+            let got = unwire(text("draining", self.get())?);
             if got != message(FILLER, number) {
                 return Err(format!("after {number} of the filling came {got:?}"));
             }
@@ -430,6 +441,10 @@ impl Scene {
         match self.consumer()?.try_get() {
             Err(GetError::Empty) => {}
             other => return Err(format!("after all of the filling: {other:?}")),
+        }
+        match self.base.join_timeout(LIMIT) {
+            Ok(()) | Err(TaskError::NotJoinable) => {}
+            Err(error) => return Err(format!("all is done, but join says {error:?}")),
         }
         kind::nothing_is_kept(self.producer()?)
     }

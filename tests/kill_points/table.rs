@@ -6,7 +6,7 @@ use super::kind::{Out, unwire, wire, wires};
 use super::step::Said;
 use super::victim::Victim;
 use super::{BATCH, CAPACITY};
-use ringway::{GetError, PutError, Side};
+use ringway::{GetError, PutError, Side, TaskError};
 
 /// What an operation is called on: what the victim has when it gets there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,11 +17,13 @@ pub enum On {
     Consumer,
     /// A consumer that holds a lease.
     Lease,
+    /// A consumer of a joinable queue that has a task.
+    Task,
 }
 
 impl On {
     pub fn is_consumer(self) -> bool {
-        matches!(self, On::Consumer | On::Lease)
+        matches!(self, On::Consumer | On::Lease | On::Task)
     }
 }
 
@@ -35,6 +37,13 @@ pub struct Operation {
     pub takes: usize,
     pub loses: usize,
     pub run: fn(&mut Victim) -> Said,
+}
+
+impl Operation {
+    /// Whether its queue is joinable.
+    pub fn joinable(&self) -> bool {
+        self.name.starts_with("task")
+    }
 }
 
 /// Which points of a row the short form of the test takes.
@@ -145,6 +154,27 @@ pub const OPERATIONS: &[Operation] = &[
             DONE
         })
     },
+    // On a joinable queue: what was taken and is not done comes back.
+    Operation { loses: 0, ..get("task_get", 1, |v| task_said(v.consumer().get())) },
+    Operation {
+        loses: 0,
+        ..get("task_get_many", B, |v| {
+            let mut out = std::mem::take(&mut v.out);
+            task_said(v.consumer().get_many(&mut out, B))
+        })
+    },
+    Operation {
+        on: On::Task,
+        ..get("task_done", 1, |v| match (v.consumer().task_done(), v.task.take()) {
+            (Ok(()), Some(task)) => get_said(Ok(task)),
+            _ => FAILED,
+        })
+    },
+    other("task_join", On::Handle, |v| match v.handle().join_timeout(v.patience) {
+        Ok(()) => DONE,
+        Err(TaskError::TimedOut) => REFUSED,
+        Err(_) => FAILED,
+    }),
     other("close", On::Handle, |v| {
         v.handle().close();
         DONE
@@ -185,7 +215,10 @@ pub fn fits(operation: &Operation, state: &State, (producers, consumers): (Side,
         Some("put" | "put_many") if producers == Side::Single => {
             consumers == Side::Multi
                 && state.name == "claimed"
-                && !matches!(operation.name, "get" | "get_many" | "lease" | "ack" | "lease_drop")
+                && !matches!(
+                    operation.name,
+                    "get" | "get_many" | "lease" | "ack" | "lease_drop" | "task_get" | "task_get_many" | "task_done"
+                )
         }
         Some("get" | "get_many") => consumers == Side::Multi,
         _ => true,
@@ -242,6 +275,15 @@ fn lease_said<M: ringway::Message>(result: Result<ringway::Lease<'_, M>, GetErro
             std::mem::forget(lease);
             DONE
         }
+        Err(GetError::Empty | GetError::TimedOut) => REFUSED,
+        Err(_) => FAILED,
+    }
+}
+
+/// The same for a task that is not done.
+fn task_said<T>(result: Result<T, GetError>) -> Said {
+    match result {
+        Ok(_) => DONE,
         Err(GetError::Empty | GetError::TimedOut) => REFUSED,
         Err(_) => FAILED,
     }

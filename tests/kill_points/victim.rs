@@ -3,7 +3,7 @@
 
 use super::kind::{Kind, Out, unwire, wire};
 use super::table::{On, operation};
-use super::{BATCH, Message, NAME, message, step};
+use super::{BATCH, Message, NAME, message, step, taken};
 use crate::common::{hear, tell, thread_id};
 use ringway::{Consumer, Handle, Lease, Producer, SetupError, WaitPolicy};
 use std::time::Duration;
@@ -14,6 +14,8 @@ pub struct Victim {
     pub producer: Option<Producer<Kind>>,
     pub consumer: Option<Consumer<Kind>>,
     pub lease: Option<Lease<'static, Kind>>,
+    /// What it has taken and not done.
+    pub task: Option<Out>,
     pub batch: [Message; BATCH],
     pub out: Vec<Out>,
     /// How long a timed operation waits, which is always in vain.
@@ -61,6 +63,7 @@ pub fn role_victim(arguments: &[String]) {
         producer: None,
         consumer: None,
         lease: None,
+        task: None,
         batch: std::array::from_fn(|index| message(me, puts + index as u64)),
         out: Vec::with_capacity(2 * BATCH),
         patience: Duration::from_millis(1),
@@ -76,12 +79,15 @@ pub fn role_victim(arguments: &[String]) {
             (0..puts).for_each(|number| producer.try_put(wire(&message(me, number))).expect("there is room"));
             victim.producer = Some(producer);
         }
-        On::Consumer | On::Lease => {
+        On::Consumer | On::Lease | On::Task => {
             let handle = victim.handle.take().expect("just opened");
             let consumer = handle.consumer().expect("a free place");
             consumer.set_wait_policy(policy);
             for _ in 0..gets {
-                consumer.try_get().expect("it was put");
+                taken(&consumer, consumer.try_get()).expect("it was put");
+            }
+            if operation.on == On::Task {
+                victim.task = consumer.try_get().ok();
             }
             if operation.on == On::Lease {
                 let kept: &'static _ = Box::leak(Box::new(consumer));
@@ -111,7 +117,7 @@ pub fn role_sleeper(arguments: &[String]) {
         drop(handle);
         consumer.set_wait_policy(WaitPolicy::Park);
         tell(thread_id());
-        match consumer.get_timeout(LIMIT) {
+        match taken(&consumer, consumer.get_timeout(LIMIT)) {
             Ok(message) => tell(unwire(message)[0]),
             Err(error) => tell(format_args!("{error:?}")),
         }

@@ -7,6 +7,8 @@ pub(crate) mod lock;
 pub(crate) mod look;
 pub(crate) mod mem;
 pub(crate) mod membarrier;
+pub(crate) mod passing;
 pub(crate) mod pidfd;
 pub(crate) mod shm;
 pub(crate) mod sigbus;
+pub(crate) mod socket;
