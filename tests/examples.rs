@@ -79,3 +79,26 @@ fn wrong_usage_is_an_error() {
     let (success, _, complaints) = run(&sandbox, "queue_put_get", &["consumer", "missing"]);
     assert!(!success && complaints.contains("NotFound"), "{complaints}");
 }
+
+#[test]
+fn zero_copy() {
+    let sandbox = Sandbox::new();
+    let (success, said, complaints) = run(&sandbox, "zero_copy", &[]);
+    assert!(success && complaints.is_empty(), "{said}{complaints}");
+    let expected: Vec<String> = (0..20).map(|n| format!("a frame of 4194304 bytes, all Some({n})")).collect();
+    assert_eq!(said.lines().collect::<Vec<_>>(), expected);
+}
+
+#[cfg(feature = "serde")]
+#[test]
+fn survive_a_crash() {
+    let sandbox = Sandbox::new();
+    let (success, said, complaints) = run(&sandbox, "survive_a_crash", &[]);
+    assert!(success && complaints.is_empty(), "{said}{complaints}");
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines[..2], ["job 0: done", "job 1: killed in the middle of it"]);
+    assert!(lines[2].starts_with("the first worker ended: signal: 9"), "{said}");
+    let rest = ["job 1: done (it was handed out before)", "job 2: done", "job 3: done"];
+    assert_eq!(lines[3..6], rest);
+    assert_eq!(lines[6], "the second worker ended: exit status: 0");
+}

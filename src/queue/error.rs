@@ -92,8 +92,15 @@ impl<V> PutError<V> {
         }
     }
 
-    /// The same error about another value.
-    pub(crate) fn map<W>(self, f: impl FnOnce(V) -> W) -> PutError<W> {
+    /// The same error about another value: `map(drop)` makes one that `?` can carry out of
+    /// a function where the value cannot go.
+    ///
+    /// ```
+    /// use ringway::PutError;
+    ///
+    /// assert_eq!(PutError::Full("long").map(str::len), PutError::Full(4));
+    /// ```
+    pub fn map<W>(self, f: impl FnOnce(V) -> W) -> PutError<W> {
         match self {
             PutError::Full(v) => PutError::Full(f(v)),
             PutError::TimedOut(v) => PutError::TimedOut(f(v)),
