@@ -150,7 +150,6 @@ fn no_block_is_lost_by_the_killed() {
     let at_rest = free_blocks(&queue);
     assert!(at_rest.0 > 1 && at_rest.1 > 10, "{at_rest:?}");
     let mut dice = Dice::new(77);
-    let mut buffer = Vec::new();
     for round in 0..rounds {
         let mut all: Vec<Child> = (0..2).map(|_| sandbox.child("get", &[])).collect();
         all.extend((0..2).map(|me| sandbox.child("put", &[&me.to_string(), "100000000"])));
@@ -166,11 +165,10 @@ fn no_block_is_lost_by_the_killed() {
         queue.recover().expect("a descriptor");
         loop {
             match queue.try_get() {
-                Ok(bytes) => buffer = bytes,
+                Ok(bytes) => check(&bytes),
                 Err(GetError::Empty) => break,
                 Err(error) => panic!("round {round}: {error:?}"),
-            }
-            check(&buffer);
+            };
         }
         assert_eq!(free_blocks(&queue), at_rest, "round {round}");
     }
