@@ -29,3 +29,13 @@ mod kind;
 mod run;
 
 use run::*;
+
+/// The test can fail: each of these mistakes in the library shows at some point.
+#[cfg(ringway_seeded)]
+#[test]
+fn seeded_bugs_are_caught() {
+    assert!(!shows("0", &["get,some,ss"]));
+    for (seed, cell) in [("9", "get,some,mm"), ("10", "put,empty,ss")] {
+        assert!(shows(seed, &[cell]), "seed {seed}");
+    }
+}

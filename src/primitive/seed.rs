@@ -13,6 +13,8 @@
 //! | 6 | an index is vacated before its intents are finished |
 //! | 7 | a participant that lives is taken for dead |
 //! | 8 | a redelivery is brought back without telling the consumers |
+//! | 9 | what the dead reserve or copy out of cells is not freed |
+//! | 10 | what the dead had placed and never published is not freed |
 //! | 20 | the sweep removes ephemeral names without testing the life bytes |
 //! | 21 | a deserted name is removed a moment later, without a second look at the life bytes |
 //! | 30 | the length of a queue is not clamped to its capacity |
