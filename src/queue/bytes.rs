@@ -2,7 +2,9 @@
 
 #![allow(unsafe_code)]
 
+use super::error::{PutError, PutManyError};
 use super::message::{Message, Sealed, Shape, touch_pages};
+use super::port::{Port, Wait};
 use crate::primitive::Payload;
 use crate::ring::{Arena, IN_A_BLOCK, Taken};
 use crate::segment::{Identity, MessageKind};
@@ -80,6 +82,16 @@ unsafe impl Message for Bytes {
     const FIXED_LEN: bool = false;
 
     #[inline(always)]
+    fn put_through(port: &Port, value: &[u8], wait: Wait) -> Result<(), PutError<()>> {
+        if value.len() > port.inline { port.put_large(value, wait) } else { port.put::<Bytes>(value, wait) }
+    }
+
+    fn put_many_through(port: &Port, values: &[&[u8]], wait: Wait) -> Result<usize, PutManyError> {
+        let are_short = values.iter().all(|value| value.len() <= port.inline);
+        if are_short { port.put_many::<Bytes>(values, wait) } else { port.put_mixed(values, wait) }
+    }
+
+    #[inline(always)]
     fn len(input: &&[u8]) -> usize {
         input.len()
     }
@@ -110,11 +122,6 @@ unsafe impl Message for Bytes {
                 payload.write(head.len(), rest.as_ptr(), rest.len());
             }
         }
-    }
-
-    unsafe fn write_block(input: &&[u8], payload: Payload) {
-        // SAFETY: the contract of this function.
-        unsafe { payload.write_bulk(0, input.as_ptr(), input.len()) }
     }
 
     fn room(payload: usize) -> BytesRoom {

@@ -6,8 +6,8 @@
 
 #![allow(unsafe_code)]
 
+use super::bytes::Bytes;
 use super::error::{PutError, PutManyError};
-use super::message::Message;
 use super::port::{Port, Refusal, Wait};
 use super::put::Lacking;
 use crate::primitive::Payload;
@@ -61,19 +61,14 @@ impl Drop for Reservation<'_> {
 impl Port {
     #[cold]
     #[inline(never)]
-    pub(super) fn put_large<M: Message>(&self, value: M::In<'_>, wait: Wait) -> Result<(), PutError<M::Back>> {
-        let len = M::len(&value);
+    pub(super) fn put_large(&self, value: &[u8], wait: Wait) -> Result<(), PutError<()>> {
+        let len = value.len();
         if len > self.max_message {
-            return Err(PutError::TooLarge { value: M::give_back(value), len, max: self.max_message });
+            return Err(PutError::TooLarge { value: (), len, max: self.max_message });
         }
-        self.put_block::<M>(&value, wait).map_err(|refused| refused.map(|()| M::give_back(value)))
-    }
-
-    fn put_block<M: Message>(&self, value: &M::In<'_>, wait: Wait) -> Result<(), PutError<()>> {
-        let len = M::len(value);
         let reserved = self.reserve_block(len, wait)?;
         // SAFETY: the block has room for `len` bytes.
-        unsafe { M::write_block(value, reserved.payload()) };
+        unsafe { reserved.payload().write_bulk(0, value.as_ptr(), len) };
         reserved.put(len, wait).map_err(|(_, refused)| refused)
     }
 
@@ -117,19 +112,23 @@ impl Port {
 
     /// A batch of which some lie in slots and some in blocks.
     #[cold]
-    pub(super) fn put_mixed<M: Message>(&self, values: &[M::In<'_>], wait: Wait) -> Result<usize, PutManyError> {
-        let fits = |value: &M::In<'_>| M::len(value) <= self.inline;
+    pub(super) fn put_mixed(&self, values: &[&[u8]], wait: Wait) -> Result<usize, PutManyError> {
+        // Nothing that can be known beforehand stops a batch in its middle.
+        if let Some(long) = values.iter().find(|value| value.len() > self.max_message) {
+            let cause = PutError::TooLarge { value: (), len: long.len(), max: self.max_message };
+            return Err(PutManyError { put: 0, cause });
+        }
         let mut done = 0;
         while let Some(rest) = values.get(done..).filter(|rest| !rest.is_empty()) {
-            let run = rest.iter().take_while(|value| fits(value)).count();
+            let run = rest.iter().take_while(|value| value.len() <= self.inline).count();
             if run > 0 {
-                let put = self.put_many::<M>(&rest[..run], wait).map_err(|error| error.after(done))?;
+                let put = self.put_many::<Bytes>(&rest[..run], wait).map_err(|error| error.after(done))?;
                 done += put;
                 if put < run {
                     break;
                 }
             } else {
-                match self.put_block::<M>(&rest[0], wait) {
+                match self.put_large(rest[0], wait) {
                     Ok(()) => done += 1,
                     Err(PutError::Full(())) if wait == Wait::No => break,
                     Err(cause) => return Err(PutManyError { put: done, cause }),

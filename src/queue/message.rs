@@ -63,13 +63,7 @@ pub unsafe trait Message: Sealed + 'static {
     #[doc(hidden)]
     fn shape(type_tag: Option<String>) -> Shape;
     #[doc(hidden)]
-    #[inline(always)]
-    fn put_through(port: &Port, value: Self::In<'_>, wait: Wait) -> Result<(), PutError<Self::Back>>
-    where
-        Self: Sized,
-    {
-        port.put::<Self>(value, wait)
-    }
+    fn put_through(port: &Port, value: Self::In<'_>, wait: Wait) -> Result<(), PutError<Self::Back>>;
     #[doc(hidden)]
     #[inline]
     fn put_many_through(port: &Port, values: &[Self::In<'_>], wait: Wait) -> Result<usize, PutManyError>
@@ -109,13 +103,6 @@ pub unsafe trait Message: Sealed + 'static {
     /// `len(input)` fits it; `skip` is 0, or 8 if there is a first word.
     #[doc(hidden)]
     unsafe fn write(input: &Self::In<'_>, payload: Payload, skip: usize);
-    /// Writes a message that no slot has room for.
-    ///
-    /// # Safety
-    ///
-    /// `len(input)` fits the payload.
-    #[doc(hidden)]
-    unsafe fn write_block(_input: &Self::In<'_>, _payload: Payload) {}
     /// As [`Source::first_word`].
     #[doc(hidden)]
     #[inline(always)]
@@ -216,6 +203,11 @@ unsafe impl<T: Plain> Message for Pod<T> {
     }
 
     const FIXED_LEN: bool = true;
+
+    #[inline(always)]
+    fn put_through(port: &Port, value: T, wait: Wait) -> Result<(), PutError<T>> {
+        port.put::<Self>(value, wait)
+    }
 
     #[inline(always)]
     fn len(_: &T) -> usize {

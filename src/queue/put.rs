@@ -19,10 +19,11 @@ pub(super) enum Lacking {
 
 impl Port {
     #[inline(always)]
-    pub(super) fn put<M: Message>(&self, value: M::In<'_>, wait: Wait) -> Result<(), PutError<M::Back>> {
-        if !M::FIXED_LEN && M::len(&value) > self.inline {
-            return self.put_large::<M>(value, wait);
-        }
+    pub(super) fn put<'v, M: Message>(&self, value: M::In<'v>, wait: Wait) -> Result<(), PutError<M::Back>>
+    where
+        // A closure that owned a large message would move it about.
+        M::In<'v>: Copy,
+    {
         M::touch(&value);
         if self.ring.put_fast(&self.cursors.put, &Encoded::<M>(&value)) {
             if self.for_producers.stirred(Fences::Asymmetric) && self.stirred_put(1) == 0 {
@@ -241,9 +242,6 @@ impl Port {
             && let Some(long) = values.iter().map(M::len).find(|len| *len > self.max_message)
         {
             return Err(fail(0, PutError::TooLarge { value: (), len: long, max: self.max_message }));
-        }
-        if !M::FIXED_LEN && values.iter().any(|value| M::len(value) > self.inline) {
-            return self.put_mixed::<M>(values, wait);
         }
         M::touch_all(values);
         self.ready_to_put().map_err(|refusal| fail(0, refusal.into_put()))?;

@@ -157,7 +157,7 @@ fn put_encoded<T: Serialize>(port: &Port, value: &T, wait: Wait) -> Result<(), P
     let mut small = [0; SMALL];
     let room = port.inline.min(SMALL);
     match postcard::to_slice(value, &mut small[..room]) {
-        Ok(bytes) => port.put::<Bytes>(bytes, wait),
+        Ok(bytes) => Bytes::put_through(port, bytes, wait),
         Err(postcard::Error::SerializeBufferFull) => put_measured(port, value, wait),
         Err(error) => Err(unencodable(error)),
     }
@@ -173,7 +173,7 @@ fn put_measured<T: Serialize>(port: &Port, value: &T, wait: Wait) -> Result<(), 
     if len <= port.inline {
         let mut bytes = vec![0; len];
         let bytes = postcard::to_slice(value, &mut bytes).map_err(unencodable)?;
-        return port.put::<Bytes>(bytes, wait);
+        return Bytes::put_through(port, bytes, wait);
     }
     let block = port.reserve_block(len, wait)?;
     let writer = BlockWriter { payload: block.payload(), at: 0, len };
