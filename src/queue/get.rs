@@ -30,9 +30,6 @@ impl Port {
         let mut room = RoomFor::<M>(M::room(self.payload));
         if self.ring.get_fast(&self.cursors.get, &mut room) {
             self.after_get(1, Fences::Asymmetric);
-            if M::FIXED_LEN {
-                return M::decode(room.0).ok_or(GetError::Undecodable);
-            }
             if !room.is_husk() {
                 return self.unpack::<M>(room);
             }
@@ -40,7 +37,7 @@ impl Port {
         // Moved, so that on the fast path the room need not lie in memory.
         let mut room = room;
         self.get_slow(&mut room, wait)?;
-        if M::FIXED_LEN { M::decode(room.0).ok_or(GetError::Undecodable) } else { self.unpack::<M>(room) }
+        self.unpack::<M>(room)
     }
 
     /// Makes a message of what the ring gave.
