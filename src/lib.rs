@@ -20,6 +20,8 @@ mod error;
 #[cfg(not(loom))]
 mod handover;
 #[cfg(all(test, loom))]
+mod loom_blocks;
+#[cfg(all(test, loom))]
 mod loom_crashes;
 #[cfg(all(test, loom))]
 mod loom_models;

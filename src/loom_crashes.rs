@@ -17,11 +17,11 @@ use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
 use std::sync::atomic::{AtomicBool as StdBool, Ordering as StdOrdering};
 
-const VICTIM: u32 = 0;
+pub(super) const VICTIM: u32 = 0;
 
 /// What the kernel knows.
-struct Kernel {
-    victim_died: AtomicBool,
+pub(super) struct Kernel {
+    pub(super) victim_died: AtomicBool,
 }
 
 impl Living for Arc<Kernel> {
@@ -39,25 +39,25 @@ impl Living for Arc<Kernel> {
 }
 
 impl Kernel {
-    fn new() -> Arc<Kernel> {
+    pub(super) fn new() -> Arc<Kernel> {
         Arc::new(Kernel { victim_died: AtomicBool::new(false) })
     }
 }
 
 /// Which survivors give way first: bit 0 the main thread, bit 1 the rescuer.
-type Manners = u8;
+pub(super) type Manners = u8;
 
-fn give_way(manners: Manners, who: Manners) {
+pub(super) fn give_way(manners: Manners, who: Manners) {
     if manners & who != 0 {
         thread::yield_now();
     }
 }
 
-const MAIN: Manners = 1;
-const RESCUER: Manners = 2;
+pub(super) const MAIN: Manners = 1;
+pub(super) const RESCUER: Manners = 2;
 
 /// Calls `check(k)` for k = 1, 2, ... until the victim survives k in every execution.
-fn for_every_access(check: impl Fn(u32, &'static StdBool, Manners)) {
+pub(super) fn for_every_access(check: impl Fn(u32, &'static StdBool, Manners)) {
     for k in 1..200 {
         let died: &'static StdBool = Box::leak(Box::new(StdBool::new(false)));
         (0..=MAIN | RESCUER).for_each(|manners| check(k, died, manners));

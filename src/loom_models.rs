@@ -8,8 +8,9 @@
 
 #![allow(unsafe_code)]
 
-use crate::primitive::{BlockMemory, Fences, Payload, SlotMemory};
-use crate::ring::{Arena, Control, Get, GetCursor, Participant, Put, PutCursor, Ring, Rows, Side, Sink, Source};
+use crate::primitive::{ArenaMemory, BlockMemory, Fences, Payload, SlotMemory};
+use crate::ring::{Arena, BlockHead, Classes, Control, Get, GetCursor, Participant, Put, PutCursor};
+use crate::ring::{Ring, Rows, Side, Sink, Source};
 use crate::wait::{Attention, Deadline, park};
 use bytemuck::Zeroable;
 use loom::sync::Arc;
@@ -25,6 +26,8 @@ pub(super) struct Memory {
     slots: ManuallyDrop<SlotMemory>,
     blocks: ManuallyDrop<BlockMemory>,
     no_rows: ManuallyDrop<SlotMemory>,
+    heads: Vec<BlockHead>,
+    arena: ManuallyDrop<SlotMemory>,
     capacity: u64,
     free: Option<Box<dyn FnOnce()>>,
     sides: (Side, Side),
@@ -37,11 +40,17 @@ unsafe impl Sync for Memory {}
 
 impl Memory {
     pub(super) fn new(capacity: u64, producers: Side, consumers: Side) -> Arc<Memory> {
+        Memory::with_arena(capacity, producers, consumers, 0)
+    }
+
+    /// With so many blocks for messages that no slot has room for.
+    pub(super) fn with_arena(capacity: u64, producers: Side, consumers: Side, blocks_of_arena: u32) -> Arc<Memory> {
         let in_blocks = (producers, consumers) == (Side::Single, Side::Single);
         let (slot_count, block_count) = if in_blocks { (0, capacity) } else { (capacity, 0) };
         let first_stamps = (capacity..capacity + slot_count).map(|position| position << 6);
         let (slots, raw_slots) = SlotMemory::from_stamps(first_stamps);
         let (no_rows, raw_rows) = SlotMemory::from_stamps(0..0);
+        let (arena, raw_arena) = SlotMemory::from_stamps((0..blocks_of_arena).map(u64::from));
         let (blocks, raw_blocks) = BlockMemory::fresh(block_count as usize);
         Arc::new(Memory {
             control: Control::new(capacity),
@@ -51,10 +60,13 @@ impl Memory {
             slots: ManuallyDrop::new(slots),
             blocks: ManuallyDrop::new(blocks),
             no_rows: ManuallyDrop::new(no_rows),
+            heads: (0..blocks_of_arena).map(|_| BlockHead::new()).collect(),
+            arena: ManuallyDrop::new(arena),
             capacity,
             // SAFETY: all came from boxes, and nobody has the memory any more.
             free: Some(Box::new(move || unsafe {
-                drop((Box::from_raw(raw_slots), Box::from_raw(raw_blocks), Box::from_raw(raw_rows)))
+                drop((Box::from_raw(raw_slots), Box::from_raw(raw_blocks)));
+                drop((Box::from_raw(raw_rows), Box::from_raw(raw_arena)));
             })),
             sides: (producers, consumers),
         })
@@ -67,7 +79,7 @@ impl Memory {
             index: participant as u32,
             everyone: &self.participants,
             rows: Rows { memory: *self.no_rows, notes: &[], per_handle: 0 },
-            arena: Arena::none(*self.no_rows),
+            arena: self.arena(),
             news: &self.for_producers.news,
             news_to_consumers: &self.for_consumers.news,
             capacity: self.capacity,
@@ -80,6 +92,16 @@ impl Memory {
             write_ahead: 0,
             adopts: true,
         }
+    }
+
+    fn arena(&self) -> Arena<'_> {
+        const SIZE: u64 = 64;
+        let classes = match self.heads.len() as u64 {
+            0 => Classes::default(),
+            count => Classes::cut(self.capacity, 0, SIZE, count * SIZE),
+        };
+        // SAFETY: as many cells as the classes have blocks.
+        unsafe { Arena::new(&self.heads, ArenaMemory { cells: *self.arena }, classes) }
     }
 
     /// What a producer asks after a publication.

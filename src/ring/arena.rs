@@ -31,6 +31,13 @@ pub(crate) struct BlockHead {
 impl BlockHead {
     /// Where its state word is.
     pub(crate) const WORD_AT: u64 = core::mem::offset_of!(BlockHead, word) as u64;
+
+    /// Of a free block.
+    #[cfg(loom)]
+    pub(crate) fn new() -> BlockHead {
+        let zero = || AtomicU64::new(0);
+        BlockHead { word: zero(), note: CellNote { id: zero(), since: zero() }, len: zero() }
+    }
 }
 
 /// Blocks of one size.
@@ -236,12 +243,6 @@ impl<'m> Arena<'m> {
         Arena { heads: &[], memory, classes: Classes::default() }
     }
 
-    /// Of a ring that has none; `cells` are its blocks, if it had.
-    #[cfg(loom)]
-    pub(crate) fn none(cells: crate::primitive::SlotMemory) -> Arena<'m> {
-        Arena { heads: &[], memory: ArenaMemory { cells }, classes: Classes::default() }
-    }
-
     /// Whether there are any blocks.
     pub(crate) fn is_there(self) -> bool {
         !self.heads.is_empty()
@@ -358,6 +359,12 @@ impl<'m> Arena<'m> {
             let word = CellWord::taken(me, position);
             self.exchange(cell, seen, word).then_some(Taken { block: cell as u32, word, is_lease: false })
         })
+    }
+
+    /// What nobody does: a negative control of the models.
+    #[cfg(loom)]
+    pub(crate) fn free_before_reading(self, taken: Taken) {
+        let _ = self.exchange(taken.block as usize, taken.word, CellWord::FREE);
     }
 
     /// Copies the message out, behind what `into` has. A plain get is then done with the
