@@ -15,6 +15,21 @@ pub enum System {
     Textbook,
     /// ringway between processes of another build of this program, which has no recovery.
     WithoutRecovery,
+    /// ringway's byte queue; each message is copied in and out, into the caller's buffer.
+    Bytes,
+    /// The same, each message in a vector of its own.
+    BytesOwned,
+    /// ringway's messages written and read in place, all but their first word untouched.
+    InPlace,
+    /// The same, with one byte of every page touched on both sides.
+    InPlaceTouched,
+    /// ringway's `Queue<(u64, String)>`.
+    Serde,
+    /// Two buffers in turn: one core copies in, the other out.
+    Copy,
+    Iceoryx2,
+    /// `multiprocessing.Queue` of the same tuples.
+    Python,
 }
 
 impl System {
@@ -27,11 +42,34 @@ impl System {
             System::ArrayQueue => "array-queue",
             System::Textbook => "textbook",
             System::WithoutRecovery => "ringway-without-recovery",
+            System::Bytes => "ringway-bytes",
+            System::BytesOwned => "ringway-bytes-owned",
+            System::InPlace => "ringway-in-place",
+            System::InPlaceTouched => "ringway-in-place-touched",
+            System::Serde => "ringway-serde",
+            System::Copy => "copy",
+            System::Iceoryx2 => "iceoryx2",
+            System::Python => "python",
         }
     }
 
     pub fn uses_processes(self) -> bool {
-        matches!(self, System::Ringway | System::Textbook | System::WithoutRecovery)
+        self.carries_words_only() || matches!(self, System::Ringway | System::Textbook | System::WithoutRecovery)
+    }
+
+    /// Messages of any length, of which a word at the front and one at the end are looked
+    /// at: what is measured is the way, not the making and the reading.
+    pub fn carries_words_only(self) -> bool {
+        matches!(
+            self,
+            System::Bytes
+                | System::BytesOwned
+                | System::InPlace
+                | System::InPlaceTouched
+                | System::Serde
+                | System::Copy
+                | System::Iceoryx2
+        )
     }
 }
 
@@ -47,7 +85,7 @@ pub enum Kind {
 pub struct Job {
     pub system: System,
     pub kind: Kind,
-    /// Payload: 8 or 56.
+    /// Payload: 8 or 56, or of the systems that carry words only any from 16 on.
     pub bytes: usize,
     pub capacity: u64,
     /// So many senders, and so many receivers.
@@ -74,6 +112,7 @@ impl Job {
     pub fn stride(&self) -> u64 {
         match (self.kind, self.system) {
             (Kind::RoundTrip, _) | (_, System::Textbook) => 64,
+            (Kind::Throughput, _) if self.bytes > 4096 => 64,
             (Kind::Throughput, _) => 1024,
         }
     }

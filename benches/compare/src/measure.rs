@@ -3,10 +3,10 @@
 
 use crate::control::Control;
 use crate::guard::{self, Watched};
-use crate::job::Job;
+use crate::job::{Job, System};
 use crate::probe::{self, Class};
 use crate::rows::Row;
-use crate::systems::Failure;
+use crate::systems::{Failure, python};
 use crate::workload::{self, Rate};
 use crate::{processes, threads};
 use std::path::Path;
@@ -43,6 +43,9 @@ pub struct Outcome {
 
 /// Runs `job` once.
 pub fn once(job: &Job) -> Result<Rate, Failure> {
+    if job.system == System::Python {
+        return python::rate(job);
+    }
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let id = format!("{}", NEXT.fetch_add(1, Ordering::Relaxed));
     let path = guard::directory().join(format!("{id}-control"));
@@ -50,6 +53,7 @@ pub fn once(job: &Job) -> Result<Rate, Failure> {
     let _watched = Watched::new(&control);
     let _removed = Removed(&path);
     let reports = match (job.bytes, job.system.uses_processes()) {
+        _ if job.system.carries_words_only() => processes::run::<u64>(job, &control, &id)?,
         (8, true) => processes::run::<u64>(job, &control, &id)?,
         (8, false) => threads::run::<u64>(job, &control, &id)?,
         (_, true) => processes::run::<[u64; 7]>(job, &control, &id)?,

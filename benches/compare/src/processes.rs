@@ -10,8 +10,9 @@ use crate::guard;
 use crate::job::{Job, Kind, System};
 use crate::payload::Payload;
 use crate::systems::faulty::Faulty;
+use crate::systems::large::{self, Copying, InPlace, Tuples};
 use crate::systems::textbook::Textbook;
-use crate::systems::{Failure, Put, Take, ours};
+use crate::systems::{Failure, Put, Take, copy, iceoryx, ours};
 use crate::threads::first_cause;
 use crate::workload::{Report, ping, pong, receive, send};
 use nix::sys::signal::Signal;
@@ -54,6 +55,21 @@ pub fn run<T: Payload>(job: &Job, control: &Arc<Control>, id: &str) -> Result<Ve
     let shared_memory_name = guard::shared_memory_name(id);
     let names: &[fn(&str) -> String] = if job.kind == Kind::RoundTrip { &[there, back] } else { &[there] };
     match job.system {
+        System::Copy => {
+            copy::create(job, &copy_path(id))?;
+            let reports = start_all(job, control, id, shared_memory_name);
+            let _ = std::fs::remove_file(copy_path(id));
+            reports
+        }
+        System::Iceoryx2 => {
+            let _alive = iceoryx::service(job, guard::directory(), id)?;
+            start_all(job, control, id, shared_memory_name)
+        }
+        system if system.carries_words_only() => {
+            let queues = names.iter().map(|name| large::create(job, guard::directory(), &name(id)));
+            let _alive = queues.collect::<Result<Vec<_>, _>>()?;
+            start_all(job, control, id, shared_memory_name)
+        }
         System::Textbook => {
             let queues = names.iter().map(|name| Textbook::<T>::create(&name(&shared_memory_name), job.capacity));
             let _alive = queues.collect::<Result<Vec<_>, _>>()?;
@@ -65,6 +81,10 @@ pub fn run<T: Payload>(job: &Job, control: &Arc<Control>, id: &str) -> Result<Ve
             start_all(job, control, id, shared_memory_name)
         }
     }
+}
+
+fn copy_path(id: &str) -> PathBuf {
+    guard::directory().join(format!("{id}-copy"))
 }
 
 fn start_all(job: &Job, control: &Control, id: &str, shared_memory_name: String) -> Result<Vec<Report>, Failure> {
@@ -159,6 +179,7 @@ pub fn worker(orders: &str) -> Result<(), Failure> {
         return Err(Failure::new("the parent is gone"));
     }
     let result = match orders.job.bytes {
+        _ if orders.job.system.carries_words_only() => carry(&orders),
         8 => work::<u64>(&orders),
         56 => work::<[u64; 7]>(&orders),
         bytes => Err(Failure::new(format!("no payload of {bytes} bytes"))),
@@ -212,5 +233,54 @@ fn sender<T: Payload, P: Put<T>>(orders: &Orders, control: &Control, queue: P) -
     match orders.job.fault {
         Some(fault) => send(&orders.job, control, orders.index, Faulty { inner: queue, fault }),
         None => send(&orders.job, control, orders.index, queue),
+    }
+}
+
+/// The same for messages of which only a word is looked at.
+fn carry(orders: &Orders) -> Result<Report, Failure> {
+    let Orders { job, directory, id, receiver, .. } = orders;
+    pin(orders.cpu).map_err(Failure::new)?;
+    let control = Control::open(&directory.join(format!("{id}-control")), job.workers()).map_err(Failure::new)?;
+    let control = Arc::new(control);
+    let open = |name: String| large::open(job, directory, &name);
+    match (job.system, receiver) {
+        (System::Copy, _) => {
+            let ends = copy::Ends::open(job, &directory.join(format!("{id}-copy")), Arc::clone(&control))?;
+            one_way::<u64, _>(orders, &control, *receiver, ends)
+        }
+        (System::Iceoryx2, false) => {
+            let sending = iceoryx::Sending::new(iceoryx::service(job, directory, id)?, job)?;
+            sender::<u64, _>(orders, &control, sending)
+        }
+        (System::Iceoryx2, true) => {
+            let service = iceoryx::service(job, directory, id)?;
+            receive::<u64, _>(job, &control, iceoryx::Receiving::new(service, job, Arc::clone(&control))?)
+        }
+        (System::Serde, false) => {
+            let queue = large::open_tuples(job, directory, &there(id))?.producer();
+            sender::<u64, _>(orders, &control, Tuples(queue.map_err(Failure::new)?))
+        }
+        (System::Serde, true) => {
+            let queue = large::open_tuples(job, directory, &there(id))?.consumer();
+            receive::<u64, _>(job, &control, Tuples(queue.map_err(Failure::new)?))
+        }
+        (System::InPlace | System::InPlaceTouched, receiver) => {
+            let (first, second) = (open(there(id))?, open(back(id))?);
+            if *receiver {
+                let ends = (first.consumer().map_err(Failure::new)?, second.producer().map_err(Failure::new)?);
+                pong::<u64, _, _>(job, &control, InPlace::new(ends.0, job), InPlace::new(ends.1, job))
+            } else {
+                let ends = (first.producer().map_err(Failure::new)?, second.consumer().map_err(Failure::new)?);
+                ping::<u64, _, _>(job, &control, InPlace::new(ends.0, job), InPlace::new(ends.1, job))
+            }
+        }
+        (_, false) => {
+            let queue = open(there(id))?.producer().map_err(Failure::new)?;
+            sender::<u64, _>(orders, &control, Copying::new(queue, job))
+        }
+        (_, true) => {
+            let queue = open(there(id))?.consumer().map_err(Failure::new)?;
+            receive::<u64, _>(job, &control, Copying::new(queue, job))
+        }
     }
 }

@@ -59,6 +59,7 @@ fn show(job: &Job, per_second: f64) -> String {
     match job.kind {
         Kind::RoundTrip if per_second < 1e6 => format!("{:.1} µs", 1e6 / per_second),
         Kind::RoundTrip => format!("{:.0} ns", 1e9 / per_second),
+        Kind::Throughput if per_second < 1e6 => format!("{:.1} k/s", per_second / 1e3),
         Kind::Throughput if per_second < 1e7 => format!("{:.2} M/s", per_second / 1e6),
         Kind::Throughput => format!("{:.0} M/s", per_second / 1e6),
     }

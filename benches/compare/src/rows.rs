@@ -65,6 +65,43 @@ pub fn price_of_recovery(times: Times) -> Vec<Row> {
     rows
 }
 
+/// So many blocks that both sides always have one, so few that they stay in the cache.
+const IN_FLIGHT: u64 = 4;
+/// A tuple of a number below 2^21 and a text of 32 bytes, encoded.
+const ENCODED: usize = 36;
+
+/// Messages that are copied in and out, in place, or encoded.
+fn large(base: Job) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let mut add = |name: &str, ours: Job, rival: Job, target: Option<f64>| {
+        rows.push(Row { name: name.to_owned(), ours, rival, target });
+    };
+    let copying = Job { system: System::Bytes, bytes: 64 << 10, capacity: IN_FLIGHT, ..base };
+    for single in [true, false] {
+        let (ours, what) = (Job { single, ..copying }, if single { "SPSC" } else { "MPMC" });
+        let copy = Job { system: System::Copy, ..ours };
+        add(&format!("{what} 64 KiB copied in and out, vs copy"), ours, copy, Some(0.85));
+        let iceoryx = Job { system: System::Iceoryx2, ..ours };
+        add(&format!("{what} 64 KiB copied in and out, vs iceoryx2"), ours, iceoryx, Some(1.3));
+    }
+    for (system, what, target) in [
+        (System::InPlace, "not touched", Some(1.0 / 1.5)),
+        (System::InPlaceTouched, "a byte of each page touched", None),
+    ] {
+        let short = Job { system, kind: Kind::RoundTrip, bytes: 64, capacity: IN_FLIGHT, ..base };
+        let long = Job { bytes: 4 << 20, ..short };
+        add(&format!("round trip in place, {what}, 4 MiB vs 64 B"), long, short, target);
+    }
+    let serde = Job { system: System::Serde, bytes: ENCODED, ..base };
+    let bytes = Job { system: System::BytesOwned, ..serde };
+    add("Queue<(u64, String)>, 32 bytes of text, vs bytes", serde, bytes, Some(0.5));
+    if crate::systems::python::is_there() {
+        let (patient, python) = (Job { patient: true, ..serde }, Job { system: System::Python, ..serde });
+        add("Queue<(u64, String)>, 32 bytes of text, vs Python", patient, python, Some(30.0));
+    }
+    rows
+}
+
 /// All rows; with `threads`, each process row stands once more with ringway
 /// between threads, without a target.
 pub fn rows(times: Times, threads: bool) -> Vec<Row> {
@@ -108,5 +145,6 @@ pub fn rows(times: Times, threads: bool) -> Vec<Row> {
         let ours = Job { bytes, kind, patient: true, ..base };
         add(format!("defaults {bytes} B, {SMALL}, {what}, vs textbook"), ours, System::Textbook, None);
     }
+    rows.extend(large(base));
     rows
 }

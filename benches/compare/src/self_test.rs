@@ -18,6 +18,11 @@ pub fn run() -> bool {
         (System::Rtrb, 1, 8),
         (System::ArrayQueue, 2, 8),
         (System::Textbook, 1, 8),
+        (System::Bytes, 1, 64 << 10),
+        (System::BytesOwned, 1, 36),
+        (System::Serde, 1, 36),
+        (System::Copy, 1, 64 << 10),
+        (System::Iceoryx2, 1, 64 << 10),
     ] {
         let sound = Job { system, pairs, bytes, single: pairs == 1, patient: pairs > 1, ..base };
         for fault in std::iter::once(None).chain(Fault::ALL.into_iter().map(Some)) {
@@ -32,7 +37,7 @@ pub fn run() -> bool {
             };
             let fault = fault.map_or("sound".to_owned(), |fault| format!("{fault:?}").to_lowercase());
             let verdict = if expected { "ok  " } else { "FAIL" };
-            println!("{verdict} {:<16} {pairs}x{pairs} {bytes:>2} B  {fault:<7} {said}", system.name());
+            println!("{verdict} {:<16} {pairs}x{pairs} {bytes:>5} B  {fault:<7} {said}", system.name());
         }
     }
     good

@@ -1,9 +1,13 @@
 //! The queues under test, behind two small traits. Each waits the way its row
 //! says; none knows what is measured, or how.
 
+pub mod copy;
 pub mod faulty;
+pub mod iceoryx;
 pub mod in_process;
+pub mod large;
 pub mod ours;
+pub mod python;
 pub mod textbook;
 
 use std::fmt;
