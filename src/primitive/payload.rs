@@ -89,6 +89,28 @@ impl Payload {
         unsafe { copy_bulk(to, self.at.add(offset), len) }
     }
 
+    /// Copies the first `len` bytes out, and makes their cache lines this core's: see
+    /// [`adopt_lines`](Payload::adopt_lines).
+    ///
+    /// # Safety
+    ///
+    /// `len <= room`, `to` is writable for `len` bytes, and nobody else writes here
+    /// meanwhile. The payload begins with a cache line.
+    pub(crate) unsafe fn read_and_adopt(self, to: *mut u8, len: usize) {
+        /// Stays in the nearest cache until it is adopted.
+        const PIECE: usize = 4096;
+        for at in (0..len).step_by(PIECE) {
+            let piece = PIECE.min(len - at);
+            // SAFETY: the contract, for a part of the message; a room ends with a word.
+            unsafe {
+                self.read_bulk(at, to.add(at), piece);
+                for line in (at..at + piece).step_by(64).filter(|line| line + 8 <= self.room) {
+                    self.store_back(line);
+                }
+            }
+        }
+    }
+
     /// Where the bytes are.
     pub(crate) fn as_ptr(self) -> *mut u8 {
         self.at
@@ -403,6 +425,17 @@ impl Payload {
         unsafe {
             self.read(0, bytes.as_mut_ptr(), len);
             to.write(0, bytes.as_ptr(), len);
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As in the real one.
+    pub(crate) unsafe fn read_and_adopt(self, to: *mut u8, len: usize) {
+        // SAFETY: the same contract.
+        unsafe {
+            self.read(0, to, len);
+            self.adopt_lines(len);
         }
     }
 

@@ -122,7 +122,7 @@ impl<'s> View<'s> {
             index,
             everyone: self.everyone,
             rows: self.rows,
-            arena: self.arena,
+            arena: self.arena.adopting(adopting_pays()),
             news: &self.for_producers.news,
             news_to_consumers: &self.for_consumers.news,
             capacity: plan.capacity,

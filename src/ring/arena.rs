@@ -151,6 +151,8 @@ pub struct Arena<'m> {
     heads: &'m [BlockHead],
     memory: ArenaMemory,
     classes: Classes,
+    /// Whether who has read a message stores to its lines.
+    adopts: bool,
 }
 
 /// Where a producer looks first. All zeros are valid.
@@ -232,7 +234,12 @@ impl<'m> Arena<'m> {
     /// `memory` has as many bytes as `classes` say, for as long as any copy is used.
     pub(crate) unsafe fn new(heads: &'m [BlockHead], memory: ArenaMemory, classes: Classes) -> Arena<'m> {
         debug_assert!(heads.len() as u64 == classes.blocks());
-        Arena { heads, memory, classes }
+        Arena { heads, memory, classes, adopts: false }
+    }
+
+    /// The same blocks; their readers make the next writer's stores cheap.
+    pub(crate) fn adopting(self, adopts: bool) -> Arena<'m> {
+        Arena { adopts, ..self }
     }
 
     /// Of a ring that has none.
@@ -240,7 +247,7 @@ impl<'m> Arena<'m> {
     pub(crate) fn none() -> Arena<'m> {
         // SAFETY: no bytes.
         let memory = unsafe { ArenaMemory::new(core::ptr::null_mut(), 0) };
-        Arena { heads: &[], memory, classes: Classes::default() }
+        Arena { heads: &[], memory, classes: Classes::default(), adopts: false }
     }
 
     /// Whether there are any blocks.
@@ -375,9 +382,14 @@ impl<'m> Arena<'m> {
         let before = into.len();
         if let Some(payload) = self.payload(taken.block) {
             // SAFETY: `len` is clamped to the block, and the vector has room for so much,
-            // which is then initialised.
+            // which is then initialised. The block is TAKEN or HELD by us: nobody else
+            // touches it, and it begins with a cache line.
             unsafe {
-                payload.read_bulk(0, into.as_mut_ptr().add(before), len);
+                if self.adopts {
+                    payload.read_and_adopt(into.as_mut_ptr().add(before), len);
+                } else {
+                    payload.read_bulk(0, into.as_mut_ptr().add(before), len);
+                }
                 into.set_len(before + len);
             }
         }

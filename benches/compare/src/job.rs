@@ -107,6 +107,11 @@ impl Job {
         2 * self.pairs as u32
     }
 
+    /// Which message suffers from a fault: one that every run reaches.
+    pub fn victim(&self) -> u64 {
+        if self.bytes > 4096 { 45 } else { 12_345 }
+    }
+
     /// Messages between two looks at the clock: so many that the look does not
     /// count, so few that the slowest system stops in time.
     pub fn stride(&self) -> u64 {

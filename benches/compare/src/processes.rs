@@ -231,7 +231,9 @@ fn one_way<T: Payload, Q: Put<T> + Take<T>>(
 
 fn sender<T: Payload, P: Put<T>>(orders: &Orders, control: &Control, queue: P) -> Result<Report, Failure> {
     match orders.job.fault {
-        Some(fault) => send(&orders.job, control, orders.index, Faulty { inner: queue, fault }),
+        Some(fault) => {
+            send(&orders.job, control, orders.index, Faulty { inner: queue, fault, victim: orders.job.victim() })
+        }
         None => send(&orders.job, control, orders.index, queue),
     }
 }

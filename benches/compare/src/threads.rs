@@ -53,7 +53,9 @@ fn between<T: Payload, P: Put<T> + Send, C: Take<T> + Send>(
         for (index, end) in senders.into_iter().enumerate() {
             threads.push(scope.spawn(move || {
                 stop_others(pin(of_worker(false, index)).map_err(Failure::new).and_then(|()| match job.fault {
-                    Some(fault) => send::<T, _>(job, control, index, Faulty { inner: end, fault }),
+                    Some(fault) => {
+                        send::<T, _>(job, control, index, Faulty { inner: end, fault, victim: job.victim() })
+                    }
                     None => send::<T, _>(job, control, index, end),
                 }))
             }));

@@ -18,20 +18,19 @@ impl Fault {
     pub const ALL: [Fault; 4] = [Fault::Drop, Fault::Repeat, Fault::Swap, Fault::Tear];
 }
 
-/// The sequence number of the message that suffers.
-const VICTIM: u64 = 12_345;
-
 pub struct Faulty<P> {
     pub inner: P,
     pub fault: Fault,
+    /// The sequence number of the message that suffers.
+    pub victim: u64,
 }
 
 impl<T: Payload, P: Put<T>> Put<T> for Faulty<P> {
     fn put(&mut self, value: T) -> Result<(), Failure> {
         let this = value.word();
-        if this & END != 0 || sequence(this) != VICTIM {
+        if this & END != 0 || sequence(this) != self.victim {
             // The swapped neighbour has gone already.
-            let swapped = self.fault == Fault::Swap && this & END == 0 && sequence(this) == VICTIM + 1;
+            let swapped = self.fault == Fault::Swap && this & END == 0 && sequence(this) == self.victim + 1;
             return if swapped { Ok(()) } else { self.inner.put(value) };
         }
         match self.fault {
@@ -41,7 +40,7 @@ impl<T: Payload, P: Put<T>> Put<T> for Faulty<P> {
                 self.inner.put(value)
             }
             Fault::Swap => {
-                self.inner.put(T::of(word(source(this), VICTIM + 1)))?;
+                self.inner.put(T::of(word(source(this), self.victim + 1)))?;
                 self.inner.put(value)
             }
             Fault::Tear => {

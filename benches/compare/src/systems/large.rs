@@ -3,7 +3,7 @@
 
 use super::{Failure, Put, Take};
 use crate::job::{Job, System};
-use ringway::{ByteQueue, Bytes, Consumer, Options, Producer, Queue, Serde, Side, WaitPolicy};
+use ringway::{ByteQueue, Bytes, Consumer, GetError, Options, Producer, PutError, Queue, Serde, Side, WaitPolicy};
 use std::path::Path;
 
 const WORD: usize = size_of::<u64>();
@@ -27,6 +27,18 @@ pub fn marked(message: &[u8], len: usize) -> Result<u64, Failure> {
     }
 }
 
+/// A queue is closed only by a worker that failed.
+#[cold]
+fn not_put<V>(error: PutError<V>) -> Failure {
+    if error.is_closed() { Failure::ABORTED } else { Failure::new(error) }
+}
+
+#[cold]
+fn not_taken(error: GetError) -> Failure {
+    if matches!(error, GetError::Closed) { Failure::ABORTED } else { Failure::new(error) }
+}
+
+#[cold]
 fn refused(error: impl std::fmt::Display) -> Failure {
     Failure::new(error)
 }
@@ -50,7 +62,7 @@ impl Put<u64> for Copying<Producer<Bytes>> {
     #[inline(always)]
     fn put(&mut self, word: u64) -> Result<(), Failure> {
         mark(&mut self.buffer, word);
-        self.queue.put(&self.buffer).map_err(refused)
+        self.queue.put(&self.buffer).map_err(not_put)
     }
 
     fn give_up(&mut self) {
@@ -62,9 +74,9 @@ impl Take<u64> for Copying<Consumer<Bytes>> {
     #[inline(always)]
     fn take(&mut self) -> Result<u64, Failure> {
         if self.owned {
-            return marked(&self.queue.get().map_err(refused)?, self.len);
+            return marked(&self.queue.get().map_err(not_taken)?, self.len);
         }
-        self.queue.get_into(&mut self.buffer).map_err(refused)?;
+        self.queue.get_into(&mut self.buffer).map_err(not_taken)?;
         marked(&self.buffer, self.len)
     }
 
@@ -94,12 +106,12 @@ impl<Q> InPlace<Q> {
 impl Put<u64> for InPlace<Producer<Bytes>> {
     #[inline(always)]
     fn put(&mut self, word: u64) -> Result<(), Failure> {
-        let mut block = self.queue.reserve(self.len).map_err(refused)?;
+        let mut block = self.queue.reserve(self.len).map_err(not_put)?;
         block.write_at(0, &word.to_ne_bytes()).map_err(refused)?;
         for at in self.pages() {
             block.write_at(at, &[word as u8]).map_err(refused)?;
         }
-        block.commit().map_err(refused)
+        block.commit().map_err(not_put)
     }
 
     fn give_up(&mut self) {
@@ -110,7 +122,7 @@ impl Put<u64> for InPlace<Producer<Bytes>> {
 impl Take<u64> for InPlace<Consumer<Bytes>> {
     #[inline(always)]
     fn take(&mut self) -> Result<u64, Failure> {
-        let message = self.queue.get_ref().map_err(refused)?;
+        let message = self.queue.get_ref().map_err(not_taken)?;
         let mut word = [0; WORD];
         message.copy_to_slice(0, &mut word).map_err(refused)?;
         let word = u64::from_ne_bytes(word);
@@ -131,7 +143,7 @@ pub struct Tuples<Q>(pub Q);
 impl Put<u64> for Tuples<Producer<Serde<(u64, String)>>> {
     #[inline(always)]
     fn put(&mut self, word: u64) -> Result<(), Failure> {
-        self.0.put((word, TEXT.to_owned())).map_err(refused)
+        self.0.put((word, TEXT.to_owned())).map_err(not_put)
     }
 
     fn give_up(&mut self) {
@@ -142,7 +154,7 @@ impl Put<u64> for Tuples<Producer<Serde<(u64, String)>>> {
 impl Take<u64> for Tuples<Consumer<Serde<(u64, String)>>> {
     #[inline(always)]
     fn take(&mut self) -> Result<u64, Failure> {
-        let (word, text) = self.0.get().map_err(refused)?;
+        let (word, text) = self.0.get().map_err(not_taken)?;
         if text == TEXT { Ok(word) } else { Err(Failure::new("another text")) }
     }
 
