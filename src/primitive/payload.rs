@@ -101,13 +101,31 @@ impl Payload {
         const PIECE: usize = 4096;
         for at in (0..len).step_by(PIECE) {
             let piece = PIECE.min(len - at);
-            // SAFETY: the contract, for a part of the message; a room ends with a word.
+            // SAFETY: the contract, for a part of the message.
             unsafe {
                 self.read_bulk(at, to.add(at), piece);
-                for line in (at..at + piece).step_by(64).filter(|line| line + 8 <= self.room) {
-                    self.store_back(line);
-                }
+                self.adopt_within(at, piece);
             }
+        }
+    }
+
+    /// The same for `len` bytes that were copied out before.
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    pub(crate) unsafe fn adopt_front(self, len: usize) {
+        // SAFETY: the contract.
+        unsafe { self.adopt_within(0, len.min(self.room)) }
+    }
+
+    /// # Safety
+    ///
+    /// As [`read_and_adopt`](Payload::read_and_adopt); `at` is a multiple of the line.
+    unsafe fn adopt_within(self, at: usize, len: usize) {
+        for line in (at..at + len).step_by(64).filter(|line| line + 8 <= self.room) {
+            // SAFETY: a word of the payload.
+            unsafe { self.store_back(line) };
         }
     }
 

@@ -8,11 +8,12 @@
 use super::bytes::LENGTH_SIZE;
 use super::error::{GetError, PutError, RangeError};
 use super::large::Reservation;
-use super::message::Plain;
+use super::message::{Plain, has_no_bad_bits};
 use super::port::{Port, Refusal, Wait};
 use crate::primitive::{Payload, now_ns};
 use crate::ring::{Holding, IN_A_BLOCK, Ring, Sink, Taken};
 use crate::wait::Deadline;
+use std::cell::Cell;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::time::Duration;
@@ -187,15 +188,35 @@ struct Holder<'q> {
     holding: Option<Holding>,
     id: u64,
     redelivered: u32,
+    payload: Payload,
+    /// Bytes from the front that were copied out.
+    read: Cell<usize>,
+}
+
+impl Holder<'_> {
+    /// That many bytes from `at` on were copied out.
+    fn has_read(&self, at: usize, len: usize) {
+        if at <= self.read.get() {
+            self.read.set(self.read.get().max(at + len));
+        }
+    }
+
+    fn acknowledge(&mut self) -> Result<(), GetError> {
+        let Some(holding) = self.holding.take() else { return Ok(()) };
+        if holding.is_block && self.port.ring.adopts {
+            // SAFETY: the block is HELD by us: nobody else touches it; what was read of it
+            // lies in it.
+            unsafe { self.payload.adopt_front(self.read.get()) };
+        }
+        self.port.acknowledge(holding)
+    }
 }
 
 impl Drop for Holder<'_> {
     fn drop(&mut self) {
-        if let Some(holding) = self.holding.take()
-            && self.port.usable().is_ok()
-        {
+        if self.port.usable().is_ok() {
             // A scribbled word has poisoned the handle, which will say so.
-            let _ = self.port.acknowledge(holding);
+            let _ = self.acknowledge();
         }
     }
 }
@@ -245,6 +266,11 @@ impl<'q, E: Plain> Ref<'q, E> {
     /// written in part.
     pub fn copy_to_slice(&self, at: usize, to: &mut [E]) -> Result<(), RangeError> {
         RangeError::check(at, to.len(), self.len)?;
+        if has_no_bad_bits::<E>() {
+            // SAFETY: the elements lie in the message, and any bytes are some.
+            unsafe { self.copy_out(at, to.len(), to.as_mut_ptr()) };
+            return Ok(());
+        }
         for (offset, place) in to.iter_mut().enumerate() {
             *place = self.get(at + offset).ok_or(RangeError::bad(at + offset))?;
         }
@@ -254,9 +280,37 @@ impl<'q, E: Plain> Ref<'q, E> {
     /// Copies of up to `size` elements at a time; ends early at one that is no `E`.
     pub fn chunks(&self, size: usize) -> impl Iterator<Item = Vec<E>> {
         let size = size.max(1);
-        (0..self.len)
-            .step_by(size)
-            .map_while(move |at| (at..self.len.min(at + size)).map(|at| self.get(at)).collect::<Option<Vec<E>>>())
+        (0..self.len).step_by(size).map_while(move |at| {
+            let count = size.min(self.len - at);
+            if has_no_bad_bits::<E>() {
+                Some(self.copied(at, count))
+            } else {
+                (at..at + count).map(|at| self.get(at)).collect()
+            }
+        })
+    }
+
+    /// Elements of a type of which any bytes are one: `count` from number `at` on, which
+    /// lie in the message.
+    fn copied(&self, at: usize, count: usize) -> Vec<E> {
+        let mut elements = Vec::with_capacity(count);
+        // SAFETY: the elements lie in the message, the vector has room for them, and the
+        // callers ask for such types only.
+        unsafe {
+            self.copy_out(at, count, elements.as_mut_ptr());
+            elements.set_len(count);
+        }
+        elements
+    }
+
+    /// # Safety
+    ///
+    /// The elements lie in the message, `to` has room for them, and any bytes are an `E`.
+    unsafe fn copy_out(&self, at: usize, count: usize, to: *mut E) {
+        let (at, len) = (at * size_of::<E>(), count * size_of::<E>());
+        // SAFETY: the contract.
+        unsafe { self.payload.read_bulk(self.offset + at, to.cast(), len) };
+        self.holder.has_read(at, len);
     }
 
     /// The same bytes as elements of another type. Gives the guard back if they do not
@@ -291,20 +345,14 @@ impl<'q, E: Plain> Ref<'q, E> {
     /// `Forked`, `Corrupt`.
     pub fn ack(mut self) -> Result<(), GetError> {
         self.holder.port.usable().map_err(Refusal::into_get)?;
-        self.holder.holding.take().map_or(Ok(()), |holding| self.holder.port.acknowledge(holding))
+        self.holder.acknowledge()
     }
 }
 
 impl Ref<'_> {
     /// The message, copied.
     pub fn to_vec(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.len);
-        // SAFETY: the message lies in the payload, and the vector has room for it.
-        unsafe {
-            self.payload.read_bulk(self.offset, bytes.as_mut_ptr(), self.len);
-            bytes.set_len(self.len);
-        }
-        bytes
+        self.copied(0, self.len)
     }
 }
 
@@ -365,7 +413,7 @@ impl Port {
             return Err(GetError::Undecodable);
         };
         let (id, redelivered) = (holding.id, holding.count);
-        let holder = Holder { port: self, holding: Some(holding), id, redelivered };
+        let holder = Holder { port: self, holding: Some(holding), id, redelivered, payload, read: Cell::new(0) };
         Ok(Ref { holder, payload, offset, len, kind: PhantomData })
     }
 }

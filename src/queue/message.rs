@@ -432,8 +432,14 @@ impl<'o, T: Plain> InPlace<'o, T> {
     /// it becomes one.
     #[inline(always)]
     pub(crate) fn new(out: &'o mut T) -> Option<Self> {
-        (TypeId::of::<T::Bits>() == TypeId::of::<T>()).then_some(InPlace(out))
+        has_no_bad_bits::<T>().then_some(InPlace(out))
     }
+}
+
+/// Whether any bytes are a `T`.
+#[inline(always)]
+pub(crate) fn has_no_bad_bits<T: Plain>() -> bool {
+    TypeId::of::<T::Bits>() == TypeId::of::<T>()
 }
 
 impl<T: Plain> Sink for InPlace<'_, T> {
