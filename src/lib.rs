@@ -15,6 +15,8 @@ macro_rules! event {
 pub(crate) use event;
 
 // Under loom only the algorithm is compiled: `primitive`, `ring` and `wait`.
+#[cfg(all(feature = "async", not(loom)))]
+mod asyncio;
 #[cfg(not(loom))]
 mod error;
 #[cfg(not(loom))]
@@ -38,14 +40,20 @@ mod sys;
 #[cfg_attr(loom, allow(dead_code, unused_imports))]
 mod wait;
 
+#[cfg(all(feature = "async", not(loom)))]
+pub use asyncio::{
+    Async, AsyncConsumer, AsyncHandle, AsyncProducer, AsyncSelect, Driver, GetFuture, GetManyFuture, Item, PutFuture,
+    PutSink,
+};
 #[cfg(not(loom))]
 pub use error::{SetupError, SetupErrorKind};
 #[cfg(not(loom))]
 pub use handover::Ticket;
 #[cfg(not(loom))]
 pub use queue::{
-    ByteQueue, Bytes, Consumer, EncodeError, GetError, Handle, Iter, Lease, Message, Options, Plain, Pod, PodQueue,
-    Producer, PutError, PutManyError, RangeError, Ref, Reserved, TaskError, TryIter, admin, unlink, watch,
+    ByteQueue, Bytes, Consumer, EncodeError, End, GetError, Gets, Handle, Iter, Lease, Message, Options, Plain, Pod,
+    PodQueue, Producer, PutError, PutManyError, Puts, RangeError, Ref, Reserved, Select, TaskError, TryIter, admin,
+    unlink, watch,
 };
 #[cfg(all(feature = "serde", not(loom)))]
 pub use queue::{Queue, Serde};

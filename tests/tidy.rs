@@ -15,6 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wait", &["primitive"]),
     ("segment", &["sys", "primitive", "error", "event"]),
     ("handover", &["segment", "sys", "error"]),
+    ("asyncio", &["queue", "wait", "sys", "event"]),
     ("queue", &["segment", "ring", "wait", "handover", "primitive", "error", "event"]),
 ];
 
@@ -58,6 +59,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/sys/linux/shm.rs",
     "src/sys/linux/sigbus.rs",
     "src/sys/linux/socket.rs",
+    "src/sys/linux/uring.rs",
 ];
 
 /// A longer file is two files.

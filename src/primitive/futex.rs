@@ -28,6 +28,18 @@ impl FutexWord {
     pub(crate) fn wake(&self, count: u32) -> u32 {
         crate::sys::futex::wake(&self.0, count)
     }
+
+    /// The word itself, for those who have the kernel watch it.
+    pub(crate) fn word(&self) -> &super::AtomicU32 {
+        &self.0
+    }
+}
+
+/// Sleeps while every word reads what is expected of it, until `until_ns`; of more than 128
+/// the rest is not waited for. False: the system cannot.
+#[cfg(not(loom))]
+pub(crate) fn wait_any<'w>(words: impl Iterator<Item = (&'w FutexWord, u32)>, until_ns: u64) -> bool {
+    crate::sys::futex::wait_any(words.map(|(word, expected)| (word.word(), expected)), until_ns)
 }
 
 /// The same for loom: the kernel's hash bucket is a mutex that counts sleepers.

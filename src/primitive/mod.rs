@@ -20,6 +20,8 @@ pub use cell::{ArenaMemory, SlotMemory};
 pub(crate) use cell::{Line, STAMP_SIZE};
 pub(crate) use fence::{Fences, heavy_barrier, light_barrier};
 pub(crate) use futex::FutexWord;
+#[cfg(not(loom))]
+pub(crate) use futex::wait_any;
 pub use payload::Payload;
 pub(crate) use seed::seeded;
 

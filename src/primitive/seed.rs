@@ -20,6 +20,9 @@
 //! | 30 | the length of a queue is not clamped to its capacity |
 //! | 31 | no deadline ever passes |
 //! | 32 | of sixteen positions one is published without its message |
+//! | 40 | a future that is dropped with a wake-up in its hands keeps it |
+//! | 41 | a future does not look again between asking to be woken and sleeping |
+//! | 42 | no slice of a future ever ends |
 
 /// Whether seeded bug `number` is switched on.
 #[cfg(all(ringway_seeded, not(loom)))]

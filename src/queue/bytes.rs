@@ -86,6 +86,10 @@ unsafe impl Message for Bytes {
         if value.len() > port.inline { port.put_large(value, wait) } else { port.put::<Bytes>(value, wait) }
     }
 
+    fn put_again(port: &Port, value: &&[u8]) -> Result<(), PutError<()>> {
+        Bytes::put_through(port, value, Wait::No)
+    }
+
     fn put_many_through(port: &Port, values: &[&[u8]], wait: Wait) -> Result<usize, PutManyError> {
         let are_short = values.iter().all(|value| value.len() <= port.inline);
         if are_short { port.put_many::<Bytes>(values, wait) } else { port.put_mixed(values, wait) }

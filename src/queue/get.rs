@@ -238,6 +238,14 @@ impl Port {
         Err(GetError::Undecodable)
     }
 
+    /// S4 of a get that has found nothing, after it saw so many `departed`.
+    pub(super) fn may_get(&self, departed: u32) -> bool {
+        self.ring.may_get(&self.cursors.get)
+            || self.for_consumers.is_closed() && !self.close_seen.get()
+            || self.for_consumers.departed() != departed
+            || self.for_consumers.alerted().is_some()
+    }
+
     /// What a get that found nothing means: None is "wait".
     #[inline(never)]
     pub(super) fn nothing<R>(&self, how: Get) -> Result<Option<R>, GetError> {
@@ -255,7 +263,7 @@ impl Port {
     }
 
     /// There was nothing, and this get waits, or is about to say so. True: try again.
-    fn look_before_nothing(&self, is_blocked: bool) -> Result<bool, GetError> {
+    pub(super) fn look_before_nothing(&self, is_blocked: bool) -> Result<bool, GetError> {
         // A closed queue says so itself, once it has ended.
         if self.producers_are_gone() && !self.ring.is_closed() {
             // Whatever they have left is finished first, then taken, before this is said.
@@ -406,13 +414,7 @@ impl Port {
                 continue;
             }
             self.sleeping();
-            let ready = || {
-                self.ring.may_get(&self.cursors.get)
-                    || self.for_consumers.is_closed() && !self.close_seen.get()
-                    || self.for_consumers.departed() != departed
-                    || self.for_consumers.alerted().is_some()
-            };
-            let parked = park(self.for_producers, self.ring.fences, deadline, ready);
+            let parked = park(self.for_producers, self.ring.fences, deadline, || self.may_get(departed));
             self.awake();
             match parked {
                 // Somebody woke us: more may come soon.

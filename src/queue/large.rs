@@ -86,6 +86,7 @@ impl Port {
                 Wait::No => {
                     // The dead may have some.
                     if !(self.look_before_full()? && attempt(true)?) {
+                        self.lacking.set(Lacking::Block(len));
                         return Err(PutError::Full(()));
                     }
                 }

@@ -64,6 +64,9 @@ pub unsafe trait Message: Sealed + 'static {
     fn shape(type_tag: Option<String>) -> Shape;
     #[doc(hidden)]
     fn put_through(port: &Port, value: Self::In<'_>, wait: Wait) -> Result<(), PutError<Self::Back>>;
+    /// One attempt of a put that keeps the value for the next one, if it says `Full`.
+    #[doc(hidden)]
+    fn put_again(port: &Port, value: &Self::In<'_>) -> Result<(), PutError<()>>;
     #[doc(hidden)]
     #[inline]
     fn put_many_through(port: &Port, values: &[Self::In<'_>], wait: Wait) -> Result<usize, PutManyError>
@@ -207,6 +210,10 @@ unsafe impl<T: Plain> Message for Pod<T> {
     #[inline(always)]
     fn put_through(port: &Port, value: T, wait: Wait) -> Result<(), PutError<T>> {
         port.put::<Self>(value, wait)
+    }
+
+    fn put_again(port: &Port, value: &T) -> Result<(), PutError<()>> {
+        port.put_source(&Encoded::<Self>(value), Wait::No)
     }
 
     #[inline(always)]

@@ -8,6 +8,14 @@
 /// What can be asked of any handle or end.
 macro_rules! common_methods {
     () => {
+        pub(super) fn its_port(&self) -> &Port {
+            &self.port
+        }
+
+        pub(super) fn its_port_mut(&mut self) -> &mut Port {
+            &mut self.port
+        }
+
         /// How many messages the queue holds when full: exactly what was asked for.
         pub fn capacity(&self) -> usize {
             self.port.capacity()

@@ -8,6 +8,7 @@
 pub mod admin;
 mod bytes;
 mod consumer;
+mod end;
 mod error;
 mod get;
 mod guards;
@@ -23,16 +24,19 @@ mod port;
 mod producer;
 mod put;
 mod rescue;
+mod select;
 #[cfg(feature = "serde")]
 mod serde;
 mod tasks;
 mod view;
+mod waiting;
 mod watch;
 
 #[cfg(feature = "serde")]
 pub use self::serde::Serde;
 pub use bytes::Bytes;
 pub use consumer::{Consumer, Iter, TryIter};
+pub use end::{End, Gets, Puts};
 pub use error::{EncodeError, GetError, PutError, PutManyError, RangeError};
 pub use guards::{Ref, Reserved};
 #[cfg(feature = "serde")]
@@ -42,5 +46,14 @@ pub use lease::Lease;
 pub use message::{Message, Plain, Pod};
 pub use options::{Options, unlink};
 pub use producer::Producer;
+pub use select::Select;
 pub use tasks::TaskError;
 pub use watch::watch;
+
+// For futures over the same queues.
+#[cfg(feature = "async")]
+pub(crate) use port::Port;
+#[cfg(feature = "async")]
+pub(crate) use select::next_turn;
+#[cfg(feature = "async")]
+pub(crate) use waiting::{Bed, Berth, Now, Want};

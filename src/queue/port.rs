@@ -6,6 +6,7 @@ use super::bytes::LENGTH_SIZE;
 use super::error::{GetError, PutError};
 use super::message::Message;
 use super::options::{Options, regions};
+use super::put::Lacking;
 use super::rescue::Scene;
 use super::tasks::Tasks;
 use super::view::View;
@@ -85,6 +86,8 @@ pub struct Port {
     pub(super) peers_looked: Cell<u64>,
     /// The last get found a position that was claimed and not finished.
     pub(super) blocked: Cell<bool>,
+    /// What the last put that did not wait found full.
+    pub(super) lacking: Cell<Lacking>,
     /// What this handle has taken and not done.
     pub(super) tasks: Tasks,
     pub(super) member: RefCell<Member>,
@@ -195,6 +198,7 @@ impl Port {
             last_look: Cell::new(0),
             peers_looked: Cell::new(0),
             blocked: Cell::new(false),
+            lacking: Cell::new(Lacking::Slot),
             _attached: Attached::new(&segment, member.index()),
             member: RefCell::new(member),
         })

@@ -11,7 +11,7 @@ use crate::wait::{Attention, Deadline, Parked, Spinner, park};
 
 /// What a put waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lacking {
+pub(crate) enum Lacking {
     Slot,
     /// A block of the arena for so many bytes.
     Block(usize),
@@ -52,6 +52,7 @@ impl Port {
                     if self.look_before_full()? && self.ring.try_put(&self.cursors.put, source, true) == Put::Done {
                         return self.put_is_in();
                     }
+                    self.lacking.set(Lacking::Slot);
                     return Err(self.refused(Put::Full).unwrap_or(PutError::Full(())));
                 };
                 self.wait_to_put(Lacking::Slot, deadline, |exact| {
@@ -127,12 +128,6 @@ impl Port {
         }
         let mut spinner = Spinner::new(policy, &self.patience);
         let mut slept = false;
-        // Where a consumer's wake-up comes, and what it is about.
-        let sleeping_on = if lacking == Lacking::Slot { self.for_consumers } else { self.for_blocks };
-        let may_go_on = || match lacking {
-            Lacking::Slot => self.ring.may_put(&self.cursors.put),
-            Lacking::Block(len) => self.ring.arena.has_room_for(len) || self.for_producers.is_closed(),
-        };
         loop {
             if attempt(false)? {
                 spinner.succeeded();
@@ -164,8 +159,7 @@ impl Port {
                 continue;
             }
             self.sleeping();
-            let ready = || may_go_on() || self.for_producers.alerted() != alert;
-            let parked = park(sleeping_on, self.ring.fences, deadline, ready);
+            let parked = park(self.room_line(lacking), self.ring.fences, deadline, || self.may_put(lacking, alert));
             self.awake();
             match parked {
                 // Somebody woke us: more room may come soon.
@@ -175,6 +169,20 @@ impl Port {
             }
             slept = true;
         }
+    }
+
+    /// Where a consumer's wake-up comes, and what it is about.
+    pub(super) fn room_line(&self, lacking: Lacking) -> &'static Attention {
+        if lacking == Lacking::Slot { self.for_consumers } else { self.for_blocks }
+    }
+
+    /// S4 of a put that has found nothing free, after it saw `alert`.
+    pub(super) fn may_put(&self, lacking: Lacking, alert: Option<u32>) -> bool {
+        let has_room = match lacking {
+            Lacking::Slot => self.ring.may_put(&self.cursors.put),
+            Lacking::Block(len) => self.ring.arena.has_room_for(len) || self.for_producers.is_closed(),
+        };
+        has_room || self.for_producers.alerted() != alert
     }
 
     /// The deadline has passed: the last attempt is an exact one, and what is in the way
@@ -197,7 +205,7 @@ impl Port {
     }
 
     /// The queue is full, and this put waits. True: try again, a dead one was in the way.
-    fn look_before_waiting(&self) -> Result<bool, PutError<()>> {
+    pub(super) fn look_before_waiting(&self) -> Result<bool, PutError<()>> {
         match self.look_if_due(false) {
             Ok(changed) => Ok(changed),
             Err(Unprovable) if self.ring.is_held_up(&self.cursors.put) => Err(PutError::RecoveryUnavailable(())),

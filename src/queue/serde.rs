@@ -46,6 +46,11 @@ unsafe impl<T: Serialize + DeserializeOwned + 'static> Message for Serde<T> {
         put_encoded(port, &value, wait).map_err(|refused| refused.map(|()| value))
     }
 
+    /// Encodes it anew each time.
+    fn put_again(port: &Port, value: &T) -> Result<(), PutError<()>> {
+        put_encoded(port, value, Wait::No)
+    }
+
     fn put_many_through(port: &Port, values: &[T], wait: Wait) -> Result<usize, PutManyError> {
         for (put, value) in values.iter().enumerate() {
             match put_encoded(port, value, wait) {

@@ -13,7 +13,8 @@
 //! | `socket` | descriptors through a Unix socket, and whose process is at its other end |
 //! | `mem` | mappings that a forked child does not inherit, and pages that it finds wiped |
 //! | `sigbus` | a list of mappings whose file may be cut, and a handler that puts zeros there |
-//! | `futex` | sleep on a shared 32-bit word until an absolute monotonic time; wake |
+//! | `futex` | sleep on a shared 32-bit word, or on several, until an absolute monotonic time; wake |
+//! | `uring` | a descriptor that says when such a word was woken |
 //! | `membarrier` | a full fence on every processor that runs a registered process |
 //! | `clock` | the monotonic clock of the futex deadline |
 //! | `cpu` | prefetch hints, yield, how many processors this process may use |

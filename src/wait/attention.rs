@@ -140,7 +140,7 @@ impl Attention {
 
     /// S1. The epoch to sleep on, read before everything else.
     #[inline]
-    pub(super) fn epoch(&self) -> u32 {
+    pub(crate) fn epoch(&self) -> u32 {
         // Pair EPOCH.
         self.epoch.load(Ordering::Acquire)
     }
@@ -160,6 +160,12 @@ impl Attention {
         if !ready() {
             self.sleep(epoch, u64::MAX);
         }
+    }
+
+    /// What S5 sleeps on, for those who have the kernel watch it.
+    #[cfg(not(loom))]
+    pub(crate) fn word(&self) -> &FutexWord {
+        &self.epoch
     }
 
     /// S5.

@@ -11,6 +11,8 @@ mod policy;
 
 pub(crate) use attention::{Attention, CLOSED};
 pub(crate) use deadline::Deadline;
-pub(crate) use park::{Parked, park};
+#[cfg(not(loom))]
+pub(crate) use park::sleep_on_any;
+pub(crate) use park::{Parked, ask, barrier, park};
 pub use policy::WaitPolicy;
 pub(crate) use policy::{Patience, Spinner};

@@ -37,13 +37,11 @@ pub(crate) fn park(
     if deadline.passed() {
         return Parked::TimedOut;
     }
-    let epoch = attention.epoch();
-    attention.arm();
-    let reached = heavy_barrier(fences);
+    let epoch = ask(attention);
+    let slice = barrier(fences);
     if ready() {
         return Parked::TryAgain;
     }
-    let slice = if reached { SLICE_NS } else { BLIND_SLICE_NS };
     let until = deadline.slice(slice);
     attention.sleep(epoch, until);
     if attention.epoch() != epoch || ready() {
@@ -52,5 +50,31 @@ pub(crate) fn park(
         Parked::TimedOut
     } else {
         Parked::SliceEnded
+    }
+}
+
+/// S1 and S2: asks to be woken. Says on which epoch to sleep.
+pub(crate) fn ask(attention: &Attention) -> u32 {
+    let epoch = attention.epoch();
+    attention.arm();
+    epoch
+}
+
+/// S3, for all that was asked before. Says how long one may sleep after it.
+pub(crate) fn barrier(fences: Fences) -> u64 {
+    if heavy_barrier(fences) { SLICE_NS } else { BLIND_SLICE_NS }
+}
+
+/// S5 on several words at once, each with the epoch that S1 found there. Where the system cannot
+/// (a kernel before 5.16, or a filter), or with more words than it takes (128), the sleep ends
+/// after a millisecond, and the caller looks again.
+#[cfg(not(loom))]
+pub(crate) fn sleep_on_any(words: &[(&Attention, u32)], until_ns: u64) {
+    const MOST: usize = 128;
+    let soon = crate::primitive::now_ns().saturating_add(BLIND_SLICE_NS).min(until_ns);
+    let until_ns = if words.len() > MOST { soon } else { until_ns };
+    let slept = crate::primitive::wait_any(words.iter().map(|(attention, epoch)| (attention.word(), *epoch)), until_ns);
+    if !slept && let Some((first, epoch)) = words.first() {
+        first.sleep(*epoch, soon);
     }
 }

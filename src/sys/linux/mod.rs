@@ -12,3 +12,5 @@ pub(crate) mod pidfd;
 pub(crate) mod shm;
 pub(crate) mod sigbus;
 pub(crate) mod socket;
+#[cfg(all(feature = "async", not(loom)))]
+pub(crate) mod uring;

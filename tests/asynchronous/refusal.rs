@@ -1,0 +1,79 @@
+//! What a kernel or a seccomp filter refuses: io_uring, futex_waitv, membarrier.
+
+use super::*;
+use common::tell;
+
+#[cfg(target_arch = "x86_64")]
+const ARCHITECTURE: u32 = 0xc000_003e;
+#[cfg(target_arch = "aarch64")]
+const ARCHITECTURE: u32 = 0xc000_00b7;
+
+/// Refuses a system call to this process from now on. False: there are no filters here.
+fn refuse(call: libc::c_long, error: libc::c_int) -> bool {
+    let step = |code: u32, k, jt, jf| libc::sock_filter { code: code as u16, jt, jf, k };
+    let (load, equals, give) =
+        (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, libc::BPF_RET);
+    let mut program = [
+        step(load, std::mem::offset_of!(libc::seccomp_data, arch) as u32, 0, 0),
+        step(equals, ARCHITECTURE, 0, 3),
+        step(load, std::mem::offset_of!(libc::seccomp_data, nr) as u32, 0, 0),
+        step(equals, call as u32, 0, 1),
+        step(give, libc::SECCOMP_RET_ERRNO | error as u32, 0, 0),
+        step(give, libc::SECCOMP_RET_ALLOW, 0, 0),
+    ];
+    let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    // SAFETY: the program outlives the call, which copies it.
+    unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+            && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) == 0
+    }
+}
+
+/// Echoes with futures, where some calls are refused.
+pub fn role_refused(arguments: &[String]) {
+    for argument in arguments {
+        let (call, error) = match argument.as_str() {
+            "io_uring" => (libc::SYS_io_uring_setup, libc::EPERM),
+            "futex_waitv" => (libc::SYS_futex_waitv, libc::ENOSYS),
+            "membarrier" => (libc::SYS_membarrier, libc::EPERM),
+            other => panic!("no call {other}"),
+        };
+        if !refuse(call, error) {
+            return tell("no filters");
+        }
+    }
+    let open = |name| Numbers::open(name).expect("it is there");
+    let (there, back) = (open("there").consumer().expect("free"), open("back").producer().expect("free"));
+    runtime().block_on(async {
+        let driver = driver("ring");
+        let uses = driver.as_ref().is_some_and(Driver::uses_io_uring);
+        tell(if uses { "io_uring" } else { "thread" });
+        let (mut there, mut back) = (getter(there, &driver), putter(back, &driver));
+        while let Ok(number) = there.get().await {
+            back.put(number).await.expect("nobody closes");
+        }
+    });
+}
+
+#[test]
+fn whatever_is_refused_futures_are_woken() {
+    const ROUNDS: u64 = 200;
+    let sandbox = Sandbox::new();
+    for refused in [&[][..], &["io_uring"], &["io_uring", "futex_waitv"], &["membarrier"], &["io_uring", "membarrier"]]
+    {
+        let there = Numbers::create("there", sandbox.options(2)).expect("a free name");
+        let back = Numbers::create("back", sandbox.options(2)).expect("a free name");
+        let mut child = sandbox.child("refused", refused);
+        match child.line().as_str() {
+            "no filters" => return println!("skipped: no filters here"),
+            who if refused.contains(&"io_uring") => assert_eq!(who, "thread"),
+            _ => {}
+        }
+        for number in 0..ROUNDS {
+            there.put(number).expect("room");
+            assert_eq!(back.get_timeout(LONG), Ok(number), "{refused:?}");
+        }
+        there.close();
+        child.succeed();
+    }
+}
