@@ -40,13 +40,14 @@ mod wait;
 pub use error::{SetupError, SetupErrorKind};
 #[cfg(not(loom))]
 pub use handover::Ticket;
+#[cfg(all(feature = "serde", not(loom)))]
+pub use queue::{Broadcast, Queue, Serde};
 #[cfg(not(loom))]
 pub use queue::{
-    ByteQueue, Bytes, Consumer, EncodeError, GetError, Handle, Iter, Lease, Message, Options, Plain, Pod, PodQueue,
-    Producer, PutError, PutManyError, RangeError, Ref, Reserved, TaskError, TryIter, admin, unlink, watch,
+    ByteBroadcast, ByteQueue, Bytes, Consumer, EncodeError, GetError, Handle, Hearing, Iter, Lease, Message, Options,
+    Plain, Pod, PodBroadcast, PodQueue, Producer, Publisher, PutError, PutManyError, RangeError, Ref, Reserved,
+    SlowConsumers, StartAt, Subscriber, TaskError, TryIter, admin, unlink, watch,
 };
-#[cfg(all(feature = "serde", not(loom)))]
-pub use queue::{Queue, Serde};
 pub use ring::Side;
 #[cfg(not(loom))]
 pub use segment::{Lifetime, sigbus_guard};

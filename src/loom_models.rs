@@ -79,6 +79,7 @@ impl Memory {
             read_ahead: 0,
             write_ahead: 0,
             adopts: true,
+            cast: None,
         }
     }
 

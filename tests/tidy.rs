@@ -22,11 +22,12 @@ const ARROWS: [(&str, &[&str]); 7] = [
 const SYS_OF_PRIMITIVE: [&str; 4] = ["futex", "membarrier", "clock", "cpu"];
 
 /// The files that may contain unsafe code. Elsewhere the compiler denies it.
-const UNSAFE_FILES: [&str; 34] = [
+const UNSAFE_FILES: [&str; 37] = [
     "src/loom_models.rs",
     "src/primitive/block.rs",
     "src/primitive/cell.rs",
     "src/primitive/payload.rs",
+    "src/queue/broadcast/calls.rs",
     "src/queue/bytes.rs",
     "src/queue/get.rs",
     "src/queue/guards.rs",
@@ -37,6 +38,8 @@ const UNSAFE_FILES: [&str; 34] = [
     "src/queue/serde.rs",
     "src/queue/view.rs",
     "src/ring/arena.rs",
+    "src/ring/broadcast/get.rs",
+    "src/ring/broadcast/put.rs",
     "src/ring/consumer.rs",
     "src/ring/data.rs",
     "src/ring/pace.rs",

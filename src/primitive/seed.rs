@@ -20,6 +20,9 @@
 //! | 30 | the length of a queue is not clamped to its capacity |
 //! | 31 | no deadline ever passes |
 //! | 32 | of sixteen positions one is published without its message |
+//! | 50 | a dead subscriber stays on the roll of its broadcast |
+//! | 51 | a gap of a broadcast is counted as one message less than it has |
+//! | 52 | a subscriber believes a copy without a second look at the stamp |
 
 /// Whether seeded bug `number` is switched on.
 #[cfg(all(ringway_seeded, not(loom)))]
