@@ -407,7 +407,7 @@ fn a_producer_that_sleeps_is_woken_by_the_slowest() {
     let other = publisher.try_clone().expect("a place");
     let putting = std::thread::spawn(move || other.put_timeout(message(0, 2), SOON));
     drop(slow);
-    (0..2).for_each(|_| drop(fast.get().expect("it was put")));
+    (0..2).for_each(|number| assert_eq!(parts(&fast.get().expect("it was put")), (0, number)));
     assert_eq!(putting.join().expect("it does not panic"), Ok(()));
 }
 

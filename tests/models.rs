@@ -34,8 +34,8 @@ mod broadcast {
             ("block 1P2S n 2, oldest, 2D 1J 1L", Config { producers: 1, subscribers: 2, capacity: 2, messages: 4, oldest: true, deaths: 2, rejoins: 1, leaves: 1, ..BLOCK }),
             ("block 1P2S n 3, oldest, 1D", Config { producers: 1, subscribers: 2, capacity: 3, messages: 5, oldest: true, ..BLOCK }),
             ("block 2P2S n 1", Config { subscribers: 2, messages: 1, ..BLOCK }),
-            ("block single 2S n 2, 2D 2J", Config { subscribers: 2, capacity: 2, messages: 4, deaths: 2, rejoins: 2, ..SINGLE }),
-            ("block single 2S n 2, oldest, left out, 2D 2J", Config { subscribers: 2, capacity: 2, messages: 4, oldest: true, leaves_out: true, deaths: 2, rejoins: 2, ..SINGLE }),
+            ("block single 2S n 2, 1D 1J", Config { subscribers: 2, capacity: 2, messages: 4, rejoins: 1, ..SINGLE }),
+            ("block single 1S n 2, oldest, left out, 2D 2J", Config { capacity: 2, messages: 4, oldest: true, leaves_out: true, deaths: 2, rejoins: 2, ..SINGLE }),
             ("block 2P1S left out, 2D 1J", Config { leaves_out: true, deaths: 2, rejoins: 1, ..BLOCK }),
         ], STATE_LIMIT);
     }
@@ -56,7 +56,7 @@ mod broadcast {
     #[rustfmt::skip]
     fn broadcast_catches_seeded_bugs() {
         let oldest = Config { oldest: true, capacity: 2, producers: 1, messages: 4, ..BLOCK };
-        let rejoin = Config { rejoins: 1, leaves_out: true, messages: 3, ..BLOCK };
+        let rejoin = Config { rejoins: 1, leaves_out: true, ..oldest };
         for (bug, config, expected) in [
             (Bug::NoReread, BLOCK, Caught::Fault(ROBBED)),
             (Bug::LimitsNotAsked, oldest, Caught::Fault(ROBBED)),
@@ -83,6 +83,7 @@ mod broadcast {
             return;
         }
         all_hold(&[
+            ("block single 2S n 2, 2D 2J", Config { subscribers: 2, capacity: 2, messages: 4, deaths: 2, rejoins: 2, ..SINGLE }),
             ("block 2P2S n 2, 1D", Config { subscribers: 2, capacity: 2, ..BLOCK }),
             ("block 2P2S n 2, oldest", Config { subscribers: 2, capacity: 2, oldest: true, deaths: 0, ..BLOCK }),
             ("drop 2P2S n 2, 1D", Config { subscribers: 2, capacity: 2, ..DROP }),

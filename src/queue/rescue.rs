@@ -148,7 +148,9 @@ impl<'s> Scene<'s> {
     /// Says whether the index is vacant.
     fn keep(&self, witness: &Witness<'_>, index: u32) -> (bool, Rescue) {
         // M7: nobody else can have the index before this is done.
-        self.ring.cast.iter().for_each(|cast| drop(cast.strike_off(index)));
+        if let Some(cast) = &self.ring.cast {
+            cast.strike_off(index);
+        }
         let rescue = self.ring.finish_intents(index, witness);
         // Before the index is vacant: until then the next one who looks repeats it.
         self.tell(rescue);

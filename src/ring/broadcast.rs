@@ -135,10 +135,11 @@ impl<'m> Cast<'m> {
         self.me.seldom.shown.store(next.get(), Ordering::Release);
     }
 
-    /// M7. The bit of a dead subscriber, whose keep byte the caller holds. True: it was set.
-    pub(crate) fn strike_off(&self, dead: u32) -> bool {
-        let Some((word, bit)) = self.word(dead) else { return false };
-        !seeded(50) && word.fetch_and(!bit, Ordering::AcqRel) & bit != 0
+    /// M7. The bit of a dead subscriber, whose keep byte the caller holds.
+    pub(crate) fn strike_off(&self, dead: u32) {
+        if let Some((word, bit)) = self.word(dead).filter(|_| !seeded(50)) {
+            word.fetch_and(!bit, Ordering::AcqRel);
+        }
     }
 }
 
