@@ -1,15 +1,19 @@
-//! Broadcasts between processes: who sees what, who waits for whom, and what is left of the dead.
+//! Broadcasts: who sees what, where a subscriber starts, what is counted, what is refused.
 
 #![allow(unsafe_code)]
 
 mod common;
 
-use common::{Child, Role, Sandbox, hear, kind, tell, thread_id, timed, until_asleep};
+#[path = "broadcast/talk.rs"]
+mod talk;
+
+use common::{Child, Role, Sandbox, kind, until_asleep};
 use ringway::{
     ByteBroadcast, GetError, Options, Pod, PodBroadcast, PodQueue, PutError, SetupErrorKind as K, Side, SlowConsumers,
     StartAt, Subscriber, WaitPolicy, admin,
 };
 use std::time::{Duration, Instant};
+use talk::*;
 
 const ROLES: &[Role] = &[
     ("listener", role_listener),
@@ -18,155 +22,6 @@ const ROLES: &[Role] = &[
     ("fork", role_fork),
     ("idle", role_idle),
 ];
-
-/// A line, so that a torn one shows.
-type Message = [u64; 7];
-type Listener = Subscriber<Pod<Message>>;
-
-const SOON: Duration = Duration::from_secs(20);
-
-fn message(speaker: u64, number: u64) -> Message {
-    let word = speaker << 40 | number;
-    [word, !word, word.wrapping_mul(3), word ^ 0x55, word.rotate_left(7), !word ^ 1, word.wrapping_add(9)]
-}
-
-fn parts(got: &Message) -> (u64, u64) {
-    let (speaker, number) = (got[0] >> 40, got[0] & ((1 << 40) - 1));
-    assert_eq!(*got, message(speaker, number), "a torn message");
-    (speaker, number)
-}
-
-/// What one subscriber has seen: how many, and in which order.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-struct Seen {
-    count: u64,
-    hash: u64,
-}
-
-impl Seen {
-    fn add(&mut self, got: &Message) {
-        self.count += 1;
-        self.hash = (self.hash.rotate_left(5) ^ got[0]).wrapping_mul(0x517c_c1b7_2722_0a95);
-    }
-}
-
-/// The numbers of each speaker follow each other, from the first one that was seen, or with
-/// gaps.
-#[derive(Default)]
-struct Order(std::collections::HashMap<u64, u64>);
-
-impl Order {
-    fn check(&mut self, got: &Message, gaps: bool) {
-        let (speaker, number) = parts(got);
-        if let Some(last) = self.0.insert(speaker, number) {
-            assert!(number == last + 1 || gaps && number > last, "speaker {speaker}: {number} behind {last}");
-        }
-    }
-}
-
-fn start_named(name: &str) -> StartAt {
-    if name == "oldest" { StartAt::Oldest } else { StartAt::Now }
-}
-
-/// Arguments: the name, where to start, perhaps microseconds between two messages. Says that it
-/// listens, then what it has seen until the end.
-fn role_listener(arguments: &[String]) {
-    let subscriber = Listener::open(&arguments[0], start_named(&arguments[1])).expect("it is there");
-    let pause = arguments.get(2).map(|pause| Duration::from_micros(pause.parse().expect("a number")));
-    tell("listening");
-    let (mut seen, mut order) = (Seen::default(), Order::default());
-    let mut gap = false;
-    loop {
-        match subscriber.get() {
-            Ok(got) => {
-                order.check(&got, std::mem::take(&mut gap));
-                seen.add(&got);
-            }
-            Err(GetError::Lagged) => gap = true,
-            Err(GetError::Closed) => break,
-            Err(error) => panic!("{error:?}"),
-        }
-        if let Some(pause) = pause.filter(|_| seen.count % 64 == 0) {
-            std::thread::sleep(pause);
-        }
-    }
-    tell(format_args!("{} {} {}", seen.count, seen.hash, subscriber.missed()));
-}
-
-fn listen(sandbox: &Sandbox, arguments: &[&str]) -> Child {
-    let mut child = sandbox.child("listener", arguments);
-    child.expect("listening");
-    child
-}
-
-/// What a listener has seen and missed.
-fn heard(mut child: Child) -> (Seen, u64) {
-    let line = child.line();
-    let words: Vec<u64> = line.split(' ').map(|word| word.parse().expect("a number")).collect();
-    child.succeed();
-    (Seen { count: words[0], hash: words[1] }, words[2])
-}
-
-/// Subscribes, sleeps until something comes, and says it.
-fn role_sleeper(arguments: &[String]) {
-    let subscriber = Listener::open(&arguments[0], StartAt::Now).expect("it is there");
-    subscriber.set_wait_policy(WaitPolicy::Park);
-    tell(thread_id());
-    let got = subscriber.get_timeout(SOON).expect("a message");
-    tell(parts(&got).1);
-    hear();
-}
-
-/// Arguments: the name, its number, how many messages. Puts them.
-fn role_speaker(arguments: &[String]) {
-    let number = |at: usize| arguments[at].parse::<u64>().expect("a number");
-    let publisher = PodBroadcast::<Message>::open(&arguments[0]).expect("it is there");
-    let (me, count) = (number(1), number(2));
-    let batch = arguments.get(3).is_some();
-    let mut next = 0;
-    while next < count {
-        if batch && next % 3 == 0 && next + 5 <= count {
-            let many: Vec<Message> = (next..next + 5).map(|number| message(me, number)).collect();
-            publisher.put_many(&many).expect("open");
-            next += 5;
-        } else {
-            publisher.put(message(me, next)).expect("open");
-            next += 1;
-        }
-    }
-    tell("spoken");
-    hear();
-}
-
-/// Subscribes and does nothing.
-fn role_idle(arguments: &[String]) {
-    let subscriber = Listener::open(&arguments[0], StartAt::Now).expect("it is there");
-    tell("idle");
-    hear();
-    drop(subscriber);
-}
-
-fn idle(sandbox: &Sandbox) -> Child {
-    let mut child = sandbox.child("idle", &["b"]);
-    child.expect("idle");
-    child
-}
-
-fn signal(child: &Child, signal: i32) {
-    // SAFETY: touches no memory; the child is ours and was not waited for.
-    assert_eq!(unsafe { libc::kill(child.pid() as i32, signal) }, 0);
-}
-
-fn create(sandbox: &Sandbox, options: Options) -> PodBroadcast<Message> {
-    PodBroadcast::create("b", options.directory(sandbox.path())).expect("a free name")
-}
-
-const POLICIES: [SlowConsumers; 2] = [SlowConsumers::Block, SlowConsumers::DropOldest];
-
-/// Single, Multi; a small ring, a larger one.
-fn shapes() -> impl Iterator<Item = (Side, u64)> {
-    [Side::Single, Side::Multi].into_iter().flat_map(|side| [1, 3, 64].map(|capacity| (side, capacity)))
-}
 
 #[test]
 fn every_subscriber_sees_every_message_in_order() {
@@ -244,48 +99,6 @@ fn the_oldest_are_kept_for_who_joins_in_the_middle() {
 }
 
 #[test]
-fn a_killed_subscriber_holds_nobody_up() {
-    for (side, capacity) in shapes() {
-        let sandbox = Sandbox::new();
-        let publisher = create(&sandbox, Options::new(capacity).producers(side));
-        let mine = publisher.subscribe(StartAt::Now).expect("a place");
-        let dead = idle(&sandbox);
-        for number in 0..capacity {
-            publisher.put(message(0, number)).expect("there is room");
-            mine.get().expect("it was put");
-        }
-        assert_eq!(publisher.try_put(message(0, 0)), Err(PutError::Full(message(0, 0))));
-        dead.kill();
-        let (put, time) = timed(|| publisher.put_timeout(message(0, capacity), SOON));
-        assert_eq!(put, Ok(()), "{side:?} {capacity}");
-        assert!(time < Duration::from_secs(3), "{time:?}");
-        assert_eq!((publisher.subscribers(), parts(&mine.get().expect("it was put")).1), (1, capacity));
-    }
-}
-
-/// K4: it is alive, however long it has been stopped.
-#[test]
-fn a_stopped_subscriber_is_not_robbed() {
-    let sandbox = Sandbox::new();
-    let publisher = create(&sandbox, Options::new(4));
-    let stopped = listen(&sandbox, &["b", "now"]);
-    signal(&stopped, libc::SIGSTOP);
-    let mut number = 0;
-    // It may have been stopped before or after it saw some.
-    while publisher.put_timeout(message(0, number), Duration::from_millis(300)).is_ok() {
-        number += 1;
-        assert!(number <= 4);
-    }
-    assert_eq!(publisher.recover().expect("a descriptor"), 0);
-    assert_eq!((publisher.subscribers(), number), (1, 4));
-    assert!(publisher.try_put(message(0, 4)).is_err());
-    signal(&stopped, libc::SIGCONT);
-    publisher.put_timeout(message(0, 4), SOON).expect("it goes on");
-    publisher.close();
-    assert_eq!(heard(stopped).0.count, 5);
-}
-
-#[test]
 fn nobody_waits_where_the_oldest_is_dropped() {
     for (side, capacity) in shapes() {
         let sandbox = Sandbox::new();
@@ -319,29 +132,6 @@ fn a_batch_ends_at_a_gap() {
     assert_eq!((slow.get_many(&mut out, 10), slow.missed()), (Ok(4), 2));
     assert_eq!(out, [1, 2, 5, 6, 7, 8]);
     assert_eq!(slow.get_many(&mut out, 0), Ok(0));
-}
-
-/// Got and missed are together what was sent, whatever the speeds.
-#[test]
-fn gaps_are_counted_exactly() {
-    const EACH: u64 = 40_000;
-    for (side, capacity) in [(Side::Single, 64), (Side::Multi, 64), (Side::Single, 1), (Side::Multi, 5)] {
-        let sandbox = Sandbox::new();
-        let options = Options::new(capacity).producers(side).slow_consumers(SlowConsumers::DropOldest);
-        let publisher = create(&sandbox, options);
-        let listeners: Vec<Child> = ["0", "100"].iter().map(|pause| listen(&sandbox, &["b", "now", pause])).collect();
-        let speakers: u64 = if side == Side::Multi { 2 } else { 1 };
-        let speak = |n: u64| sandbox.child("speaker", &["b", &n.to_string(), &EACH.to_string()]);
-        let mut children: Vec<Child> = (0..speakers).map(speak).collect();
-        children.iter_mut().for_each(|child| child.expect("spoken"));
-        children.into_iter().for_each(|child| drop(child.succeed()));
-        publisher.close();
-        for listener in listeners {
-            let (seen, missed) = heard(listener);
-            println!("{side:?} {capacity}: {} got, {missed} missed", seen.count);
-            assert_eq!(seen.count + missed, speakers * EACH, "{side:?} {capacity}");
-        }
-    }
 }
 
 #[test]
@@ -577,11 +367,17 @@ fn it_is_shown_as_it_is() {
             let ring = seen.ring.expect("it has its words");
             assert_eq!((ring.depth, ring.puts, ring.closed), (3, 3, false), "{side:?}");
             assert!(ring.unfinished.is_empty(), "{ring:?}");
+            let summary = || {
+                let listed = admin::list(Some(sandbox.path())).expect("the directory is ours").remove(0);
+                listed.queue.expect("it can be read")
+            };
+            let before = summary();
+            assert_eq!((before.depth, before.closed, before.alive, before.dead), (Some(3), false, 2, 1));
+            assert_eq!(before.facts.broadcast, Some(policy));
             publisher.close();
-            let listed = admin::list(Some(sandbox.path())).expect("the directory is ours").remove(0);
-            let summary = listed.queue.expect("it can be read");
-            assert_eq!((summary.depth, summary.closed, summary.alive, summary.dead), (Some(3), true, 2, 1));
-            assert_eq!(summary.facts.broadcast, Some(policy));
+            publisher.recover().expect("a descriptor");
+            let after = summary();
+            assert_eq!((after.depth, after.closed, after.alive, after.dead), (Some(2), true, 2, 0));
         }
     }
 }
@@ -635,99 +431,5 @@ fn cursors_that_somebody_has_forged_are_survived() {
                 let _ = admin::inspect(Some(sandbox.path()), &"b".parse().expect("a name"));
             }
         }
-    }
-}
-
-/// Speakers and listeners are killed at random; those that live to the end have seen the same.
-fn soak(side: Side, policy: SlowConsumers, capacity: u64, listeners: usize, rounds: u64) {
-    let sandbox = Sandbox::new();
-    let publisher = create(&sandbox, Options::new(capacity).producers(side).slow_consumers(policy));
-    let gaps = policy == SlowConsumers::DropOldest;
-    let survivors: Vec<Child> = (0..listeners).map(|_| listen(&sandbox, &["b", "now"])).collect();
-    let observer = publisher.subscribe(StartAt::Now).expect("a place");
-    let (mut order, mut seen) = (Order::default(), Seen::default());
-    let mut gap = false;
-    let mut take = |limit: Duration| {
-        let until = Instant::now() + limit;
-        while Instant::now() < until {
-            match observer.get_timeout(Duration::from_millis(1)) {
-                Ok(got) => {
-                    order.check(&got, std::mem::take(&mut gap));
-                    seen.add(&got);
-                }
-                Err(GetError::Lagged) => gap = true,
-                Err(GetError::TimedOut) => {}
-                Err(GetError::Closed) => return true,
-                Err(error) => panic!("{error:?}"),
-            }
-        }
-        false
-    };
-    let speakers = if side == Side::Multi { 2 } else { 1 };
-    let mut dice = capacity * 7 + listeners as u64;
-    for round in 0..rounds {
-        // Each speaker is another one, so that its numbers begin anew.
-        let speak = |n: u64| sandbox.child("speaker", &["b", &(round * 2 + n).to_string(), "100000000", "batches"]);
-        let children: Vec<Child> = (0..speakers).map(speak).collect();
-        let start = if round % 2 == 0 { "now" } else { "oldest" };
-        let victim = listen(&sandbox, &["b", start]);
-        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        assert!(!take(Duration::from_micros(2000 + (dice >> 33) % 20_000)));
-        victim.kill();
-        assert!(!take(Duration::from_micros(1000 + (dice >> 40) % 3000)));
-        children.into_iter().for_each(Child::kill);
-    }
-    // Whatever the dead have left, this gets through.
-    publisher.put_timeout(message(77, 0), SOON).expect("nobody alive stands in the way for long");
-    publisher.close();
-    while !take(Duration::from_millis(50)) {}
-    for survivor in survivors {
-        let (heard, missed) = heard(survivor);
-        if gaps {
-            // A dead one's claim counts as one where it lies in a gap, and as none elsewhere.
-            let (theirs, ours) = (heard.count + missed, seen.count + observer.missed());
-            assert!(theirs.abs_diff(ours) <= 2 * rounds, "{side:?} {capacity}: {theirs} {ours}");
-        } else {
-            assert_eq!((heard, missed), (seen, 0), "{side:?} {capacity}");
-        }
-    }
-    println!("{side:?} {policy:?} {capacity}: {} messages, {} missed", seen.count, observer.missed());
-    assert!(seen.count > 0 && publisher.subscribers() == 1);
-}
-
-fn rounds() -> u64 {
-    if std::env::var_os("RINGWAY_LONG").is_some() { 400 } else { 12 }
-}
-
-#[test]
-fn the_living_see_the_same_whoever_is_killed() {
-    for side in [Side::Single, Side::Multi] {
-        for (capacity, listeners) in [(3, 1), (64, 1), (5, 4), (64, 4)] {
-            soak(side, SlowConsumers::Block, capacity, listeners, rounds());
-        }
-    }
-}
-
-#[test]
-fn the_living_miss_what_they_are_told_whoever_is_killed() {
-    for side in [Side::Single, Side::Multi] {
-        for (capacity, listeners) in [(3, 1), (64, 4)] {
-            soak(side, SlowConsumers::DropOldest, capacity, listeners, rounds());
-        }
-    }
-}
-
-/// Mistakes in the library that show here.
-#[cfg(ringway_seeded)]
-mod controls {
-    use super::*;
-
-    #[test]
-    fn seeded_bugs_are_found() {
-        common::control::fails_with_seeds(
-            "a_killed_subscriber_holds_nobody_up",
-            &[(50, &["TimedOut", "subscribers", "left: 2", "left: (2"])],
-        );
-        common::control::fails_with_seeds("gaps_are_counted_exactly", &[(51, &["left"]), (52, &["a torn message"])]);
     }
 }

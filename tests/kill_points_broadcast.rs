@@ -17,10 +17,11 @@
 mod common;
 
 #[path = "kill_points/step.rs"]
+#[allow(dead_code)] // It has more than is needed here.
 mod step;
 
 use common::{Role, Sandbox};
-use ringway::{GetError, Options, Pod, PodBroadcast, Side, SlowConsumers, StartAt, Subscriber, WaitPolicy};
+use ringway::{GetError, Options, Pod, PodBroadcast, Side, SlowConsumers, StartAt, Subscriber};
 use std::time::{Duration, Instant};
 use step::{At, Said, Tracee};
 

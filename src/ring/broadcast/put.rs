@@ -218,12 +218,14 @@ impl Ring<'_> {
             let start = tail.position();
             let free = self.cast_room(S::slots(self.slots), cast, cursor, start, count, exact);
             if free == 0 {
+                // The stamp first: it is no contradiction if the tail has moved.
+                let is_overtaken = self.is_overtaken(start);
                 if self.control.load_tail() != tail {
                     backoff.lost();
                     continue;
                 }
                 self.me.withdraw_put(&cursor.announced);
-                return (0, if self.is_overtaken(start) { Put::Damaged } else { Put::Full });
+                return (0, if is_overtaken { Put::Damaged } else { Put::Full });
             }
             self.me.announce_put(start, free, &cursor.announced);
             if !self.control.claim_tail(tail, free) {
