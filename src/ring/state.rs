@@ -316,7 +316,8 @@ pub(super) fn publish(slots: SlotMemory, index: usize, position: Position) {
 #[inline(always)]
 pub(super) fn begin_overwrite(slots: SlotMemory, index: usize, position: Position) {
     // SAFETY: as in `load_stamp`.
-    unsafe { slots.stamp(index) }.store(Stamp::claim(position).raw(), Ordering::Relaxed);
+    // Release: who sees it and then reads the tail finds the claim there (M6).
+    unsafe { slots.stamp(index) }.store(Stamp::claim(position).raw(), Ordering::Release);
     // Pair OVERWRITE: who reads a byte of what is written from here on finds that stamp, or a
     // later one.
     fence(Ordering::Release);

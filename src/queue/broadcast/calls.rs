@@ -309,11 +309,14 @@ impl Port {
     fn hear_slow<K: Sink>(&self, room: &mut K, wait: Wait) -> Result<(), GetError> {
         self.ready_to_hear()?;
         let cursor = &self.cursors.cast_get;
-        if self.try_hear(room)? {
+        let policy = self.policy.get();
+        // One that will spin looks at the slot before it makes a full attempt: an attempt that
+        // finds nothing asks the producers' line why.
+        if (wait == Wait::No || !policy.spins() || self.ring.may_hear(cursor)) && self.try_hear(room)? {
             return Ok(());
         }
         let Wait::Until(deadline) = wait else { return self.last_hear(room, GetError::Empty) };
-        let policy = self.policy.get();
+        self.ring.catch_up_cursor(cursor);
         if policy.spins() && deadline.is_far() {
             self.ring.let_casters_ahead(&self.cursors.get_pace, cursor);
         }

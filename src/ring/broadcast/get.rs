@@ -5,7 +5,7 @@
 use super::super::position::{Position, Stamp};
 use super::super::{Pace, Ring, Sink, state};
 use super::{Cast, LEAD_PART};
-use crate::primitive::{Ordering, seeded};
+use crate::primitive::{Ordering, fence, seeded};
 use core::cell::Cell;
 
 /// How an attempt to get ended.
@@ -201,6 +201,8 @@ impl Ring<'_> {
     #[inline(never)]
     pub(crate) fn fall_behind(&self, cursor: &CastGet) -> Heard {
         let (Some(cast), next) = (&self.cast, Position::private(cursor.next.get())) else { return Heard::Damaged };
+        // The stamp that says so was stored after the tail, and is read before it.
+        fence(Ordering::Acquire);
         let tail = self.control.load_tail().position();
         if next.until(tail) <= self.capacity() {
             return Heard::Damaged;
