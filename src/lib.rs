@@ -49,14 +49,14 @@ pub use asyncio::{
 pub use error::{SetupError, SetupErrorKind};
 #[cfg(not(loom))]
 pub use handover::Ticket;
+#[cfg(all(feature = "serde", not(loom)))]
+pub use queue::{Broadcast, Queue, Serde};
 #[cfg(not(loom))]
 pub use queue::{
-    ByteQueue, Bytes, Consumer, EncodeError, End, GetError, Gets, Handle, Iter, Lease, Message, Options, Plain, Pod,
-    PodQueue, Producer, PutError, PutManyError, Puts, RangeError, Ref, Reserved, Select, TaskError, TryIter, admin,
-    unlink, watch,
+    ByteBroadcast, ByteQueue, Bytes, Consumer, EncodeError, End, GetError, Gets, Handle, Hearing, Iter, Lease, Message,
+    Options, Plain, Pod, PodBroadcast, PodQueue, Producer, Publisher, PutError, PutManyError, Puts, RangeError, Ref,
+    Reserved, Select, SlowConsumers, StartAt, Subscriber, TaskError, TryIter, admin, unlink, watch,
 };
-#[cfg(all(feature = "serde", not(loom)))]
-pub use queue::{Queue, Serde};
 pub use ring::Side;
 #[cfg(not(loom))]
 pub use segment::{Lifetime, sigbus_guard};

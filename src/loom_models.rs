@@ -91,6 +91,7 @@ impl Memory {
             read_ahead: 0,
             write_ahead: 0,
             adopts: true,
+            cast: None,
         }
     }
 

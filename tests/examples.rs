@@ -89,6 +89,20 @@ fn zero_copy() {
     assert_eq!(said.lines().collect::<Vec<_>>(), expected);
 }
 
+#[test]
+fn broadcast() {
+    let sandbox = Sandbox::new();
+    let (success, said, complaints) = run(&sandbox, "broadcast", &[]);
+    assert!(success && complaints.is_empty(), "{said}{complaints}");
+    let all = |how| format!("{how}: 2000 prices, 0 missed, together 2000");
+    assert_eq!(said.lines().collect::<Vec<_>>(), ["3 subscribers", &all("fast"), &all("slow")]);
+    let (success, said, complaints) = run(&sandbox, "broadcast", &["--drop"]);
+    assert!(success && complaints.is_empty(), "{said}{complaints}");
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!((lines.len(), lines[0]), (3, "3 subscribers"));
+    assert!(lines[1..].iter().all(|line| line.contains("together 2000")), "{said}");
+}
+
 #[cfg(feature = "serde")]
 #[test]
 fn survive_a_crash() {

@@ -10,6 +10,87 @@
 #[path = "models/mod.rs"]
 mod models;
 
+mod broadcast {
+    use crate::models::broadcast::*;
+    use crate::models::{Caught, STATE_LIMIT, STATE_LIMIT_LONG, assert_caught, assert_holds, long_run};
+
+    const BLOCK: Config = Config::SMALL;
+    const DROP: Config = Config { drops: true, ..BLOCK };
+    const SINGLE: Config = Config { producers: 1, single: true, ..BLOCK };
+
+    fn all_hold(configurations: &[(&str, Config)], limit: usize) {
+        for (name, config) in configurations {
+            assert_holds(&format!("broadcast: {name}"), &Broadcast(*config), limit);
+        }
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn broadcast_holds_where_producers_wait() {
+        all_hold(&[
+            ("block 2P1S 2D 1J", Config { deaths: 2, rejoins: 1, ..BLOCK }),
+            ("block 2P1S n 2, oldest, 1D 1J", Config { capacity: 2, oldest: true, rejoins: 1, ..BLOCK }),
+            ("block 1P2S n 2, 2D 1J 1L", Config { producers: 1, subscribers: 2, capacity: 2, messages: 4, deaths: 2, rejoins: 1, leaves: 1, ..BLOCK }),
+            ("block 1P2S n 2, oldest, 2D 1J 1L", Config { producers: 1, subscribers: 2, capacity: 2, messages: 4, oldest: true, deaths: 2, rejoins: 1, leaves: 1, ..BLOCK }),
+            ("block 1P2S n 3, oldest, 1D", Config { producers: 1, subscribers: 2, capacity: 3, messages: 5, oldest: true, ..BLOCK }),
+            ("block 2P2S n 1", Config { subscribers: 2, messages: 1, ..BLOCK }),
+            ("block single 2S n 2, 1D 1J", Config { subscribers: 2, capacity: 2, messages: 4, rejoins: 1, ..SINGLE }),
+            ("block single 1S n 2, oldest, left out, 2D 2J", Config { capacity: 2, messages: 4, oldest: true, leaves_out: true, deaths: 2, rejoins: 2, ..SINGLE }),
+            ("block 2P1S left out, 2D 1J", Config { leaves_out: true, deaths: 2, rejoins: 1, ..BLOCK }),
+        ], STATE_LIMIT);
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn broadcast_holds_where_the_oldest_is_dropped() {
+        all_hold(&[
+            ("drop 2P1S 2D 1J", Config { deaths: 2, rejoins: 1, ..DROP }),
+            ("drop 2P1S n 2, oldest, 1D", Config { capacity: 2, oldest: true, ..DROP }),
+            ("drop 1P2S n 2, 1D 1L", Config { producers: 1, subscribers: 2, capacity: 2, messages: 4, leaves: 1, ..DROP }),
+            ("drop single 1S n 2, 2D 2J", Config { drops: true, capacity: 2, messages: 5, deaths: 2, rejoins: 2, ..SINGLE }),
+            ("drop single 2S n 3, 1D", Config { drops: true, subscribers: 2, capacity: 3, messages: 5, rejoins: 1, ..SINGLE }),
+        ], STATE_LIMIT);
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn broadcast_catches_seeded_bugs() {
+        let oldest = Config { oldest: true, capacity: 2, producers: 1, messages: 4, ..BLOCK };
+        let rejoin = Config { rejoins: 1, leaves_out: true, ..oldest };
+        for (bug, config, expected) in [
+            (Bug::NoReread, BLOCK, Caught::Fault(ROBBED)),
+            (Bug::LimitsNotAsked, oldest, Caught::Fault(ROBBED)),
+            (Bug::NoSecondLook, oldest, Caught::Fault(ROBBED)),
+            (Bug::LimitAfterLooks, oldest, Caught::Fault(ROBBED)),
+            (Bug::NoBit, BLOCK, Caught::Fault(ROBBED)),
+            (Bug::StampNotAsked, DROP, Caught::Fault(BURIED)),
+            (Bug::NoClaim, DROP, Caught::Fault(TORN)),
+            (Bug::NoRecheck, DROP, Caught::Fault(TORN)),
+            (Bug::CursorBeforeCopy, BLOCK, Caught::Fault(TORN)),
+            (Bug::NeverStruck, BLOCK, Caught::Stuck),
+            (Bug::LeftOutUnasked, rejoin, Caught::Fault(ROBBED)),
+            (Bug::LiveIntentsIgnored, BLOCK, Caught::Fault(BURIED)),
+        ] {
+            let model = Broadcast(Config { bug: Some(bug), ..config });
+            assert_caught(&format!("broadcast: {bug:?}"), &model, expected);
+        }
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn broadcast_holds_in_large_configurations() {
+        if !long_run() {
+            return;
+        }
+        all_hold(&[
+            ("block single 2S n 2, 2D 2J", Config { subscribers: 2, capacity: 2, messages: 4, deaths: 2, rejoins: 2, ..SINGLE }),
+            ("block 2P2S n 2, 1D", Config { subscribers: 2, capacity: 2, ..BLOCK }),
+            ("block 2P2S n 2, oldest", Config { subscribers: 2, capacity: 2, oldest: true, deaths: 0, ..BLOCK }),
+            ("drop 2P2S n 2, 1D", Config { subscribers: 2, capacity: 2, ..DROP }),
+        ], STATE_LIMIT_LONG);
+    }
+}
+
 mod cells {
     use crate::models::cells::*;
     use crate::models::{Caught, STATE_LIMIT, STATE_LIMIT_LONG, assert_caught, assert_holds, long_run};

@@ -125,6 +125,32 @@ fn list_shows_every_queue() {
 }
 
 #[test]
+fn a_broadcast_is_shown_with_its_subscribers() {
+    let sandbox = Sandbox::new();
+    let options = sandbox.options(4).slow_consumers(ringway::SlowConsumers::DropOldest);
+    let news = ringway::PodBroadcast::<u64>::create("news", options).expect("a free name");
+    let subscriber = news.subscribe(ringway::StartAt::Now).expect("a place");
+    (0..6).for_each(|number| news.put(number).expect("nobody is waited for"));
+    assert!(subscriber.get().is_err_and(|error| error.is_lagged()));
+    let list = json(&sandbox, &["list", "--json"]);
+    assert_eq!(row(&list, "news")["broadcast"], "drop oldest");
+    let seen = json(&sandbox, &["inspect", "news", "--json"]);
+    assert_eq!(
+        (&seen["queue"]["broadcast"], seen["subscribers"].as_array().map(Vec::len)),
+        (&"drop oldest".into(), Some(1))
+    );
+    let one = &seen["subscribers"][0];
+    let numbers = ["lag", "missed", "position"].map(|key| one[key].as_u64());
+    assert_eq!((numbers, &one["state"]), ([Some(4), Some(2), Some(6)], &"alive".into()));
+    let list = run(&sandbox, &["list"]).out;
+    assert!(list.contains("multi/broadcast"), "{list}");
+    let text = run(&sandbox, &["inspect", "news"]).out;
+    for words in ["slow subscribers: drop oldest", "subscriber", "missed"] {
+        assert!(text.contains(words), "{words} is not in\n{text}");
+    }
+}
+
+#[test]
 fn an_empty_or_missing_directory_is_no_failure() {
     let sandbox = Sandbox::new();
     let missing = sandbox.file("missing");

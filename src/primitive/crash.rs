@@ -79,6 +79,11 @@ macro_rules! atomic {
                 self.0.fetch_or(value, order)
             }
 
+            pub(crate) fn fetch_and(&self, value: $value, order: Ordering) -> $value {
+                access();
+                self.0.fetch_and(value, order)
+            }
+
             pub(crate) fn compare_exchange(
                 &self,
                 current: $value,

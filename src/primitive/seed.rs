@@ -23,6 +23,9 @@
 //! | 40 | a future that is dropped with a wake-up in its hands keeps it |
 //! | 41 | a future does not look again between asking to be woken and sleeping |
 //! | 42 | no slice of a future ever ends |
+//! | 50 | a dead subscriber stays on the roll of its broadcast |
+//! | 51 | a gap of a broadcast is counted as one message less than it has |
+//! | 52 | a subscriber believes a copy without a second look at the stamp |
 
 /// Whether seeded bug `number` is switched on.
 #[cfg(all(ringway_seeded, not(loom)))]

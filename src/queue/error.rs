@@ -327,6 +327,10 @@ pub enum GetError {
     /// Another participant is in the way, and whether it has died cannot be found out:
     /// the segment's descriptor was closed behind our back. Open the queue again.
     RecoveryUnavailable,
+    /// A subscriber of a broadcast was so slow that messages were overwritten before it came to
+    /// them: [`missed`](crate::Subscriber::missed) says how many so far. The next call goes on
+    /// behind the gap.
+    Lagged,
     /// This handle holds as many leases as the queue's option
     /// [`leases`](crate::Options::leases) allows, or the queue has no place for another.
     TooManyLeases,
@@ -346,6 +350,11 @@ impl GetError {
     /// The deadline passed.
     pub fn is_timed_out(&self) -> bool {
         matches!(self, GetError::TimedOut)
+    }
+
+    /// Messages were missed; the next call goes on.
+    pub fn is_lagged(&self) -> bool {
+        matches!(self, GetError::Lagged)
     }
 
     /// Empty, and the other side was there and is gone.
@@ -368,6 +377,9 @@ impl fmt::Display for GetError {
             GetError::Forked => f.write_str("this handle was inherited by fork; open the queue anew in the child"),
             GetError::PeersGone => f.write_str("the queue is empty, and every producer has left or died"),
             GetError::RecoveryUnavailable => f.write_str(UNAVAILABLE),
+            GetError::Lagged => {
+                f.write_str("messages were overwritten before this subscriber came to them; it goes on behind the gap")
+            }
             GetError::TooManyLeases => {
                 f.write_str("no further lease; acknowledge some, or create the queue with more leases")
             }
@@ -389,6 +401,7 @@ impl From<GetError> for io::Error {
             GetError::Undecodable | GetError::Corrupt => io::ErrorKind::InvalidData,
             GetError::SideTaken | GetError::TooManyLeases => io::ErrorKind::ResourceBusy,
             GetError::System { kind } => kind,
+            GetError::Lagged => io::ErrorKind::Other,
             GetError::Forked | GetError::RecoveryUnavailable => io::ErrorKind::Unsupported,
         };
         io::Error::new(kind, error)

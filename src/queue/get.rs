@@ -324,7 +324,7 @@ impl Port {
     /// once. Every put that was under way has then shown what it did, or will see
     /// the flag.
     #[cold]
-    fn closing_barrier(&self) {
+    pub(super) fn closing_barrier(&self) {
         if self.close_seen.replace(true) {
             return;
         }

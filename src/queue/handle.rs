@@ -158,25 +158,8 @@ impl<M: Message> Handle<M> {
     /// As [`create`](Self::create) and [`open_with`](Self::open_with), without
     /// `AlreadyExists` and `NotFound`.
     pub fn open_or_create(name: impl AsRef<OsStr>, options: Options) -> Result<Self, SetupError> {
-        /// Somebody may create between our open and our create, and remove it
-        /// again before our next open.
-        const ATTEMPTS: u32 = 64;
         let place = options.place(name.as_ref())?;
-        for _ in 0..ATTEMPTS {
-            let unfit = match Port::open::<M>(&place, &options) {
-                Ok(Some(port)) => return Ok(Self::from_port(port)),
-                Ok(None) => None,
-                // Creating replaces it, if it is ephemeral and nobody lives there.
-                Err(error) if error.is_mismatch() => Some(error),
-                Err(error) => return Err(error),
-            };
-            match (Port::create::<M>(Some(&place), &options), unfit) {
-                (Err(error), Some(unfit)) if error.is_already_exists() => return Err(unfit),
-                (Err(error), None) if error.is_already_exists() => {}
-                (other, _) => return other.map(Self::from_port),
-            }
-        }
-        Err(SetupError::new(SetupErrorKind::Busy))
+        Port::open_or_create::<M>(&place, &options).map(Self::from_port)
     }
 
     /// As [`open`](Self::open), waiting at most `timeout` for the name to appear.

@@ -69,6 +69,7 @@ impl Port {
         roles: u64,
     ) -> Result<Port, SetupError> {
         let anonymous = ticket.name().is_none();
+        let (options, roles) = options.for_roles(roles);
         let options = match ticket.reports_gone {
             Some(report) => options.or_peers_gone(report),
             None => options,
@@ -253,6 +254,6 @@ macro_rules! serde_as_ticket {
     )*};
 }
 
-serde_as_ticket!(Handle, Producer, Consumer);
+serde_as_ticket!(Handle, Producer, Consumer, Publisher);
 
 pub(super) use handover_methods;

@@ -2,9 +2,12 @@
 //!
 //! Reads copies that [`Survey`] makes; what the words mean, `ring` knows.
 
+mod broadcast;
 mod cells;
 
-use super::options::{regions, slots_size, stride};
+pub use broadcast::SubscriberState;
+
+use super::options::{SlowConsumers, regions, slots_size, stride};
 use crate::primitive::{BlockShape, now_ns};
 use crate::ring::{
     CONTROL_SIZE, ControlLook, GETS, PARTICIPANT_SIZE, PUTS, ParticipantLook, Pending, RingLook, Side, Unfinished,
@@ -60,6 +63,8 @@ impl fmt::Display for Messages {
 pub struct Facts {
     /// What the messages are.
     pub messages: Messages,
+    /// Of a broadcast: what happens when a subscriber is slow. `None`: it is a queue.
+    pub broadcast: Option<SlowConsumers>,
     /// How many handles may put at once.
     pub producers: Side,
     /// How many handles may get at once.
@@ -94,6 +99,7 @@ impl Facts {
         };
         Facts {
             messages,
+            broadcast: broadcast::policy(plan),
             producers: side(plan.single_producer),
             consumers: side(plan.single_consumer),
             capacity: plan.capacity,
@@ -282,6 +288,8 @@ pub struct Snapshot {
     pub leases: Vec<LeaseState>,
     /// The blocks of the arena, by size; empty if there is none.
     pub blocks: Vec<BlockClass>,
+    /// Those who subscribe to a broadcast, by index.
+    pub subscribers: Vec<SubscriberState>,
 }
 
 /// The blocks of one size, where messages lie that no slot has room for.
@@ -353,7 +361,9 @@ pub(super) fn snapshot(survey: &Survey) -> Snapshot {
     };
     let participants = looks.iter().map(of_one).collect();
     let (leases, blocks) = cells::look(survey);
-    Snapshot { facts: Facts::of(survey), problems, ring: state, participants, leases, blocks }
+    let presences: Vec<Presence> = looks.iter().map(|(presence, _)| *presence).collect();
+    let subscribers = broadcast::subscribers(survey, reached[0], &presences);
+    Snapshot { facts: Facts::of(survey), problems, ring: state, participants, leases, blocks, subscribers }
 }
 
 fn holder(survey: &Survey, side: Side, pid: u64, role: Role) -> Option<Holder> {
@@ -389,6 +399,14 @@ fn pause<F: Fn(u64) -> Option<u64>>(
     }
 }
 
+fn life(presence: Presence) -> Life {
+    match (presence.attached, presence.held) {
+        (true, true) => Life::Alive,
+        (true, false) => Life::Dead,
+        (false, _) => Life::Ghost,
+    }
+}
+
 fn participant(presence: Presence, look: &ParticipantLook, pending: &[Pending], singles: [u64; 2]) -> Participant {
     let intent = |intent: Option<(u64, u64)>, what| {
         intent.map(|(start, len)| Intent {
@@ -409,11 +427,7 @@ fn participant(presence: Presence, look: &ParticipantLook, pending: &[Pending], 
         is_consumer: look.roles & GETS != 0,
         puts: look.puts.saturating_add(singles[0]),
         gets: look.gets.saturating_add(singles[1]),
-        life: match (presence.attached, presence.held) {
-            (true, true) => Life::Alive,
-            (true, false) => Life::Dead,
-            (false, _) => Life::Ghost,
-        },
+        life: life(presence),
         attached: (look.attached != 0).then(|| since_epoch(look.attached)).flatten(),
         put_intent: intent(look.put, Unfinished::Put),
         get_intent: intent(look.get, Unfinished::Get),
@@ -486,13 +500,15 @@ fn ring_of(survey: &Survey) -> Option<RingLook<impl Fn(u64) -> Option<u64>>> {
         true => (shape.per_block() as u64, shape.stride() as u64),
         false => (1, stride(plan.inline_size)),
     };
+    let closed_flag = u32::from_ne_bytes(closed) & CLOSED != 0;
+    let (control, sides) = broadcast::as_queue(survey, ControlLook::of(&bytes), closed_flag);
     Some(RingLook {
-        control: ControlLook::of(&bytes),
+        control,
         capacity: plan.capacity,
-        producers: side(plan.single_producer),
-        consumers: side(plan.single_consumer),
+        producers: sides[0],
+        consumers: sides[1],
         per_stamp,
-        closed_flag: u32::from_ne_bytes(closed) & CLOSED != 0,
+        closed_flag,
         stamp: move |index| {
             let mut stamp = [0; 8];
             let at = slots.saturating_add(index.saturating_mul(stride));

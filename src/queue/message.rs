@@ -75,6 +75,23 @@ pub unsafe trait Message: Sealed + 'static {
     {
         port.put_many::<Self>(values, wait)
     }
+    /// As `put_through`, to all subscribers.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn cast_through(port: &Port, value: Self::In<'_>, wait: Wait) -> Result<(), PutError<Self::Back>>
+    where
+        Self: Sized,
+    {
+        port.cast::<Self>(&value, wait).map_err(|refused| refused.map(|()| Self::give_back(value)))
+    }
+    #[doc(hidden)]
+    #[inline]
+    fn cast_many_through(port: &Port, values: &[Self::In<'_>], wait: Wait) -> Result<usize, PutManyError>
+    where
+        Self: Sized,
+    {
+        port.cast_many::<Self>(values, wait)
+    }
     /// Whether every message has the length of the slot's payload.
     #[doc(hidden)]
     const FIXED_LEN: bool;

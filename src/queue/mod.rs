@@ -6,6 +6,7 @@
 //! how a kind is copied.
 
 pub mod admin;
+mod broadcast;
 mod bytes;
 mod consumer;
 mod end;
@@ -34,6 +35,9 @@ mod watch;
 
 #[cfg(feature = "serde")]
 pub use self::serde::Serde;
+#[cfg(feature = "serde")]
+pub use broadcast::Broadcast;
+pub use broadcast::{ByteBroadcast, Hearing, PodBroadcast, Publisher, StartAt, Subscriber};
 pub use bytes::Bytes;
 pub use consumer::{Consumer, Iter, TryIter};
 pub use end::{End, Gets, Puts};
@@ -44,7 +48,7 @@ pub use handle::Queue;
 pub use handle::{ByteQueue, Handle, PodQueue};
 pub use lease::Lease;
 pub use message::{Message, Plain, Pod};
-pub use options::{Options, unlink};
+pub use options::{Options, SlowConsumers, unlink};
 pub use producer::Producer;
 pub use select::Select;
 pub use tasks::TaskError;

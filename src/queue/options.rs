@@ -1,5 +1,7 @@
 //! What can be chosen when a queue is created.
 
+mod broadcast;
+
 use super::bytes::LENGTH_SIZE;
 use super::message::Message;
 use crate::error::{SetupError, SetupErrorKind};
@@ -10,6 +12,9 @@ use crate::wait::WaitPolicy;
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+pub use broadcast::SlowConsumers;
+pub(super) use broadcast::{cursors_size, regions_with_cursors};
 
 /// How to create a queue, and what must be true of one that is opened.
 ///
@@ -27,6 +32,7 @@ use std::sync::Arc;
 /// | [`max_participants`](Options::max_participants) | 64 | 1 to 1024 |
 /// | [`leases`](Options::leases) | 8 | 0 to 1024 for each handle |
 /// | [`joinable`](Options::joinable) | no | needs at least one of `leases` |
+/// | [`slow_consumers`](Options::slow_consumers) | `Block` | broadcasts only |
 /// | [`lifetime`](Options::lifetime) | `Ephemeral` | named queues only |
 /// | [`prefault`](Options::prefault) | 64 MiB | bytes touched at once |
 /// | [`type_tag`](Options::type_tag) | the type's last path segment | at most 120 bytes |
@@ -61,6 +67,8 @@ pub struct Options {
     peers_gone: Option<bool>,
     leases: Option<u32>,
     joinable: Option<bool>,
+    broadcast: bool,
+    slow_consumers: Option<SlowConsumers>,
 }
 
 /// Bytes inline in a slot of the default byte queue: with its stamp and length
@@ -245,6 +253,9 @@ impl Options {
 
     /// Checks every option against its range and completes it with defaults.
     pub(super) fn plan<M: Message>(&self) -> Result<Plan, SetupError> {
+        if self.broadcast || self.slow_consumers.is_some() {
+            return self.plan_broadcast::<M>();
+        }
         let capacity = match self.capacity {
             None => return Err(SetupError::options("creating a queue needs a capacity: Options::new(n)")),
             Some(n) if (1..=LARGEST_CAPACITY).contains(&n) => n,
@@ -292,6 +303,8 @@ impl Options {
             lifetime: self.lifetime.unwrap_or(Lifetime::Ephemeral),
             symmetric_fences: Fences::of_this_process(false) == Fences::Blind,
             joinable,
+            broadcast: false,
+            drops_oldest: false,
         };
         if [slots_size(&plan), rows_size(&plan)].iter().any(|size| size.is_none_or(|bytes| bytes > 1 << 46)) {
             return Err(SetupError::options(format!("{capacity} slots of {payload} bytes exceed the address space")));
@@ -351,6 +364,7 @@ impl Options {
     /// What was stated must be true of a segment that is opened.
     pub(super) fn check<M: Message>(&self, found: &Plan) -> Result<(), SetupError> {
         let shape = M::shape(self.type_tag.clone());
+        self.check_broadcast(found)?;
         same("kind of messages", shape.kind.name(), found.kind.name())?;
         same("element type", &shape.element.tag, &found.element.tag)?;
         same("element size", shape.element.size, found.element.size)?;

@@ -5,14 +5,14 @@
 use super::bytes::LENGTH_SIZE;
 use super::error::{GetError, PutError};
 use super::message::Message;
-use super::options::{Options, regions};
+use super::options::{Options, regions_with_cursors};
 use super::put::Lacking;
 use super::rescue::Scene;
 use super::tasks::Tasks;
 use super::view::View;
 use crate::error::{SetupError, SetupErrorKind};
 use crate::primitive::{Fences, Line, Ordering};
-use crate::ring::{GETS, GetCursor, Hints, PUTS, Pace, PutCursor, Ring, Side};
+use crate::ring::{CastGet, CastPut, GETS, GetCursor, Hints, PUTS, Pace, PutCursor, Ring, Side};
 use crate::segment::{Attached, Header, Member, Place, Role, Segment, Wiped, unix_seconds};
 use crate::wait::{Attention, Deadline, Patience, WaitPolicy};
 use std::cell::{Cell, RefCell};
@@ -40,6 +40,9 @@ pub(super) struct Cursors {
     pub(super) reserved: Cell<u32>,
     /// 1 in the process that attached.
     alive: Cell<u64>,
+    /// Of a broadcast.
+    pub(super) cast_put: Line<CastPut>,
+    pub(super) cast_get: Line<CastGet>,
 }
 
 // SAFETY: all fields are valid as zeros.
@@ -105,18 +108,49 @@ impl Port {
         };
         let prefault = options.prefault_bytes();
         let keeper = &Scene::keep_for_newcomer;
-        let member = Segment::create(place, plan.clone(), &regions(&plan), prefault, initialise, keeper)?;
+        let member = Segment::create(place, plan.clone(), &regions_with_cursors(&plan), prefault, initialise, keeper)?;
         Port::attach(member, options.policy(), options.reports_gone(place.is_none()), PUTS | GETS)
     }
 
     /// Opens a named queue. None: there is no such name.
     pub(super) fn open<M: Message>(place: &Place, options: &Options) -> Result<Option<Port>, SetupError> {
+        Port::open_as::<M>(place, options, PUTS | GETS)
+    }
+
+    /// The same for a participant that can do what `roles` says.
+    pub(super) fn open_as<M: Message>(
+        place: &Place,
+        options: &Options,
+        roles: u64,
+    ) -> Result<Option<Port>, SetupError> {
         // Registration comes before the first operation.
         let _ = Fences::of_this_process(false);
         let check = |header: &Header| options.check::<M>(&header.plan);
         let opened = Segment::open(place, options.prefault_bytes(), check, &Scene::keep_for_newcomer)?;
         let Some(member) = opened else { return Ok(None) };
-        Port::opened(member, options, false, PUTS | GETS).map(Some)
+        Port::opened(member, options, false, roles).map(Some)
+    }
+
+    /// Opens a named queue, or creates it. Of several that do so at once, one creates.
+    pub(super) fn open_or_create<M: Message>(place: &Place, options: &Options) -> Result<Port, SetupError> {
+        /// Somebody may create between our open and our create, and remove it
+        /// again before our next open.
+        const ATTEMPTS: u32 = 64;
+        for _ in 0..ATTEMPTS {
+            let unfit = match Port::open::<M>(place, options) {
+                Ok(Some(port)) => return Ok(port),
+                Ok(None) => None,
+                // Creating replaces it, if it is ephemeral and nobody lives there.
+                Err(error) if error.is_mismatch() => Some(error),
+                Err(error) => return Err(error),
+            };
+            match (Port::create::<M>(Some(place), options), unfit) {
+                (Err(error), Some(unfit)) if error.is_already_exists() => return Err(unfit),
+                (Err(error), None) if error.is_already_exists() => {}
+                (other, _) => return other,
+            }
+        }
+        Err(SetupError::new(SetupErrorKind::Busy))
     }
 
     /// A participant of a queue that was there before, which can do what `roles` says.
@@ -292,12 +326,12 @@ impl Port {
     }
 
     /// For those who look inside: where this participant took over a Single side.
-    fn counts_from(&self, role: Role, position: u64) {
+    pub(super) fn counts_from(&self, role: Role, position: u64) {
         self.ring.me.who.single_from[role as usize].store(position, Ordering::Relaxed);
     }
 
     #[cold]
-    fn take_side(&self, role: Role, side: Side) -> Result<(), Refusal> {
+    pub(super) fn take_side(&self, role: Role, side: Side) -> Result<(), Refusal> {
         if side == Side::Multi {
             return Ok(());
         }
@@ -324,6 +358,8 @@ impl Port {
         self.ring.rest_get(&self.cursors.get);
         self.cursors.put.stop_fast_path();
         self.cursors.get.stop_fast_path();
+        self.cursors.cast_put.stop_fast_path();
+        self.cursors.cast_get.stop();
         crate::event!("the shared memory of a queue contradicts itself: this handle gives up");
     }
 

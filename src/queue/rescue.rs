@@ -147,6 +147,10 @@ impl<'s> Scene<'s> {
     /// D5. Everything that dead participant `index` left; the caller holds its keep byte.
     /// Says whether the index is vacant.
     fn keep(&self, witness: &Witness<'_>, index: u32) -> (bool, Rescue) {
+        // M7: nobody else can have the index before this is done.
+        if let Some(cast) = &self.ring.cast {
+            cast.strike_off(index);
+        }
         let rescue = self.ring.finish_intents(index, witness);
         // Before the index is vacant: until then the next one who looks repeats it.
         self.tell(rescue);
@@ -267,7 +271,7 @@ impl Port {
     }
 
     /// Copies: a logger may use this very handle.
-    fn place_in_segment(&self) -> (Arc<Segment>, u32) {
+    pub(super) fn place_in_segment(&self) -> (Arc<Segment>, u32) {
         let member = self.member.borrow();
         (Arc::clone(member.segment()), member.index())
     }

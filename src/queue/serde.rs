@@ -40,6 +40,14 @@ unsafe impl<T: Serialize + DeserializeOwned + 'static> Message for Serde<T> {
         Shape { kind: MessageKind::Serde, element, fixed_payload: None }
     }
 
+    fn cast_through(port: &Port, value: T, wait: Wait) -> Result<(), PutError<T>> {
+        cast_encoded(port, &value, wait).map_err(|refused| refused.map(|()| value))
+    }
+
+    fn cast_many_through(port: &Port, values: &[T], wait: Wait) -> Result<usize, PutManyError> {
+        one_by_one(values, wait, |value| cast_encoded(port, value, wait))
+    }
+
     const FIXED_LEN: bool = false;
 
     fn put_through(port: &Port, value: T, wait: Wait) -> Result<(), PutError<T>> {
@@ -52,14 +60,7 @@ unsafe impl<T: Serialize + DeserializeOwned + 'static> Message for Serde<T> {
     }
 
     fn put_many_through(port: &Port, values: &[T], wait: Wait) -> Result<usize, PutManyError> {
-        for (put, value) in values.iter().enumerate() {
-            match put_encoded(port, value, wait) {
-                Ok(()) => {}
-                Err(PutError::Full(())) if wait == Wait::No => return Ok(put),
-                Err(cause) => return Err(PutManyError { put, cause }),
-            }
-        }
-        Ok(values.len())
+        one_by_one(values, wait, |value| put_encoded(port, value, wait))
     }
 
     fn len(_: &T) -> usize {
@@ -144,6 +145,40 @@ unsafe impl<T: Serialize + DeserializeOwned + 'static> Message for Serde<T> {
 impl<T> std::fmt::Debug for Serde<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Serde")
+    }
+}
+
+fn one_by_one<T>(
+    values: &[T],
+    wait: Wait,
+    put_one: impl Fn(&T) -> Result<(), PutError<()>>,
+) -> Result<usize, PutManyError> {
+    for (put, value) in values.iter().enumerate() {
+        match put_one(value) {
+            Ok(()) => {}
+            Err(PutError::Full(())) if wait == Wait::No => return Ok(put),
+            Err(cause) => return Err(PutManyError { put, cause }),
+        }
+    }
+    Ok(values.len())
+}
+
+/// To all subscribers: what no slot has room for is too large.
+fn cast_encoded<T: Serialize>(port: &Port, value: &T, wait: Wait) -> Result<(), PutError<()>> {
+    let mut small = [0; SMALL];
+    let room = port.inline.min(SMALL);
+    match postcard::to_slice(value, &mut small[..room]) {
+        Ok(bytes) => port.cast::<Bytes>(&&*bytes, wait),
+        Err(postcard::Error::SerializeBufferFull) => {
+            let len = postcard::serialize_with_flavor(value, Size::default()).map_err(unencodable)?;
+            if len > port.inline {
+                return Err(PutError::TooLarge { value: (), len, max: port.inline });
+            }
+            let mut bytes = vec![0; len];
+            let bytes = postcard::to_slice(value, &mut bytes).map_err(unencodable)?;
+            port.cast::<Bytes>(&&*bytes, wait)
+        }
+        Err(error) => Err(unencodable(error)),
     }
 }
 

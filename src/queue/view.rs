@@ -3,10 +3,12 @@
 #![allow(unsafe_code)]
 
 use super::bytes::LENGTH_SIZE;
-use super::options::{ARENA_ALIGN, classes, regions, slots_size, stride};
+use super::options::{ARENA_ALIGN, classes, cursors_size, regions, slots_size, stride};
 use crate::error::SetupError;
 use crate::primitive::{ArenaMemory, BlockMemory, BlockShape, Fences, Line, SlotMemory, adopting_pays};
-use crate::ring::{Arena, BlockHead, CellNote, Control, PARTICIPANT_SIZE, Participant, Ring, Rows, Side};
+use crate::ring::{
+    Arena, BlockHead, Cast, CellNote, Control, PARTICIPANT_SIZE, Participant, Place, ROLL_SIZE, Ring, Roll, Rows, Side,
+};
 use crate::segment::{Plan, RegionKind, Segment};
 use crate::wait::Attention;
 
@@ -25,6 +27,8 @@ pub(super) struct View<'s> {
     everyone: &'s [Participant],
     rows: Rows<'s>,
     arena: Arena<'s>,
+    /// Of a broadcast: the roll, and a place for each participant.
+    cursors: Option<(&'s Roll, &'s [Place])>,
     /// Of `slots` and `blocks` the one that this kind of ring does not use is empty.
     pub(super) slots: SlotMemory,
     pub(super) blocks: BlockMemory,
@@ -73,6 +77,7 @@ impl<'s> View<'s> {
         let row_base = start(RegionKind::Rows, row_bytes)?;
         let heads = start(RegionKind::BlockHeads, heads)?.cast::<BlockHead>();
         let arena = start(RegionKind::Arena, blocks)?;
+        let cursors = plan.broadcast.then(|| start(RegionKind::Cursors, cursors_size(plan))).transpose()?;
         let row_count = plan.rows as usize;
         let count = plan.capacity as usize;
         let shape = BlockShape::of(plan.inline_size as usize);
@@ -103,6 +108,10 @@ impl<'s> View<'s> {
                     notes: std::slice::from_raw_parts(notes, row_count),
                     per_handle: plan.leases,
                 },
+                cursors: cursors.map(|roll| {
+                    let places = roll.add(ROLL_SIZE).cast::<Place>();
+                    (&*roll.cast::<Roll>(), std::slice::from_raw_parts(places, plan.max_participants as usize))
+                }),
                 everyone: std::slice::from_raw_parts(participants, plan.max_participants as usize),
                 slots: SlotMemory::new(base, slots, slot_stride),
                 blocks: BlockMemory::new(base, blocks, shape),
@@ -134,6 +143,12 @@ impl<'s> View<'s> {
             read_ahead,
             write_ahead,
             adopts: adopting_pays(),
+            cast: match self.cursors {
+                Some((roll, places)) => {
+                    Some(Cast { roll, places, me: places.get(index as usize)?, drops: plan.drops_oldest })
+                }
+                None => None,
+            },
         })
     }
 

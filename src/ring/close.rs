@@ -104,6 +104,10 @@ impl Ring<'_> {
 
     /// As `is_drained`, for somebody who has not consumed here.
     pub(crate) fn is_exhausted(&self) -> Result<bool, Damaged> {
+        if self.cast.is_some() {
+            // M8: what is held is there for those who join.
+            return Ok(false);
+        }
         let ring = match (self.producers, self.consumers) {
             (Side::Single, Side::Single) => self.control.load_taken() >= self.seal()?,
             _ => self.ring_is_at_rest(),

@@ -235,7 +235,7 @@ impl Ring<'_> {
     /// A Single consumer adopts the lines that it has read. Of slots that share a line,
     /// any one will do: the last.
     #[inline(always)]
-    fn adopt_slot(&self, slots: SlotMemory, index: usize, used: usize) {
+    pub(super) fn adopt_slot(&self, slots: SlotMemory, index: usize, used: usize) {
         if self.adopts && slots.ends_line(index) {
             // SAFETY: the caller bounds the index, the sink has read no more than the
             // payload, and nobody writes the slot before it is committed.

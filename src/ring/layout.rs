@@ -74,6 +74,8 @@ pub(crate) struct Who {
 /// Bits of [`Who::roles`].
 pub(crate) const PUTS: u64 = 1;
 pub(crate) const GETS: u64 = 2;
+/// Beside them where somebody asks for a broadcast; never stored.
+pub(crate) const CAST: u64 = 4;
 
 pub(crate) const PARTICIPANT_SIZE: usize = 256;
 

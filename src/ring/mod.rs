@@ -6,6 +6,7 @@
 //! memory lives, what a message means, who waits, or how a death is proven.
 
 mod arena;
+mod broadcast;
 mod cells;
 mod close;
 mod consumer;
@@ -25,10 +26,11 @@ mod tests;
 
 pub use arena::{Arena, Taken};
 pub(crate) use arena::{BlockHead, Classes, Hints, IN_A_BLOCK, Placing};
+pub(crate) use broadcast::{Cast, CastGet, CastPut, Heard, MISSED_AT, PLACE_SIZE, Place, ROLL_SIZE, Roll};
 pub(crate) use cells::{CellNote, CellState, CellWord, Holding};
 pub(crate) use consumer::{Get, GetCursor};
 pub(crate) use data::{Sink, Source};
-pub(crate) use layout::{Control, GETS, PARTICIPANT_SIZE, PUTS, Participant};
+pub(crate) use layout::{CAST, Control, GETS, PARTICIPANT_SIZE, PUTS, Participant};
 #[cfg(not(loom))]
 pub(crate) use look::{CONTROL_SIZE, ControlLook, ParticipantLook, Pending, RingLook, Unfinished};
 pub(crate) use pace::Pace;
@@ -97,6 +99,8 @@ pub(crate) struct Ring<'m> {
     pub(crate) write_ahead: usize,
     /// Whether a consumer adopts the lines of a stream.
     pub(crate) adopts: bool,
+    /// Of a broadcast: who subscribes, and how far they are.
+    pub(crate) cast: Option<Cast<'m>>,
 }
 
 /// Bit 0 of the news.

@@ -169,6 +169,9 @@ impl Ring<'_> {
     /// R2, C2. CLAIM(p) of a dead Single producer that has no successor yet: first the
     /// stamp, then the role byte, then the exchange.
     pub(crate) fn finish_single_producer(&self, living: &dyn Living) -> Rescue {
+        if self.cast.is_some() {
+            return self.finish_single_caster(living);
+        }
         if (self.producers, self.consumers) != (Side::Single, Side::Multi) {
             return Rescue::default();
         }

@@ -12,13 +12,14 @@
 //! | BLOCK | `publish_block` | `load_block` | the payloads, to their reader |
 //! | END | `decide_end` | `decide_end`, `load_end` | the stamps below the end, to who obeys it |
 //! | TAKEN | `commit_taken` | `load_taken` | the copies a Single consumer made |
+//! | OVERWRITE | `begin_overwrite` | `is_unchanged` | "this payload is being written over", to its reader |
 //! | INTENT | `announce_*` | recovery | "this claim is mine", before the claim |
 
 #![allow(unsafe_code)]
 
 use super::layout::{Control, Participant};
 use super::position::{Position, Stamp};
-use crate::primitive::{AtomicU64, BlockMemory, Ordering, SlotMemory, seeded};
+use crate::primitive::{AtomicU64, BlockMemory, Ordering, SlotMemory, fence, seeded};
 
 const CLOSED: u64 = 1 << 63;
 
@@ -54,6 +55,13 @@ impl Control {
     pub(super) fn claim_tail(&self, tail: Tail, count: u64) -> bool {
         // Pair TAIL: release publishes the intent stored before.
         self.tail.compare_exchange(tail.raw, tail.raw.wrapping_add(count), Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// M3. The claim of a broadcast's Single producer: everything below `next` is claimed.
+    #[inline(always)]
+    pub(super) fn move_tail(&self, next: Position) {
+        // Pair TAIL.
+        self.tail.store(next.get(), Ordering::Release);
     }
 
     /// Closes the tail for `Multi` producers: no later claim succeeds.
@@ -301,6 +309,27 @@ pub(super) fn publish(slots: SlotMemory, index: usize, position: Position) {
     // SAFETY: as in `load_stamp`.
     // Pair FULL.
     unsafe { slots.stamp(index) }.store(stamp.raw(), Ordering::Release);
+}
+
+/// M4. Says that the message of a lap ago, whose slot this is, is being overwritten by
+/// that of `position`.
+#[inline(always)]
+pub(super) fn begin_overwrite(slots: SlotMemory, index: usize, position: Position) {
+    // SAFETY: as in `load_stamp`.
+    // Release: who sees it and then reads the tail finds the claim there (M6).
+    unsafe { slots.stamp(index) }.store(Stamp::claim(position).raw(), Ordering::Release);
+    // Pair OVERWRITE: who reads a byte of what is written from here on finds that stamp, or a
+    // later one.
+    fence(Ordering::Release);
+}
+
+/// M5. Whether a payload that was copied under the stamp `seen` was left alone meanwhile.
+#[inline(always)]
+pub(super) fn is_unchanged(slots: SlotMemory, index: usize, seen: Stamp) -> bool {
+    // Pair OVERWRITE: the copy comes before the second look.
+    fence(Ordering::Acquire);
+    // SAFETY: as in `load_stamp`.
+    unsafe { slots.stamp(index) }.load(Ordering::Relaxed) == seen.raw()
 }
 
 /// `position` was claimed and will never have a message.

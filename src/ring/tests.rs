@@ -105,6 +105,7 @@ impl Heap {
             read_ahead: 0,
             write_ahead: 0,
             adopts: true,
+            cast: None,
         }
     }
 

@@ -58,6 +58,8 @@ pub(crate) enum RegionKind {
     BlockHeads = 7,
     /// The blocks.
     Arena = 8,
+    /// Who subscribes to a broadcast, and how far they are.
+    Cursors = 9,
 }
 
 /// A part of the segment.
@@ -134,12 +136,16 @@ pub(crate) struct Plan {
     pub(crate) symmetric_fences: bool,
     /// Messages are taken as leases, and count until they are acknowledged.
     pub(crate) joinable: bool,
+    /// Every message is for every subscriber.
+    pub(crate) broadcast: bool,
+    /// Of a broadcast: slow subscribers miss messages.
+    pub(crate) drops_oldest: bool,
 }
 
 impl Plan {
     /// Whether messages lie in blocks that share a stamp, instead of slots.
     pub(crate) fn uses_blocks(&self) -> bool {
-        self.single_producer && self.single_consumer
+        self.single_producer && self.single_consumer && !self.broadcast
     }
 }
 
@@ -197,6 +203,8 @@ const FLAG_SINGLE_CONSUMER: u32 = 2;
 const FLAG_PERSISTENT: u32 = 4;
 const FLAG_SYMMETRIC_FENCES: u32 = 8;
 const FLAG_JOINABLE: u32 = 16;
+const FLAG_BROADCAST: u32 = 32;
+const FLAG_DROPS_OLDEST: u32 = 64;
 
 /// A validated header: private to this process, never read from the segment again.
 #[derive(Clone, Debug)]
@@ -261,7 +269,9 @@ impl Header {
             | flag(plan.single_consumer, FLAG_SINGLE_CONSUMER)
             | flag(plan.lifetime == Lifetime::Persistent, FLAG_PERSISTENT)
             | flag(plan.symmetric_fences, FLAG_SYMMETRIC_FENCES)
-            | flag(plan.joinable, FLAG_JOINABLE);
+            | flag(plan.joinable, FLAG_JOINABLE)
+            | flag(plan.broadcast, FLAG_BROADCAST)
+            | flag(plan.drops_oldest, FLAG_DROPS_OLDEST);
         raw.region_count = self.regions.len() as u32;
         raw.capacity = plan.capacity;
         raw.inline_size = plan.inline_size;
@@ -347,6 +357,8 @@ impl Header {
                 lifetime: if raw.flags & FLAG_PERSISTENT != 0 { Lifetime::Persistent } else { Lifetime::Ephemeral },
                 symmetric_fences: raw.flags & FLAG_SYMMETRIC_FENCES != 0,
                 joinable: raw.flags & FLAG_JOINABLE != 0,
+                broadcast: raw.flags & FLAG_BROADCAST != 0,
+                drops_oldest: raw.flags & FLAG_DROPS_OLDEST != 0,
             },
             identity: u128::from(raw.identity[0]) | u128::from(raw.identity[1]) << 64,
             total_size: raw.total_size,
@@ -422,6 +434,8 @@ mod tests {
             lifetime: Lifetime::Persistent,
             symmetric_fences: false,
             joinable: false,
+            broadcast: false,
+            drops_oldest: false,
         };
         Header::new(plan, 7 << 64 | 9, 1_700_000_000, &[(RegionKind::Ring, 512), (RegionKind::Slots, 48)]).unwrap()
     }

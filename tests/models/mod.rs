@@ -1,6 +1,7 @@
 //! Explicit-state models of the ring protocol (`src/ring/PROTOCOL.md`).
 //!
 //! - [`engine`]: the search; knows nothing of rings.
+//! - [`broadcast`]: subscribers with cursors of their own, who join, leave and die; producers that wait or overwrite.
 //! - [`cells`]: leases and large messages: rows and blocks as one cell machine, husks, house-keeping, re-use of an index.
 //! - [`single_producer`]: a Single producer that claims in the slot itself, under store buffers.
 //! - [`slices`]: what a waiter looks at while it waits, batches with torn intents, newcomers that finish intents.
@@ -11,6 +12,7 @@
 //!
 //! Nothing here uses the crate's own code: the models are about the rules, not about the implementation.
 
+pub mod broadcast;
 pub mod cells;
 pub mod engine;
 pub mod single_producer;

@@ -2,10 +2,10 @@
 //! null. Later versions add keys and values; the number of the schema says when one changes
 //! its meaning. `docs/tool.md` describes it.
 
-use super::table::{life, lifetime, operation, side, state};
+use super::table::{broadcast, life, lifetime, operation, side, state};
 use ringway::admin::{
     BlockClass, Cleaned, Facts, Holder, Intent, LeaseState, Listed, Location, Messages, Outcome, Participant, Pause,
-    RingState, Snapshot,
+    RingState, Snapshot, SubscriberState,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -29,6 +29,7 @@ struct Queue {
     tag: Option<String>,
     element_size: Option<u64>,
     element_align: Option<u32>,
+    broadcast: Option<&'static str>,
     producers: Option<&'static str>,
     consumers: Option<&'static str>,
     capacity: Option<u64>,
@@ -68,6 +69,7 @@ fn queue(location: &Location, facts: Option<&Facts>) -> Queue {
         tag: plain.as_ref().map(|(tag, ..)| tag.clone()).or(encoded),
         element_size: plain.as_ref().map(|(_, size, _)| *size),
         element_align: plain.as_ref().map(|(_, _, align)| *align),
+        broadcast: facts.and_then(broadcast),
         producers: facts.map(|f| side(f.producers)),
         consumers: facts.map(|f| side(f.consumers)),
         capacity: facts.map(|f| f.capacity),
@@ -129,6 +131,17 @@ pub fn inspect(location: &Location, seen: &Snapshot) -> Value {
         "participants": seen.participants.iter().map(participant).collect::<Vec<_>>(),
         "leases": seen.leases.iter().map(lease).collect::<Vec<_>>(),
         "blocks": seen.blocks.iter().map(block_class).collect::<Vec<_>>(),
+        "subscribers": seen.subscribers.iter().map(subscriber).collect::<Vec<_>>(),
+    })
+}
+
+fn subscriber(one: &SubscriberState) -> Value {
+    json!({
+        "index": one.index,
+        "state": one.life.map(|one| life(one).0),
+        "position": one.position,
+        "lag": one.lag,
+        "missed": one.missed,
     })
 }
 

@@ -3,9 +3,10 @@
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, CellAlignment, Table};
 use ringway::admin::{
-    BlockClass, Cleaned, Facts, Intent, LeaseState, Life, Listed, Location, Messages, Participant, Snapshot, Summary,
+    BlockClass, Cleaned, Facts, Intent, LeaseState, Life, Listed, Location, Messages, Participant, Snapshot,
+    SubscriberState, Summary,
 };
-use ringway::{Lifetime, Side};
+use ringway::{Lifetime, Side, SlowConsumers};
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -54,8 +55,19 @@ pub fn side(side: Side) -> &'static str {
     }
 }
 
+/// What happens when a subscriber of a broadcast is slow; `None`: it is a queue.
+pub fn broadcast(facts: &Facts) -> Option<&'static str> {
+    facts.broadcast.map(|policy| match policy {
+        SlowConsumers::Block => "block",
+        SlowConsumers::DropOldest => "drop oldest",
+    })
+}
+
 fn mode(facts: &Facts) -> String {
-    format!("{}/{}", side(facts.producers), side(facts.consumers))
+    match broadcast(facts) {
+        Some(_) => format!("{}/broadcast", side(facts.producers)),
+        None => format!("{}/{}", side(facts.producers), side(facts.consumers)),
+    }
 }
 
 pub fn lifetime(location: &Location, facts: &Facts) -> &'static str {
@@ -164,7 +176,12 @@ pub fn inspect(location: &Location, seen: &Snapshot, colours: bool) -> String {
         let _ = writeln!(text, "  {name:<14}{value}");
     };
     line("messages", messages(facts));
-    line("sides", format!("producers {}, consumers {}", side(facts.producers), side(facts.consumers)));
+    match broadcast(facts) {
+        Some(policy) => {
+            line("broadcast", format!("producers {}, slow subscribers: {policy}", side(facts.producers)));
+        }
+        None => line("sides", format!("producers {}, consumers {}", side(facts.producers), side(facts.consumers))),
+    }
     line("capacity", format!("{} messages, {} of shared memory", facts.capacity, bytes(facts.size)));
     line(
         "lifetime",
@@ -197,7 +214,23 @@ pub fn inspect(location: &Location, seen: &Snapshot, colours: bool) -> String {
     text.push_str(&participants(seen, colours));
     text.push_str(&leases(seen, colours));
     text.push_str(&blocks(seen, colours));
+    text.push_str(&subscribers(seen, colours));
     text
+}
+
+/// Those who subscribe to a broadcast.
+fn subscribers(seen: &Snapshot, colours: bool) -> String {
+    if seen.subscribers.is_empty() {
+        return String::new();
+    }
+    let row = |one: &SubscriberState| {
+        let state = one.life.map_or("nobody", |one| life(one).0);
+        let colour = one.life.map_or(YELLOW, state_colour);
+        let numbers = [one.position, one.lag, one.missed].map(|number| number.to_string());
+        ([one.index.to_string(), state.into()].into_iter().chain(numbers).collect(), colour)
+    };
+    let rows = seen.subscribers.iter().map(row).collect();
+    lines(&["subscriber", "state", "position", "lag", "missed"], rows, &[0, 2, 3, 4], colours)
 }
 
 /// The blocks of the arena.
