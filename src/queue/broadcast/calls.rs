@@ -330,6 +330,11 @@ impl Port {
                 if !spinner.turn() {
                     break true;
                 }
+                // Before the question whether it is closed: the last messages of a closed one may
+                // wait for a dead one's claim, and who only spins has no other slices.
+                if spinner.slice_due() && self.look_before_silence(false)? {
+                    break false;
+                }
                 if spinner.deadline_due() {
                     if deadline.passed() {
                         return self.timed_out_hearing(room);
@@ -337,9 +342,6 @@ impl Port {
                     if self.for_consumers.is_closed() {
                         break false;
                     }
-                }
-                if spinner.slice_due() && self.look_before_silence(false)? {
-                    break false;
                 }
             };
             if self.try_hear(room)? {
