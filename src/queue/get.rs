@@ -381,16 +381,15 @@ impl Port {
                 if !spinner.turn() {
                     break true;
                 }
-                if spinner.deadline_due() {
-                    if deadline.passed() {
-                        return self.timed_out(attempt);
-                    }
-                    if self.for_consumers.is_closed() {
-                        break false;
-                    }
+                if spinner.deadline_due() && deadline.passed() {
+                    return self.timed_out(attempt);
                 }
-                // Who never sleeps has slices all the same.
+                // Who never sleeps has slices all the same, also on a closed queue: what a dead
+                // one has claimed there would hold up its end for ever.
                 if spinner.slice_due() && (self.look_before_nothing(false)? || self.for_consumers.alerted().is_some()) {
+                    break false;
+                }
+                if spinner.deadline_due() && self.for_consumers.is_closed() {
                     break false;
                 }
             };

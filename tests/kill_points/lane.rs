@@ -37,6 +37,7 @@ impl Point {
         let mut words: Vec<&str> = text.trim().split(',').collect();
         let how = match words.last().copied() {
             Some("wait") => How::Wait,
+            Some("spin") => How::Spin,
             Some("stop") => How::Stop,
             Some("join") => How::Join,
             _ => How::Recover,

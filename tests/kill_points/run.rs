@@ -48,8 +48,17 @@ pub const ALARM_S: u32 = 40;
 pub enum How {
     Recover,
     Wait,
+    /// As `Wait`, and who gets never sleeps.
+    Spin,
     Join,
     Stop,
+}
+
+impl How {
+    /// Nobody asks for a recovery.
+    pub fn waits(self) -> bool {
+        matches!(self, How::Wait | How::Spin)
+    }
 }
 
 fn is_full() -> bool {
@@ -134,6 +143,17 @@ fn the_rescuer_too() {
         300
     };
     assert!(result.points >= least, "{} points", result.points);
+}
+
+/// Also where the queue was closed, which ends no wait while a dead one is in the way.
+#[test]
+fn those_who_only_spin_find_the_dead() {
+    let cells = ["close,claimed,mm", "close,claimed,ms", "close,claimed,sm", "close,taken,mm", "put,claimed,mm"];
+    let points = cells.map(|cell| format!("{cell},end,spin"));
+    let (sandbox, begun) = (Sandbox::with_limit(limit()), Instant::now());
+    let result = plan::run(&sandbox, vec![Work::Points(points.to_vec())], size(), ENOUGH, &[]);
+    report("beside spinners", begun, &result);
+    assert_eq!(result.points, cells.len());
 }
 
 #[test]

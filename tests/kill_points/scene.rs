@@ -7,7 +7,7 @@ use super::step::{At, Tracee};
 use super::table::{FAILED_KIND, On, Operation, State};
 use super::{BATCH, CAPACITY, How, LIMIT, NAME, message, number, taken};
 use crate::common::{Child, role_command, until_asleep};
-use ringway::{Consumer, GetError, Handle, Producer, PutError, Side, TaskError};
+use ringway::{Consumer, GetError, Handle, Producer, PutError, Side, TaskError, WaitPolicy};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -261,14 +261,14 @@ impl Scene {
                 newcomers.push(text("a newcomer", self.base.try_clone())?);
             }
         }
-        if how != How::Wait {
+        if !how.waits() {
             self.recover()?;
         }
         if let Some(sleeper) = sleeper {
             self.wake(sleeper, how)?;
         }
-        let closed = if how == How::Wait { self.go_on_waiting()? } else { self.go_on()? };
-        self.account.check(how != How::Wait)?;
+        let closed = if how.waits() { self.go_on_waiting(how)? } else { self.go_on()? };
+        self.account.check(!how.waits())?;
         drop(newcomers);
         if !closed {
             self.fill()?;
@@ -284,7 +284,7 @@ impl Scene {
             self.account.got.push(number(unwire(got))?);
             // Where nobody has looked for the dead, that was a later message than the one in
             // the sleeper's way, which comes back while the two wait.
-            let more = if how == How::Wait { CAPACITY } else { 0 };
+            let more = if how.waits() { CAPACITY } else { 0 };
             for _ in 0..more {
                 match self.get_within(AWHILE) {
                     Ok(got) => self.account.got.push(number(unwire(got))?),
@@ -360,7 +360,7 @@ impl Scene {
     }
 
     /// The same by waiting only: nobody asks for a recovery.
-    fn go_on_waiting(&mut self) -> Result<bool, String> {
+    fn go_on_waiting(&mut self, how: How) -> Result<bool, String> {
         /// More than the ten slices after which a waiter looks everywhere.
         const LONG: Duration = Duration::from_millis(1500);
         let producer = match self.producer().map(|_| ()) {
@@ -370,6 +370,9 @@ impl Scene {
         };
         self.consumer()?;
         let consumer = self.consumer.take().ok_or("a consumer")?;
+        if how == How::Spin {
+            consumer.set_wait_policy(WaitPolicy::Spin);
+        }
         let closes = self.closes;
         let put = move || {
             let Some(producer) = producer else { return Ok((None, 0)) };
