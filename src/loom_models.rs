@@ -9,7 +9,7 @@
 #![allow(unsafe_code)]
 
 use crate::primitive::{BlockMemory, Fences, Payload, SlotMemory};
-use crate::ring::{Arena, Control, Get, GetCursor, Participant, Put, PutCursor, Ring, Rows, Side, Sink, Source};
+use crate::ring::{Arena, Chunks, Control, Get, GetCursor, Participant, Put, PutCursor, Ring, Rows, Side, Sink, Source};
 use crate::wait::{Attention, Deadline, park};
 use bytemuck::Zeroable;
 use loom::sync::Arc;
@@ -71,6 +71,7 @@ impl Memory {
             news: &self.for_producers.news,
             news_to_consumers: &self.for_consumers.news,
             capacity: self.capacity,
+            chunks: Chunks::none(),
             slots: *self.slots,
             blocks: *self.blocks,
             producers: self.sides.0,

@@ -8,7 +8,9 @@
 /// What can be asked of any handle or end.
 macro_rules! common_methods {
     () => {
-        /// How many messages the queue holds when full: exactly what was asked for.
+        /// How many messages the queue holds when full: exactly what was asked for. Of an
+        /// [`unbounded`](crate::Options::unbounded) one, how many its cap allows: it is
+        /// full after these, if the system has the memory.
         pub fn capacity(&self) -> usize {
             self.port.capacity()
         }

@@ -11,6 +11,8 @@ mod consumer;
 mod error;
 mod get;
 mod guards;
+mod grow;
+mod growth;
 mod handle;
 mod handover;
 mod inspect;

@@ -1,6 +1,7 @@
 //! What can be chosen when a queue is created.
 
 use super::bytes::LENGTH_SIZE;
+use super::growth::{self, Geometry};
 use super::message::Message;
 use crate::error::{SetupError, SetupErrorKind};
 use crate::primitive::{BlockShape, Fences, STAMP_SIZE};
@@ -20,6 +21,7 @@ use std::sync::Arc;
 /// | option | default | range |
 /// |---|---|---|
 /// | [`capacity`](Options::new) | none | 1 to 2^40 messages, exactly |
+/// | [`cap`](Options::cap) | a quarter of what is free | [`unbounded`](Options::unbounded) only: bytes |
 /// | [`producers`](Options::producers), [`consumers`](Options::consumers) | `Multi` | |
 /// | [`max_message`](Options::max_message) | 1 MiB | bytes only: 0 to 1 GiB |
 /// | [`inline`](Options::inline) | 52 bytes, or less by `max_message` | bytes only: 4 bytes to 64 MiB, kept in every slot |
@@ -47,6 +49,8 @@ use std::sync::Arc;
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     capacity: Option<u64>,
+    unbounded: bool,
+    cap: Option<u64>,
     producers: Option<Side>,
     consumers: Option<Side>,
     max_message: Option<usize>,
@@ -90,6 +94,50 @@ impl Options {
     /// A queue of `capacity` messages; it is full after exactly that many.
     pub fn new(capacity: u64) -> Options {
         Options { capacity: Some(capacity), ..Options::default() }
+    }
+
+    /// A queue that grows in shared memory as it is filled, and gives the memory back as it
+    /// is drained. Both of its sides are `Multi`.
+    ///
+    /// Its file has the size of the [`cap`](Options::cap) from the start, and no memory but
+    /// for its bookkeeping and a first chunk. Below the cap a `put` never waits for a `get`;
+    /// at the cap it waits as on a full queue, and likewise where the system has no more
+    /// memory to give. Room comes back a chunk at a time, some hundred KiB each.
+    ///
+    /// What it costs: a `put` or `get` is a little slower than in a queue of fixed capacity, and
+    /// one in some thousand allocates or frees a chunk. Of a queue of bytes a quarter of the cap
+    /// is for the slots; the rest is for messages longer than [`inline`](Options::inline), each
+    /// of which takes at least a page while it is queued.
+    ///
+    /// `Single` sides are refused: what they save is known of memory that stays.
+    ///
+    /// ```
+    /// use ringway::{Options, PodQueue};
+    ///
+    /// let queue = PodQueue::<u64>::with_options(Options::unbounded().cap(64 << 20))?;
+    /// for i in 0..100_000 {
+    ///     queue.put(i)?; // nobody reads
+    /// }
+    /// assert_eq!((queue.len(), queue.get()?), (100_000, 0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn unbounded() -> Options {
+        Options { unbounded: true, ..Options::default() }
+    }
+
+    /// The most bytes of shared memory that the messages of an
+    /// [`unbounded`](Options::unbounded) queue take. By default a quarter of what is free on
+    /// the machine, in the control group and, for a named queue, on its file system, when
+    /// the queue is created.
+    pub fn cap(mut self, bytes: u64) -> Options {
+        self.cap = Some(bytes);
+        self
+    }
+
+    /// With a cap, if the queue needs one and none was stated.
+    pub(super) fn or_cap(&self, place: Option<&Place>) -> Options {
+        let cap = self.cap.or_else(|| self.unbounded.then(|| growth::default_cap(place)));
+        Options { cap, ..self.clone() }
     }
 
     /// How many handles may put at once.
@@ -245,7 +293,17 @@ impl Options {
 
     /// Checks every option against its range and completes it with defaults.
     pub(super) fn plan<M: Message>(&self) -> Result<Plan, SetupError> {
+        if self.unbounded && (self.capacity.is_some() || self.arena.is_some()) {
+            return Err(SetupError::options("an unbounded queue has a cap, and neither capacity nor arena"));
+        }
+        if !self.unbounded && self.cap.is_some() {
+            return Err(SetupError::options("a cap is for Options::unbounded(): this queue has a capacity"));
+        }
+        if self.unbounded && [self.producers, self.consumers].contains(&Some(Side::Single)) {
+            return Err(SetupError::options("an unbounded queue has no Single sides; leave both Multi"));
+        }
         let capacity = match self.capacity {
+            None if self.unbounded => LARGEST_CAPACITY,
             None => return Err(SetupError::options("creating a queue needs a capacity: Options::new(n)")),
             Some(n) if (1..=LARGEST_CAPACITY).contains(&n) => n,
             Some(n) => return Err(SetupError::options(format!("capacity is {n}; it must be 1 to {LARGEST_CAPACITY}"))),
@@ -277,13 +335,19 @@ impl Options {
             None => self.sizes(capacity)?,
         };
         let payload = sizes.payload;
+        let grown = match self.unbounded {
+            true => growth::geometry(self.cap.unwrap_or(0), stride(payload), sizes.max_message, sizes.arena > 0)?,
+            false => Geometry { capacity, chunk: 0, arena: sizes.arena },
+        };
+        let Geometry { capacity, chunk, arena } = grown;
         let plan = Plan {
             kind: shape.kind,
             element: shape.element,
             capacity,
             inline_size: payload,
             max_message: sizes.max_message,
-            arena: sizes.arena,
+            arena,
+            chunk,
             max_participants,
             leases,
             rows: rows(max_participants, self.leases.or(joinable.then_some(leases)), stride(payload)),
@@ -348,6 +412,11 @@ impl Options {
         Ok(Sizes { payload, max_message, arena: arena.max(Classes::largest(max_message)) })
     }
 
+    /// Whether a capacity was stated, or something that only makes sense with one.
+    fn is_sized(&self) -> bool {
+        self.capacity.is_some() || self.arena.is_some()
+    }
+
     /// What was stated must be true of a segment that is opened.
     pub(super) fn check<M: Message>(&self, found: &Plan) -> Result<(), SetupError> {
         let shape = M::shape(self.type_tag.clone());
@@ -359,6 +428,13 @@ impl Options {
         stated("payload of a slot", shape.fixed_payload.or(stated_inline), found.inline_size)?;
         let side = |single| if single { Side::Single } else { Side::Multi };
         stated("capacity", self.capacity, found.capacity)?;
+        same("being unbounded", self.unbounded || !self.is_sized() && found.chunk > 0, found.chunk > 0)?;
+        if self.unbounded && self.cap.is_some() {
+            let cap = self.cap.unwrap_or(0);
+            let expected = growth::geometry(cap, stride(found.inline_size), found.max_message, found.arena > 0)?;
+            same("messages that the cap allows", expected.capacity, found.capacity)?;
+            same("bytes that the cap allows for long messages", expected.arena, found.arena)?;
+        }
         stated("longest message", self.max_message.map(|n| n as u64), found.max_message)?;
         stated(
             "bytes of the arena",
@@ -408,7 +484,9 @@ pub(super) fn slots_size(plan: &Plan) -> Option<u64> {
     if plan.uses_blocks() {
         BlockShape::of(usize::try_from(plan.inline_size).ok()?).size(plan.capacity)
     } else {
-        plan.capacity.checked_mul(stride(plan.inline_size))
+        // Chunks begin on a page; the region is that much larger.
+        let slack = if plan.chunk > 0 { ARENA_ALIGN } else { 0 };
+        plan.capacity.checked_mul(stride(plan.inline_size))?.checked_add(slack)
     }
 }
 
@@ -432,11 +510,14 @@ pub(super) fn classes(plan: &Plan) -> Classes {
         return Classes::default();
     }
     let inline = plan.inline_size.saturating_sub(LENGTH_SIZE as u64);
+    if plan.chunk > 0 {
+        return growth::classes(plan, inline);
+    }
     Classes::cut(plan.capacity, inline, plan.max_message, plan.arena)
 }
 
 /// The regions of a queue, in the order in which they lie.
-pub(super) fn regions(plan: &Plan) -> [(RegionKind, u64); 8] {
+pub(super) fn regions(plan: &Plan) -> [(RegionKind, u64); 10] {
     let classes = classes(plan);
     let arena = if classes.blocks() > 0 { classes.bytes() + ARENA_ALIGN } else { 0 };
     [
@@ -448,6 +529,8 @@ pub(super) fn regions(plan: &Plan) -> [(RegionKind, u64); 8] {
         (RegionKind::Rows, rows_size(plan).unwrap_or(u64::MAX)),
         (RegionKind::BlockHeads, classes.blocks() * size_of::<crate::ring::BlockHead>() as u64),
         (RegionKind::Arena, arena),
+        (RegionKind::Chunks, plan.capacity.checked_div(plan.chunk).unwrap_or(0) * 8),
+        (RegionKind::Reach, if plan.chunk > 0 { Classes::MOST as u64 * 8 } else { 0 }),
     ]
 }
 

@@ -4,6 +4,8 @@
 
 use super::bytes::LENGTH_SIZE;
 use super::error::{GetError, PutError};
+use super::grow::Growing;
+use super::growth;
 use super::message::Message;
 use super::options::{Options, regions};
 use super::rescue::Scene;
@@ -87,6 +89,8 @@ pub struct Port {
     pub(super) blocked: Cell<bool>,
     /// What this handle has taken and not done.
     pub(super) tasks: Tasks,
+    /// Of a queue that grows.
+    pub(super) growth: Growing,
     pub(super) member: RefCell<Member>,
     _attached: Attached,
 }
@@ -94,6 +98,7 @@ pub struct Port {
 impl Port {
     /// Creates the segment of a queue and its first participant.
     pub(super) fn create<M: Message>(place: Option<&Place>, options: &Options) -> Result<Port, SetupError> {
+        let options = &options.or_cap(place);
         let plan = options.plan::<M>()?;
         let initialise = |segment: &Segment| {
             if let Ok(view) = View::of(segment) {
@@ -102,7 +107,7 @@ impl Port {
         };
         let prefault = options.prefault_bytes();
         let keeper = &Scene::keep_for_newcomer;
-        let member = Segment::create(place, plan.clone(), &regions(&plan), prefault, initialise, keeper)?;
+        let member = Segment::create(place, plan.clone(), &regions(&plan), growth::holes, prefault, initialise, keeper)?;
         Port::attach(member, options.policy(), options.reports_gone(place.is_none()), PUTS | GETS)
     }
 
@@ -195,6 +200,7 @@ impl Port {
             last_look: Cell::new(0),
             peers_looked: Cell::new(0),
             blocked: Cell::new(false),
+            growth: Growing::of(&segment),
             _attached: Attached::new(&segment, member.index()),
             member: RefCell::new(member),
         })

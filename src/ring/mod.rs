@@ -7,6 +7,8 @@
 
 mod arena;
 mod cells;
+mod chunked;
+mod chunks;
 mod close;
 mod consumer;
 mod data;
@@ -16,6 +18,7 @@ mod look;
 mod pace;
 mod position;
 mod producer;
+mod reach;
 mod recover;
 mod rows;
 mod spsc;
@@ -26,6 +29,7 @@ mod tests;
 pub use arena::{Arena, Taken};
 pub(crate) use arena::{BlockHead, Classes, Hints, IN_A_BLOCK, Placing};
 pub(crate) use cells::{CellNote, CellState, CellWord, Holding};
+pub(crate) use chunks::{BY_BYSTANDER, ChunkJob, ChunkState, ChunkWord, Chunks, Growth};
 pub(crate) use consumer::{Get, GetCursor};
 pub(crate) use data::{Sink, Source};
 pub(crate) use layout::{Control, GETS, PARTICIPANT_SIZE, PUTS, Participant};
@@ -35,6 +39,8 @@ pub(crate) use pace::Pace;
 pub(crate) use position::Position;
 use position::Stamp;
 pub(crate) use producer::{Put, PutCursor};
+#[cfg(not(loom))]
+pub(crate) use reach::Extension;
 pub(crate) use recover::{Living, Rescue};
 pub(crate) use rows::{Leased, Rows};
 
@@ -84,6 +90,8 @@ pub(crate) struct Ring<'m> {
     pub(crate) news: &'m AtomicU32,
     pub(crate) news_to_consumers: &'m AtomicU32,
     pub(crate) capacity: u64,
+    /// Whether and how the slots come and go.
+    pub(crate) chunks: Chunks<'m>,
     /// The messages, unless both sides are `Single`.
     pub(crate) slots: SlotMemory,
     /// The messages where both sides are `Single`.
@@ -126,12 +134,12 @@ impl Ring<'_> {
         self.capacity
     }
 
-    /// Sets the slots of fresh memory to their first state: everything below the
-    /// capacity is history, slot 0 waits for position `capacity`.
+    /// Sets the first `these` slots of fresh memory to their first state: everything below
+    /// the capacity is history, slot 0 waits for position `capacity`.
     #[cfg(not(loom))]
-    pub(crate) fn initialise_slots(slots: SlotMemory) {
+    pub(crate) fn initialise_slots(slots: SlotMemory, these: usize) {
         let count = slots.count();
-        for index in 0..count {
+        for index in 0..count.min(these) {
             state::initialise(slots, index, Position::new((count + index) as u64));
         }
     }
@@ -157,6 +165,9 @@ impl Ring<'_> {
 
     /// The stamp at a position, for cold paths (pairs FULL and FREE).
     pub(super) fn stamp_at(&self, position: Position) -> Stamp {
+        if self.is_chunked() {
+            return self.stamp_in_chunk(position);
+        }
         state::load_stamp(self.slots, self.index_of(position))
     }
 }

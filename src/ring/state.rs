@@ -264,8 +264,7 @@ pub(super) fn publish_block(blocks: BlockMemory, block: usize, next: Position) {
     unsafe { blocks.stamp(block) }.store(next.get(), Ordering::Release);
 }
 
-/// The first stamp of a slot that nobody else has yet.
-#[cfg(not(loom))]
+/// The first stamp of a slot that nobody else has yet, or of one whose chunk is being backed.
 pub(super) fn initialise(slots: SlotMemory, index: usize, position: Position) {
     // SAFETY: as in `load_stamp`.
     unsafe { slots.stamp(index) }.store(Stamp::free(position).raw(), Ordering::Relaxed);
