@@ -9,7 +9,9 @@
 #![allow(unsafe_code)]
 
 use crate::primitive::{BlockMemory, Fences, Payload, SlotMemory};
-use crate::ring::{Arena, Chunks, Control, Get, GetCursor, Participant, Put, PutCursor, Ring, Rows, Side, Sink, Source};
+use crate::ring::{
+    Arena, Chunks, Control, Get, GetCursor, Participant, Put, PutCursor, Ring, Rows, Side, Sink, Source,
+};
 use crate::wait::{Attention, Deadline, park};
 use bytemuck::Zeroable;
 use loom::sync::Arc;

@@ -29,7 +29,8 @@
 //! ```
 
 pub use super::inspect::{
-    BlockClass, Facts, Holder, Intent, LeaseState, Life, Messages, Operation, Participant, Pause, RingState, Snapshot,
+    BlockClass, Facts, Growth, Holder, Intent, LeaseState, Life, Messages, Operation, Participant, Pause, RingState,
+    Snapshot,
 };
 use super::inspect::{outline, snapshot};
 use super::options::Options;

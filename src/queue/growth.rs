@@ -55,7 +55,11 @@ pub(super) fn geometry(cap: u64, stride: u64, max_message: u64, has_arena: bool)
     let least_arena = if has_arena { largest(max_message) } else { 0 };
     if chunks < FEWEST_CHUNKS || arena < least_arena {
         let slots = FEWEST_CHUNKS * unit * stride;
-        let least = if has_arena { (slots * SLOTS_SHARE).max(least_arena * SLOTS_SHARE / (SLOTS_SHARE - 1) + 1) } else { slots };
+        let least = if has_arena {
+            (slots * SLOTS_SHARE).max(least_arena * SLOTS_SHARE / (SLOTS_SHARE - 1) + 1)
+        } else {
+            slots
+        };
         return Err(SetupError::options(format!("cap is {cap}; for such messages it must be at least {least}")));
     }
     Ok(Geometry { capacity: chunks * chunk, chunk, arena })
@@ -101,7 +105,8 @@ pub(super) fn holes(header: &Header) -> Vec<Range<u64>> {
     let classes = super::options::classes(plan);
     let (heads, blocks) = (heads_at(header), blocks_at(header));
     let heads_end = heads + classes.blocks() * size_of::<BlockHead>() as u64;
-    let inside = |start: u64, end: u64| start.next_multiple_of(PAGE)..(end / PAGE * PAGE).max(start.next_multiple_of(PAGE));
+    let inside =
+        |start: u64, end: u64| start.next_multiple_of(PAGE)..(end / PAGE * PAGE).max(start.next_multiple_of(PAGE));
     vec![
         inside(slots + plan.chunk * stride, slots + plan.capacity * stride),
         inside(heads, heads_end),

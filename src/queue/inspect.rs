@@ -3,6 +3,9 @@
 //! Reads copies that [`Survey`] makes; what the words mean, `ring` knows.
 
 mod cells;
+mod chunks;
+
+pub use chunks::Growth;
 
 use super::options::{regions, slots_size, stride};
 use crate::primitive::{BlockShape, now_ns};
@@ -280,8 +283,11 @@ pub struct Snapshot {
     pub participants: Vec<Participant>,
     /// The messages that are leased or came back from a lease, oldest first.
     pub leases: Vec<LeaseState>,
-    /// The blocks of the arena, by size; empty if there is none.
+    /// The blocks of the arena, by size; empty if there is none. Of an unbounded queue
+    /// those that there are so far.
     pub blocks: Vec<BlockClass>,
+    /// What memory an unbounded queue has; `None` for all others.
+    pub growth: Option<Growth>,
 }
 
 /// The blocks of one size, where messages lie that no slot has room for.
@@ -353,7 +359,8 @@ pub(super) fn snapshot(survey: &Survey) -> Snapshot {
     };
     let participants = looks.iter().map(of_one).collect();
     let (leases, blocks) = cells::look(survey);
-    Snapshot { facts: Facts::of(survey), problems, ring: state, participants, leases, blocks }
+    let growth = chunks::look(survey);
+    Snapshot { facts: Facts::of(survey), problems, ring: state, participants, leases, blocks, growth }
 }
 
 fn holder(survey: &Survey, side: Side, pid: u64, role: Role) -> Option<Holder> {
@@ -480,7 +487,7 @@ fn ring_of(survey: &Survey) -> Option<RingLook<impl Fn(u64) -> Option<u64>>> {
     if !survey.read(start(RegionKind::Ring, ring)?, &mut bytes) || !survey.read(closed_at, &mut closed) {
         return None;
     }
-    let slots = start(RegionKind::Slots, slots)?;
+    let slots = chunks::slots_start(survey, start(RegionKind::Slots, slots)?);
     let shape = BlockShape::of(usize::try_from(plan.inline_size).ok()?);
     let (per_stamp, stride) = match plan.uses_blocks() {
         true => (shape.per_block() as u64, shape.stride() as u64),
@@ -492,6 +499,7 @@ fn ring_of(survey: &Survey) -> Option<RingLook<impl Fn(u64) -> Option<u64>>> {
         producers: side(plan.single_producer),
         consumers: side(plan.single_consumer),
         per_stamp,
+        oldest: chunks::oldest(survey),
         closed_flag: u32::from_ne_bytes(closed) & CLOSED != 0,
         stamp: move |index| {
             let mut stamp = [0; 8];

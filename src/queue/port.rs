@@ -107,7 +107,8 @@ impl Port {
         };
         let prefault = options.prefault_bytes();
         let keeper = &Scene::keep_for_newcomer;
-        let member = Segment::create(place, plan.clone(), &regions(&plan), growth::holes, prefault, initialise, keeper)?;
+        let member =
+            Segment::create(place, plan.clone(), &regions(&plan), growth::holes, prefault, initialise, keeper)?;
         Port::attach(member, options.policy(), options.reports_gone(place.is_none()), PUTS | GETS)
     }
 

@@ -54,11 +54,9 @@ impl Port {
                     }
                     return Err(self.refused(Put::Full).unwrap_or(PutError::Full(())));
                 };
-                self.wait_to_put(Lacking::Slot, deadline, |exact| {
-                    match self.try_put(source, exact) {
-                        Put::Done => self.put_is_in().map(|()| true),
-                        how => self.refused(how).map_or(Ok(false), Err),
-                    }
+                self.wait_to_put(Lacking::Slot, deadline, |exact| match self.try_put(source, exact) {
+                    Put::Done => self.put_is_in().map(|()| true),
+                    how => self.refused(how).map_or(Ok(false), Err),
                 })
             }
             how => self.refused(how).map_or(Ok(()), Err),

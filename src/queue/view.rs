@@ -6,7 +6,9 @@ use super::bytes::LENGTH_SIZE;
 use super::options::{ARENA_ALIGN, classes, regions, slots_size, stride};
 use crate::error::SetupError;
 use crate::primitive::{ArenaMemory, AtomicU64, BlockMemory, BlockShape, Fences, Line, SlotMemory, adopting_pays};
-use crate::ring::{Arena, BlockHead, CellNote, Chunks, Classes, Control, PARTICIPANT_SIZE, Participant, Ring, Rows, Side};
+use crate::ring::{
+    Arena, BlockHead, CellNote, Chunks, Classes, Control, PARTICIPANT_SIZE, Participant, Ring, Rows, Side,
+};
 use crate::segment::{Plan, RegionKind, Segment};
 use crate::wait::Attention;
 
@@ -54,7 +56,8 @@ impl<'s> View<'s> {
             && plan.leases <= 1024
             && plan.rows <= 1 << 20
             && plan.arena <= 1 << 46
-            && (plan.chunk == 0 || plan.capacity.is_multiple_of(plan.chunk) && !plan.single_producer && !plan.single_consumer)
+            && (plan.chunk == 0
+                || plan.capacity.is_multiple_of(plan.chunk) && !plan.single_producer && !plan.single_consumer)
             && plan.max_message <= if plan.arena > 0 { 1 << 30 } else { plan.inline_size }
             && (plan.arena == 0 || plan.inline_size >= LENGTH_SIZE as u64);
         if !sane || slots_size(plan).is_none() {
@@ -65,7 +68,8 @@ impl<'s> View<'s> {
             let region = header.region(kind)?;
             if region.len < len { Err(damaged()) } else { Ok(segment.region_start(region)) }
         };
-        let [(_, ring), (_, wait), (_, participants), (_, slots), (_, notes), (_, row_bytes), rest @ ..] = regions(plan);
+        let [(_, ring), (_, wait), (_, participants), (_, slots), (_, notes), (_, row_bytes), rest @ ..] =
+            regions(plan);
         let [(_, heads), (_, blocks), (_, chunks), (_, reach)] = rest;
         let control = start(RegionKind::Ring, ring)?.cast::<Control>();
         let attention = start(RegionKind::Wait, wait)?.cast::<Line<Attention>>();

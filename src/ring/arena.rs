@@ -236,7 +236,12 @@ impl<'m> Arena<'m> {
     /// # Safety
     ///
     /// `memory` has as many bytes as `classes` say, for as long as any copy is used.
-    pub(crate) unsafe fn new(heads: &'m [BlockHead], memory: ArenaMemory, classes: Classes, reach: &'m [AtomicU64]) -> Arena<'m> {
+    pub(crate) unsafe fn new(
+        heads: &'m [BlockHead],
+        memory: ArenaMemory,
+        classes: Classes,
+        reach: &'m [AtomicU64],
+    ) -> Arena<'m> {
         debug_assert!(heads.len() as u64 == classes.blocks());
         Arena { heads, memory, classes, reach }
     }

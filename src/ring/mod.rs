@@ -29,7 +29,9 @@ mod tests;
 pub use arena::{Arena, Taken};
 pub(crate) use arena::{BlockHead, Classes, Hints, IN_A_BLOCK, Placing};
 pub(crate) use cells::{CellNote, CellState, CellWord, Holding};
-pub(crate) use chunks::{BY_BYSTANDER, ChunkJob, ChunkState, ChunkWord, Chunks, Growth};
+pub(crate) use chunks::{BY_BYSTANDER, Chunks, Growth};
+#[cfg(not(loom))]
+pub(crate) use chunks::{ChunkState, ChunkWord};
 pub(crate) use consumer::{Get, GetCursor};
 pub(crate) use data::{Sink, Source};
 pub(crate) use layout::{Control, GETS, PARTICIPANT_SIZE, PUTS, Participant};
@@ -39,8 +41,6 @@ pub(crate) use pace::Pace;
 pub(crate) use position::Position;
 use position::Stamp;
 pub(crate) use producer::{Put, PutCursor};
-#[cfg(not(loom))]
-pub(crate) use reach::Extension;
 pub(crate) use recover::{Living, Rescue};
 pub(crate) use rows::{Leased, Rows};
 

@@ -146,12 +146,14 @@ impl<'m> Arena<'m> {
     /// blocks, on from where it stopped last; `all` of them, or none of those that are kept.
     pub(crate) fn reserve_idle(self, me: u32, next: &Cell<u32>, most: u32, all: bool) -> Option<u32> {
         let count = self.reached().count().max(1);
-        for cell in self.reached().cycle().skip(next.get() as usize % count).take(most.min(count as u32) as usize) {
+        let start = next.get() as usize % count;
+        for cell in self.reached().chain(self.reached()).skip(start).take(most.min(count as u32) as usize) {
             next.set((next.get() + 1) % count as u32);
             let block = cell as u32;
-            let kept = self.classes.of_block(block).is_some_and(|class| {
-                u64::from(block - class.first) < KEPT_BYTES / class.size.max(1)
-            });
+            let kept = self
+                .classes
+                .of_block(block)
+                .is_some_and(|class| u64::from(block - class.first) < KEPT_BYTES / class.size.max(1));
             let is_idle = self.load(cell) == CellWord::FREE && self.has_memory(block);
             if (all || !kept) && is_idle && self.reserve_among(core::iter::once(cell), me).is_some() {
                 if self.has_memory(block) {

@@ -26,16 +26,10 @@ impl Segment {
         shm::punch(self.descriptor()?.file(), part)
     }
 
-    /// Bytes of memory that the segment has.
-    #[cfg(test)]
-    pub(crate) fn backed(&self) -> io::Result<u64> {
-        shm::backed(self.descriptor()?.file())
-    }
-
     /// What could be allocated at most for a segment there, as far as is known.
     pub(crate) fn free_bytes(place: Option<&Place>) -> Option<u64> {
         let (machine, group) = shm::free_memory();
-        let file_system = place.and_then(|place| shm::free_on(&place.directory.file).ok());
+        let file_system = place.and_then(|place| shm::free_on(&*place.directory.file).ok());
         [machine, group, file_system].into_iter().flatten().min()
     }
 }

@@ -4,8 +4,8 @@
 
 use super::table::{life, lifetime, operation, side, state};
 use ringway::admin::{
-    BlockClass, Cleaned, Facts, Holder, Intent, LeaseState, Listed, Location, Messages, Outcome, Participant, Pause,
-    RingState, Snapshot,
+    BlockClass, Cleaned, Facts, Growth, Holder, Intent, LeaseState, Listed, Location, Messages, Outcome, Participant,
+    Pause, RingState, Snapshot,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -128,7 +128,22 @@ pub fn inspect(location: &Location, seen: &Snapshot) -> Value {
         "ring": seen.ring.as_ref().map(ring),
         "participants": seen.participants.iter().map(participant).collect::<Vec<_>>(),
         "leases": seen.leases.iter().map(lease).collect::<Vec<_>>(),
+        "growth": seen.growth.as_ref().map(growth),
         "blocks": seen.blocks.iter().map(block_class).collect::<Vec<_>>(),
+    })
+}
+
+fn growth(growth: &Growth) -> Value {
+    json!({
+        "cap": growth.cap,
+        "backed": growth.backed,
+        "chunk": growth.chunk,
+        "chunks": growth.chunks,
+        "holes": growth.holes,
+        "ready": growth.ready,
+        "drained": growth.drained,
+        "backing": growth.backing,
+        "punching": growth.punching,
     })
 }
 
