@@ -302,9 +302,9 @@ mod chunks {
         for (bug, config, expected) in [
             (Bug::NoReRead, two, Caught::Fault(PUNCHED)),
             (Bug::DrainedAfterPunching, two, Caught::Fault(PUNCHED)),
-            (Bug::ClaimWithoutReady, pairs, Caught::Fault(NOT_THERE)),
+            (Bug::ClaimWithoutReady, pairs, Caught::Fault(PUNCHED)),
             (Bug::NoHazards, two, Caught::Fault(PUNCHED)),
-            (Bug::ReadyBeforeStamps, puts, Caught::Fault(NOT_THERE)),
+            (Bug::ReadyBeforeStamps, puts, Caught::Stuck),
             (Bug::DrainedByTheLast, pairs, Caught::Fault(PUNCHED)),
             (Bug::HoleWithoutLap, Config { deaths: 0, ..puts }, Caught::Stuck),
             (Bug::ChunksForgotten, puts, Caught::Stuck),

@@ -11,7 +11,8 @@ use std::io::ErrorKind;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// After there was no space: so long until the system is asked again.
+/// After there was no space: so long until one operation asks the system again. Another one asks
+/// at once.
 const NO_SPACE_PAUSE_NS: u64 = 4_000_000;
 
 /// How often the next chunk may turn out to be lacking again before an attempt says `Full`: each
@@ -59,6 +60,12 @@ impl Growing {
     /// What an attempt that failed for want of memory is to say instead of `Full`.
     pub(super) fn failure(&self) -> Option<ErrorKind> {
         self.failed.take()
+    }
+
+    /// An operation begins.
+    #[inline]
+    pub(super) fn begin(&self) {
+        self.no_space.set(0);
     }
 
     fn has_just_failed(&self) -> bool {
@@ -157,7 +164,13 @@ impl Port {
 
     /// Asks the system for memory; notes what it said.
     fn allocate(&self, segment: &Segment, part: Range<u64>) -> bool {
-        match segment.back(part) {
+        let mut backed = segment.back(part.clone());
+        if backed.as_ref().is_err_and(|error| error.kind() == ErrorKind::StorageFull) {
+            // Perhaps there is some that nobody uses.
+            self.trim(true);
+            backed = segment.back(part);
+        }
+        match backed {
             Ok(()) => {
                 self.growth.no_space.set(0);
                 self.cursors.put.set_no_space(false);

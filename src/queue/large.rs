@@ -76,6 +76,7 @@ impl Port {
     pub(super) fn reserve_block(&self, len: usize, wait: Wait) -> Result<Reservation<'_>, PutError<()>> {
         self.ready_to_put().map_err(Refusal::into_put)?;
         self.needs_consumers()?;
+        self.growth.begin();
         let mut reserved = None;
         let mut attempt = |_exact: bool| {
             reserved = self.try_reserve_block(len)?;

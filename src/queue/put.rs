@@ -44,6 +44,7 @@ impl Port {
     pub(super) fn put_source<S: Source>(&self, source: &S, wait: Wait) -> Result<(), PutError<()>> {
         self.ready_to_put().map_err(Refusal::into_put)?;
         self.needs_consumers()?;
+        self.growth.begin();
         match self.try_put(source, wait == Wait::No) {
             Put::Done => self.put_is_in(),
             Put::Full => {
@@ -246,6 +247,7 @@ impl Port {
         M::touch_all(values);
         self.ready_to_put().map_err(|refusal| fail(0, refusal.into_put()))?;
         self.needs_consumers().map_err(|cause| fail(0, cause))?;
+        self.growth.begin();
         let total = values.len() as u64;
         let mut done = 0;
         let once = |exact: bool, done: &mut u64| {

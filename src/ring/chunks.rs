@@ -121,6 +121,7 @@ impl<'m> Chunks<'m> {
     }
 
     /// Of a ring that does not grow.
+    #[cfg(any(test, loom))]
     pub(crate) const fn none() -> Chunks<'m> {
         Chunks { words: &[], slots: 0, look: BY_LOOK }
     }
@@ -513,7 +514,7 @@ impl<'m> Ring<'m> {
     }
 
     /// G6, G7. Begins to take the pages of a chunk, if nothing is in it and nobody looks
-    /// at it or will want it soon.
+    /// at it or wants it just now.
     pub(crate) fn start_punch(&self, chunk: usize) -> Option<ChunkJob> {
         let mut word = self.chunks.load(chunk);
         if word.state() == ChunkState::Ready && self.drain(chunk, word, None) {
@@ -523,8 +524,7 @@ impl<'m> Ring<'m> {
             return None;
         }
         let (wanted, _) = self.chunk_of(self.control.load_tail().position());
-        let count = self.chunks.words.len();
-        if chunk == wanted || chunk == (wanted + 1) % count.max(1) {
+        if chunk == wanted {
             return None;
         }
         let punching = ChunkWord::punching(word.lap(), self.index);

@@ -7,6 +7,7 @@ use super::*;
 use crate::primitive::{AtomicU64, BlockShape, Ordering, Payload};
 use bytemuck::Zeroable;
 
+mod chunks;
 mod hostile;
 mod recover;
 mod spsc;
