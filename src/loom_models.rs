@@ -8,9 +8,9 @@
 
 #![allow(unsafe_code)]
 
-use crate::primitive::{BlockMemory, Fences, Payload, SlotMemory};
+use crate::primitive::{AtomicU64, BlockMemory, Fences, Payload, SlotMemory};
 use crate::ring::{
-    Arena, Chunks, Control, Get, GetCursor, Participant, Put, PutCursor, Ring, Rows, Side, Sink, Source,
+    Arena, Chunks, Control, Get, GetCursor, Growth, Participant, Put, PutCursor, Ring, Rows, Side, Sink, Source,
 };
 use crate::wait::{Attention, Deadline, park};
 use bytemuck::Zeroable;
@@ -28,6 +28,9 @@ pub(super) struct Memory {
     blocks: ManuallyDrop<BlockMemory>,
     no_rows: ManuallyDrop<SlotMemory>,
     capacity: u64,
+    /// Of a ring that grows: its chunks, and how many slots each has.
+    words: Vec<AtomicU64>,
+    chunk: u64,
     free: Option<Box<dyn FnOnce()>>,
     sides: (Side, Side),
 }
@@ -39,9 +42,18 @@ unsafe impl Sync for Memory {}
 
 impl Memory {
     pub(super) fn new(capacity: u64, producers: Side, consumers: Side) -> Arc<Memory> {
+        Memory::growing(capacity, producers, consumers, 0)
+    }
+
+    /// In chunks of so many slots, of which the first has memory.
+    pub(super) fn growing(capacity: u64, producers: Side, consumers: Side, chunk: u64) -> Arc<Memory> {
         let in_blocks = (producers, consumers) == (Side::Single, Side::Single);
         let (slot_count, block_count) = if in_blocks { (0, capacity) } else { (capacity, 0) };
-        let first_stamps = (capacity..capacity + slot_count).map(|position| position << 6);
+        let is_there = move |position| chunk == 0 || position < capacity + chunk;
+        let first_stamps =
+            (capacity..capacity + slot_count).map(move |position| if is_there(position) { position << 6 } else { 0 });
+        let words = (0..capacity.checked_div(chunk).unwrap_or(0)).map(|_| AtomicU64::new(0)).collect();
+        Chunks::new(&words, chunk).initialise();
         let (slots, raw_slots) = SlotMemory::from_stamps(first_stamps);
         let (no_rows, raw_rows) = SlotMemory::from_stamps(0..0);
         let (blocks, raw_blocks) = BlockMemory::fresh(block_count as usize);
@@ -54,6 +66,8 @@ impl Memory {
             blocks: ManuallyDrop::new(blocks),
             no_rows: ManuallyDrop::new(no_rows),
             capacity,
+            words,
+            chunk,
             // SAFETY: all came from boxes, and nobody has the memory any more.
             free: Some(Box::new(move || unsafe {
                 drop((Box::from_raw(raw_slots), Box::from_raw(raw_blocks), Box::from_raw(raw_rows)))
@@ -73,7 +87,7 @@ impl Memory {
             news: &self.for_producers.news,
             news_to_consumers: &self.for_consumers.news,
             capacity: self.capacity,
-            chunks: Chunks::none(),
+            chunks: Chunks::new(&self.words, self.chunk),
             slots: *self.slots,
             blocks: *self.blocks,
             producers: self.sides.0,
@@ -147,6 +161,11 @@ pub(super) fn produce(memory: &Memory, participant: usize, messages: &[u64], sle
                     let _ = park(&memory.for_consumers, Fences::Symmetric, Deadline::Never, || ring.may_put(&cursor));
                 }
                 Put::Full => thread::yield_now(),
+                Put::Grow => match ring.start_growth() {
+                    Growth::Mine(job) => assert!(ring.lay_out(&job), "two at one chunk"),
+                    Growth::Open => {}
+                    Growth::Busy => thread::yield_now(),
+                },
             }
         }
         if memory.for_producers.wanted(Fences::Symmetric) {
@@ -164,7 +183,11 @@ pub(super) fn consume(memory: &Memory, participant: usize, count: usize, sleep: 
     let mut taken = Vec::new();
     while taken.len() < count {
         let mut word = Word(0);
-        match ring.try_get(&cursor, &mut word) {
+        let got = ring.try_get(&cursor, &mut word);
+        if let Some(chunk) = ring.left_chunk(&cursor) {
+            punch(&ring, chunk);
+        }
+        match got {
             Get::Item => {
                 taken.push(word.0);
                 if memory.for_consumers.wanted(Fences::Symmetric) {
@@ -192,6 +215,15 @@ pub(super) fn consume(memory: &Memory, participant: usize, count: usize, sleep: 
         }
     }
     taken
+}
+
+/// Gives a chunk's memory back, if nobody is in the way: its stamps then read zero, which no
+/// access may find.
+fn punch(ring: &Ring<'_>, chunk: usize) {
+    if let Some(job) = ring.start_punch(chunk) {
+        ring.take_memory(&job);
+        ring.finish_punch(&job);
+    }
 }
 
 pub(super) fn model(body: impl Fn() + Sync + Send + 'static) {
@@ -266,6 +298,45 @@ fn two_consumers() {
             assert_eq!(taken, [1, 2]);
         });
     }
+}
+
+/// Two chunks of one slot: each put makes one or opens it for the next lap, each get drains one.
+#[test]
+fn fifo_of_chunks() {
+    model(|| {
+        let memory = Memory::growing(2, Side::Multi, Side::Multi, 1);
+        let other = Arc::clone(&memory);
+        let producer = thread::spawn(move || produce(&other, 0, &[1, 2, 3], false));
+        assert_eq!(consume(&memory, 1, 3, false), [1, 2, 3]);
+        assert_eq!(producer.join().unwrap(), 3);
+    });
+}
+
+/// Nobody who comes late touches a chunk that was punched meanwhile; `load_stamp` says so.
+#[test]
+fn a_punched_chunk_is_not_touched() {
+    model(|| {
+        let memory = Memory::growing(3, Side::Multi, Side::Multi, 1);
+        assert_eq!(produce(&memory, 0, &[1, 2], false), 2);
+        let (for_get, for_looking) = (Arc::clone(&memory), Arc::clone(&memory));
+        let late = thread::spawn(move || {
+            let ring = for_get.ring(2);
+            let cursor = GetCursor::zeroed();
+            ring.start_get(&cursor);
+            let mut word = Word(0);
+            usize::from(ring.try_get(&cursor, &mut word) == Get::Item)
+        });
+        let ring = memory.ring(1);
+        let cursor = GetCursor::zeroed();
+        ring.start_get(&cursor);
+        let mut taken = 0;
+        for _ in 0..2 {
+            taken += usize::from(ring.try_get(&cursor, &mut Word(0)) == Get::Item);
+        }
+        punch(&ring, 0);
+        let _ = for_looking.ring(0).is_empty();
+        assert!(taken + late.join().unwrap() <= 2);
+    });
 }
 
 /// What a put has acknowledged is delivered before `Closed`; what it refused is not.

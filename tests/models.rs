@@ -305,7 +305,7 @@ mod chunks {
             (Bug::ClaimWithoutReady, pairs, Caught::Fault(PUNCHED)),
             (Bug::NoHazards, two, Caught::Fault(PUNCHED)),
             (Bug::ReadyBeforeStamps, puts, Caught::Stuck),
-            (Bug::DrainedByTheLast, pairs, Caught::Fault(PUNCHED)),
+            (Bug::DrainedByTheLast, Config { deaths: 1, ..pairs }, Caught::Stuck),
             (Bug::HoleWithoutLap, Config { deaths: 0, ..puts }, Caught::Stuck),
             (Bug::ChunksForgotten, puts, Caught::Stuck),
             (Bug::HazardsStand, Config { newcomers: 1, ..two }, Caught::Stuck),

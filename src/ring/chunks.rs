@@ -121,13 +121,12 @@ impl<'m> Chunks<'m> {
     }
 
     /// Of a ring that does not grow.
-    #[cfg(any(test, loom))]
+    #[cfg(all(test, not(loom)))]
     pub(crate) const fn none() -> Chunks<'m> {
         Chunks { words: &[], slots: 0, look: BY_LOOK }
     }
 
     /// First words: nothing has pages but the first chunk.
-    #[cfg(not(loom))]
     pub(crate) fn initialise(self) {
         for (chunk, word) in self.words.iter().enumerate() {
             let first = if chunk == 0 { ChunkWord::ready(1) } else { ChunkWord::hole(1) };
@@ -536,6 +535,12 @@ impl<'m> Ring<'m> {
             return None;
         }
         Some(ChunkJob { chunk, word: punching })
+    }
+
+    /// Takes the pages of a chunk: its stamps read 0 from now on.
+    #[cfg(loom)]
+    pub(crate) fn take_memory(&self, job: &ChunkJob) {
+        self.chunk_slots(job.chunk).for_each(|index| state::initialise(self.slots, index, Position::new(0)));
     }
 
     /// G7. Its pages are gone, or may stay until it is backed again.

@@ -242,7 +242,11 @@ pub(super) fn load_stamp(slots: SlotMemory, index: usize) -> Stamp {
     debug_assert!(index < slots.count());
     // SAFETY: `index` comes from a bounds compare or from `% count`.
     // Pairs FULL and FREE.
-    Stamp::from_raw(unsafe { slots.stamp(index) }.load(Ordering::Acquire))
+    let raw = unsafe { slots.stamp(index) }.load(Ordering::Acquire);
+    // No stamp: the page of a chunk that was punched. (G2)
+    #[cfg(loom)]
+    assert_ne!(raw, 0, "touched a page that is not there");
+    Stamp::from_raw(raw)
 }
 
 /// Everything below the result is published, as far as block `block` goes.
