@@ -305,10 +305,10 @@ mod chunks {
             (Bug::ClaimWithoutReady, pairs, Caught::Fault(PUNCHED)),
             (Bug::NoHazards, two, Caught::Fault(PUNCHED)),
             (Bug::ReadyBeforeStamps, puts, Caught::Stuck),
-            (Bug::DrainedByTheLast, Config { deaths: 1, ..pairs }, Caught::Stuck),
+            (Bug::DrainedByTheLast, Config { deaths: 1, ..pairs }, Caught::Fault(NOT_THERE)),
             (Bug::HoleWithoutLap, Config { deaths: 0, ..puts }, Caught::Stuck),
             (Bug::ChunksForgotten, puts, Caught::Stuck),
-            (Bug::HazardsStand, Config { newcomers: 1, ..two }, Caught::Stuck),
+            (Bug::HazardsStand, two, Caught::Stuck),
         ] {
             assert_caught(&format!("chunks: {bug:?}"), &Chunks(Config { bug, ..config }), expected);
         }

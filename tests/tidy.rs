@@ -22,7 +22,7 @@ const ARROWS: [(&str, &[&str]); 7] = [
 const SYS_OF_PRIMITIVE: [&str; 4] = ["futex", "membarrier", "clock", "cpu"];
 
 /// The files that may contain unsafe code. Elsewhere the compiler denies it.
-const UNSAFE_FILES: [&str; 34] = [
+const UNSAFE_FILES: [&str; 35] = [
     "src/loom_models.rs",
     "src/primitive/block.rs",
     "src/primitive/cell.rs",
@@ -37,6 +37,7 @@ const UNSAFE_FILES: [&str; 34] = [
     "src/queue/serde.rs",
     "src/queue/view.rs",
     "src/ring/arena.rs",
+    "src/ring/chunked.rs",
     "src/ring/consumer.rs",
     "src/ring/data.rs",
     "src/ring/pace.rs",

@@ -17,6 +17,7 @@ const ROLES: &[Role] = &[
     ("unlink", common::role_unlink),
     ("putter", role_putter),
     ("getter", role_getter),
+    ("taker", role_taker),
     ("peer", role_peer),
     ("fork", role_fork),
 ];
@@ -308,6 +309,77 @@ fn role_getter(_: &[String]) {
         }
     }
     tell(format_args!("{count} {sum}"));
+}
+
+fn role_taker(_: &[String]) {
+    let queue = PodQueue::<Line>::open("q").expect("it is there");
+    for _ in 0..100 {
+        queue.get().expect("there are enough");
+    }
+    tell("took");
+    hear();
+}
+
+/// What a dead one has said to claim long ago is looked for where the memory was given back
+/// since: that must not bring any of it back.
+#[test]
+fn a_look_brings_no_memory_back() {
+    let sandbox = Sandbox::new();
+    let queue = PodQueue::<Line>::create("q", growing(&sandbox, 16 * MIB)).expect("memory");
+    let all = 30_000;
+    for number in 0..all {
+        queue.try_put([number; 7]).expect("below the cap");
+    }
+    let mut child = sandbox.child("taker", &[]);
+    child.expect("took");
+    for number in 100..all {
+        assert_eq!(queue.get(), Ok([number; 7]));
+    }
+    at_rest(&queue);
+    let before = backed(sandbox.path(), "q");
+    child.kill();
+    queue.recover().expect("alive");
+    let after = backed(sandbox.path(), "q");
+    assert!(after <= before, "{before} bytes before the look, {after} after it");
+}
+
+#[cfg(ringway_seeded)]
+#[test]
+fn seeded_bugs_are_found() {
+    common::control::fails_with_seeds("a_look_brings_no_memory_back", &[(60, &["after it"])]);
+}
+
+/// What is seen from outside: how much there may be, how much there is, in which chunks.
+#[test]
+fn inspect_shows_its_growth() {
+    let sandbox = Sandbox::new();
+    let queue = PodQueue::<Line>::create("q", growing(&sandbox, 16 * MIB)).expect("memory");
+    let look = || {
+        let seen = ringway::admin::inspect(Some(sandbox.path()), &"q".parse().expect("a name")).expect("a queue");
+        assert!(seen.problems.is_empty(), "{:?}", seen.problems);
+        let ring = seen.ring.expect("it has its words");
+        assert!(ring.unfinished.is_empty() && !ring.partly_searched, "{ring:?}");
+        (ring.depth, seen.growth.expect("it grows"))
+    };
+    let (depth, first) = look();
+    assert_eq!((depth, first.cap, first.chunk, first.chunks), (0, 16 * MIB, 256 << 10, 64));
+    assert_eq!((first.ready, first.holes), (1, 63));
+    for number in 0..20_000 {
+        queue.put([number; 7]).expect("below the cap");
+    }
+    let (depth, then) = look();
+    assert_eq!((depth, then.ready, then.holes), (20_000, 5, 59));
+    assert_eq!(then.backed, first.backed + 4 * then.chunk);
+    for _ in 0..20_000 {
+        queue.get().expect("put");
+    }
+    at_rest(&queue);
+    let (depth, last) = look();
+    assert_eq!((depth, last.ready + last.drained, last.backed), (0, 1, first.backed));
+    let bounded = PodQueue::<u64>::create("b", sandbox.options(4)).expect("memory");
+    let seen = ringway::admin::inspect(Some(sandbox.path()), &"b".parse().expect("a name")).expect("a queue");
+    assert_eq!(seen.growth, None);
+    drop(bounded);
 }
 
 /// Four who put at once without a reader, then four who drain: nothing is lost or doubled,

@@ -1,11 +1,71 @@
 //! How a queue that grows is laid out: into how many slots, chunks and blocks its cap is cut,
-//! and which parts of its file have no memory at first. Numbers only.
+//! and which parts of its file have no memory at first.
 
-use super::options::{ARENA_ALIGN, slots_size, stride};
+use super::options::{ARENA_ALIGN, Options, slots_size, stride};
 use crate::error::SetupError;
-use crate::ring::{BlockHead, Classes};
+use crate::ring::{BlockHead, Classes, Side};
 use crate::segment::{Header, Place, Plan, RegionKind, Segment};
 use std::ops::Range;
+
+impl Options {
+    /// A queue that grows in shared memory as it is filled, and gives the memory back as it
+    /// is drained. Both of its sides are `Multi`.
+    ///
+    /// Its file has the size of the [`cap`](Options::cap) from the start, and no memory but
+    /// for its bookkeeping and a first chunk. Below the cap a `put` never waits for a `get`;
+    /// at the cap it waits as on a full queue, and likewise where the system has no more
+    /// memory to give. Room comes back a chunk at a time, some hundred KiB each.
+    ///
+    /// What it costs: a `put` or `get` is a little slower than in a queue of fixed capacity, and
+    /// one in some thousand allocates or frees a chunk. Of a queue of bytes a quarter of the cap
+    /// is for the slots; the rest is for messages longer than [`inline`](Options::inline), each
+    /// of which takes at least a page while it is queued.
+    ///
+    /// `Single` sides are refused: what they save is known of memory that stays.
+    ///
+    /// ```
+    /// use ringway::{Options, PodQueue};
+    ///
+    /// let queue = PodQueue::<u64>::with_options(Options::unbounded().cap(64 << 20))?;
+    /// for i in 0..100_000 {
+    ///     queue.put(i)?; // nobody reads
+    /// }
+    /// assert_eq!((queue.len(), queue.get()?), (100_000, 0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn unbounded() -> Options {
+        Options { unbounded: true, ..Options::default() }
+    }
+
+    /// The most bytes of shared memory that the messages of an
+    /// [`unbounded`](Options::unbounded) queue take. By default a quarter of what is free on
+    /// the machine, in the control group and, for a named queue, on its file system, when
+    /// the queue is created.
+    pub fn cap(mut self, bytes: u64) -> Options {
+        self.cap = Some(bytes);
+        self
+    }
+
+    /// With a cap, if the queue needs one and none was stated.
+    pub(super) fn or_cap(&self, place: Option<&Place>) -> Options {
+        let cap = self.cap.or_else(|| self.unbounded.then(|| default_cap(place)));
+        Options { cap, ..self.clone() }
+    }
+
+    /// What of the other options makes no sense with a queue that grows, or one that does not.
+    pub(super) fn check_growth(&self) -> Result<(), SetupError> {
+        if self.unbounded && (self.capacity.is_some() || self.arena.is_some()) {
+            return Err(SetupError::options("an unbounded queue has a cap, and neither capacity nor arena"));
+        }
+        if !self.unbounded && self.cap.is_some() {
+            return Err(SetupError::options("a cap is for Options::unbounded(): this queue has a capacity"));
+        }
+        if self.unbounded && [self.producers, self.consumers].contains(&Some(Side::Single)) {
+            return Err(SetupError::options("an unbounded queue has no Single sides; leave both Multi"));
+        }
+        Ok(())
+    }
+}
 
 /// Into what a cap is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -48,14 +48,14 @@ use std::sync::Arc;
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    capacity: Option<u64>,
-    unbounded: bool,
-    cap: Option<u64>,
-    producers: Option<Side>,
-    consumers: Option<Side>,
+    pub(super) capacity: Option<u64>,
+    pub(super) unbounded: bool,
+    pub(super) cap: Option<u64>,
+    pub(super) producers: Option<Side>,
+    pub(super) consumers: Option<Side>,
     max_message: Option<usize>,
     inline: Option<usize>,
-    arena: Option<u64>,
+    pub(super) arena: Option<u64>,
     max_participants: Option<u32>,
     lifetime: Option<Lifetime>,
     prefault: Option<u64>,
@@ -94,50 +94,6 @@ impl Options {
     /// A queue of `capacity` messages; it is full after exactly that many.
     pub fn new(capacity: u64) -> Options {
         Options { capacity: Some(capacity), ..Options::default() }
-    }
-
-    /// A queue that grows in shared memory as it is filled, and gives the memory back as it
-    /// is drained. Both of its sides are `Multi`.
-    ///
-    /// Its file has the size of the [`cap`](Options::cap) from the start, and no memory but
-    /// for its bookkeeping and a first chunk. Below the cap a `put` never waits for a `get`;
-    /// at the cap it waits as on a full queue, and likewise where the system has no more
-    /// memory to give. Room comes back a chunk at a time, some hundred KiB each.
-    ///
-    /// What it costs: a `put` or `get` is a little slower than in a queue of fixed capacity, and
-    /// one in some thousand allocates or frees a chunk. Of a queue of bytes a quarter of the cap
-    /// is for the slots; the rest is for messages longer than [`inline`](Options::inline), each
-    /// of which takes at least a page while it is queued.
-    ///
-    /// `Single` sides are refused: what they save is known of memory that stays.
-    ///
-    /// ```
-    /// use ringway::{Options, PodQueue};
-    ///
-    /// let queue = PodQueue::<u64>::with_options(Options::unbounded().cap(64 << 20))?;
-    /// for i in 0..100_000 {
-    ///     queue.put(i)?; // nobody reads
-    /// }
-    /// assert_eq!((queue.len(), queue.get()?), (100_000, 0));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn unbounded() -> Options {
-        Options { unbounded: true, ..Options::default() }
-    }
-
-    /// The most bytes of shared memory that the messages of an
-    /// [`unbounded`](Options::unbounded) queue take. By default a quarter of what is free on
-    /// the machine, in the control group and, for a named queue, on its file system, when
-    /// the queue is created.
-    pub fn cap(mut self, bytes: u64) -> Options {
-        self.cap = Some(bytes);
-        self
-    }
-
-    /// With a cap, if the queue needs one and none was stated.
-    pub(super) fn or_cap(&self, place: Option<&Place>) -> Options {
-        let cap = self.cap.or_else(|| self.unbounded.then(|| growth::default_cap(place)));
-        Options { cap, ..self.clone() }
     }
 
     /// How many handles may put at once.
@@ -229,7 +185,8 @@ impl Options {
     }
 
     /// How many bytes of the segment are mapped in before the first operation,
-    /// so that none of them faults. All memory is allocated in any case.
+    /// so that none of them faults. All memory is allocated in any case; of an
+    /// [`unbounded`](Options::unbounded) queue only the bookkeeping is, and mapped in.
     pub fn prefault(mut self, bytes: u64) -> Options {
         self.prefault = Some(bytes);
         self
@@ -293,15 +250,7 @@ impl Options {
 
     /// Checks every option against its range and completes it with defaults.
     pub(super) fn plan<M: Message>(&self) -> Result<Plan, SetupError> {
-        if self.unbounded && (self.capacity.is_some() || self.arena.is_some()) {
-            return Err(SetupError::options("an unbounded queue has a cap, and neither capacity nor arena"));
-        }
-        if !self.unbounded && self.cap.is_some() {
-            return Err(SetupError::options("a cap is for Options::unbounded(): this queue has a capacity"));
-        }
-        if self.unbounded && [self.producers, self.consumers].contains(&Some(Side::Single)) {
-            return Err(SetupError::options("an unbounded queue has no Single sides; leave both Multi"));
-        }
+        self.check_growth()?;
         let capacity = match self.capacity {
             None if self.unbounded => LARGEST_CAPACITY,
             None => return Err(SetupError::options("creating a queue needs a capacity: Options::new(n)")),

@@ -586,7 +586,7 @@ impl Model for Chunks {
     fn at_rest(&self, state: &State) -> bool {
         let config = &self.0;
         let actors = &state.actors[..config.actors()];
-        let kept = actors.iter().all(|actor| !actor.dead || actor.vacant);
+        let kept = actors.iter().all(|actor| !actor.dead || actor.vacant && actor.hazard == NONE);
         if actors[config.producers..].iter().all(|actor| actor.dead) {
             return kept;
         }
