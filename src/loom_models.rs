@@ -52,7 +52,7 @@ impl Memory {
         let is_there = move |position| chunk == 0 || position < capacity + chunk;
         let first_stamps =
             (capacity..capacity + slot_count).map(move |position| if is_there(position) { position << 6 } else { 0 });
-        let words = (0..capacity.checked_div(chunk).unwrap_or(0)).map(|_| AtomicU64::new(0)).collect();
+        let words: Vec<AtomicU64> = (0..capacity.checked_div(chunk).unwrap_or(0)).map(|_| AtomicU64::new(0)).collect();
         Chunks::new(&words, chunk).initialise();
         let (slots, raw_slots) = SlotMemory::from_stamps(first_stamps);
         let (no_rows, raw_rows) = SlotMemory::from_stamps(0..0);
