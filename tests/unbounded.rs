@@ -64,7 +64,7 @@ fn it_grows_to_its_cap_and_shrinks_again() {
         assert_eq!(queue.try_put([0; 7]), Err(PutError::Full([0; 7])));
         assert_eq!(queue.put_timeout([0; 7], Duration::from_millis(20)), Err(PutError::TimedOut([0; 7])));
         let peak = backed(sandbox.path(), "q");
-        assert!(peak >= 16 * MIB && peak < 17 * MIB, "{peak} bytes when full");
+        assert!((16 * MIB..17 * MIB).contains(&peak), "{peak} bytes when full");
         for number in 0..capacity {
             assert_eq!(queue.get(), Ok([lap * capacity + number; 7]));
         }
