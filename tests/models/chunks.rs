@@ -138,7 +138,6 @@ enum At {
     KeepLook(u8, u8),
     KeepPunch(u8, bool),
     KeepWord(u8),
-    Kept,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
