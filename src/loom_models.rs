@@ -8,8 +8,8 @@
 
 #![allow(unsafe_code)]
 
-use crate::primitive::{ArenaMemory, BlockMemory, Fences, Payload, SlotMemory};
-use crate::ring::{Arena, BlockHead, Classes, Control, Get, GetCursor, Participant, Put, PutCursor};
+use crate::primitive::{ArenaMemory, AtomicU64, BlockMemory, Fences, Payload, SlotMemory};
+use crate::ring::{Arena, BlockHead, Chunks, Classes, Control, Get, GetCursor, Growth, Participant, Put, PutCursor};
 use crate::ring::{Ring, Rows, Side, Sink, Source};
 use crate::wait::{Attention, Deadline, park};
 use bytemuck::Zeroable;
@@ -29,6 +29,9 @@ pub(super) struct Memory {
     heads: Vec<BlockHead>,
     arena: ManuallyDrop<SlotMemory>,
     capacity: u64,
+    /// Of a ring that grows: its chunks, and how many slots each has.
+    words: Vec<AtomicU64>,
+    chunk: u64,
     free: Option<Box<dyn FnOnce()>>,
     sides: (Side, Side),
 }
@@ -40,14 +43,27 @@ unsafe impl Sync for Memory {}
 
 impl Memory {
     pub(super) fn new(capacity: u64, producers: Side, consumers: Side) -> Arc<Memory> {
-        Memory::with_arena(capacity, producers, consumers, 0)
+        Memory::made(capacity, (producers, consumers), 0, 0)
     }
 
     /// With so many blocks for messages that no slot has room for.
     pub(super) fn with_arena(capacity: u64, producers: Side, consumers: Side, blocks_of_arena: u32) -> Arc<Memory> {
+        Memory::made(capacity, (producers, consumers), blocks_of_arena, 0)
+    }
+
+    /// In chunks of so many slots, of which the first has memory.
+    pub(super) fn growing(capacity: u64, producers: Side, consumers: Side, chunk: u64) -> Arc<Memory> {
+        Memory::made(capacity, (producers, consumers), 0, chunk)
+    }
+
+    fn made(capacity: u64, (producers, consumers): (Side, Side), blocks_of_arena: u32, chunk: u64) -> Arc<Memory> {
         let in_blocks = (producers, consumers) == (Side::Single, Side::Single);
         let (slot_count, block_count) = if in_blocks { (0, capacity) } else { (capacity, 0) };
-        let first_stamps = (capacity..capacity + slot_count).map(|position| position << 6);
+        let is_there = move |position| chunk == 0 || position < capacity + chunk;
+        let first_stamps =
+            (capacity..capacity + slot_count).map(move |position| if is_there(position) { position << 6 } else { 0 });
+        let words: Vec<AtomicU64> = (0..capacity.checked_div(chunk).unwrap_or(0)).map(|_| AtomicU64::new(0)).collect();
+        Chunks::new(&words, chunk).initialise();
         let (slots, raw_slots) = SlotMemory::from_stamps(first_stamps);
         let (no_rows, raw_rows) = SlotMemory::from_stamps(0..0);
         let (arena, raw_arena) = SlotMemory::from_stamps((0..blocks_of_arena).map(u64::from));
@@ -63,6 +79,8 @@ impl Memory {
             heads: (0..blocks_of_arena).map(|_| BlockHead::new()).collect(),
             arena: ManuallyDrop::new(arena),
             capacity,
+            words,
+            chunk,
             // SAFETY: all came from boxes, and nobody has the memory any more.
             free: Some(Box::new(move || unsafe {
                 drop((Box::from_raw(raw_slots), Box::from_raw(raw_blocks)));
@@ -83,6 +101,7 @@ impl Memory {
             news: &self.for_producers.news,
             news_to_consumers: &self.for_consumers.news,
             capacity: self.capacity,
+            chunks: Chunks::new(&self.words, self.chunk),
             slots: *self.slots,
             blocks: *self.blocks,
             producers: self.sides.0,
@@ -167,6 +186,11 @@ pub(super) fn produce(memory: &Memory, participant: usize, messages: &[u64], sle
                     let _ = park(&memory.for_consumers, Fences::Symmetric, Deadline::Never, || ring.may_put(&cursor));
                 }
                 Put::Full => thread::yield_now(),
+                Put::Grow => match ring.start_growth() {
+                    Growth::Mine(job) => assert!(ring.lay_out(&job), "two at one chunk"),
+                    Growth::Open => {}
+                    Growth::Busy => thread::yield_now(),
+                },
             }
         }
         if memory.for_producers.wanted(Fences::Symmetric) {
@@ -184,7 +208,11 @@ pub(super) fn consume(memory: &Memory, participant: usize, count: usize, sleep: 
     let mut taken = Vec::new();
     while taken.len() < count {
         let mut word = Word(0);
-        match ring.try_get(&cursor, &mut word) {
+        let got = ring.try_get(&cursor, &mut word);
+        if let Some(chunk) = ring.left_chunk(&cursor) {
+            punch(&ring, chunk);
+        }
+        match got {
             Get::Item => {
                 taken.push(word.0);
                 if memory.for_consumers.wanted(Fences::Symmetric) {
@@ -212,6 +240,15 @@ pub(super) fn consume(memory: &Memory, participant: usize, count: usize, sleep: 
         }
     }
     taken
+}
+
+/// Gives a chunk's memory back, if nobody is in the way: its stamps then read zero, which no
+/// access may find.
+fn punch(ring: &Ring<'_>, chunk: usize) {
+    if let Some(job) = ring.start_punch(chunk) {
+        ring.take_memory(&job);
+        ring.finish_punch(&job);
+    }
 }
 
 pub(super) fn model(body: impl Fn() + Sync + Send + 'static) {
@@ -286,6 +323,45 @@ fn two_consumers() {
             assert_eq!(taken, [1, 2]);
         });
     }
+}
+
+/// Two chunks of one slot: each put makes one or opens it for the next lap, each get drains one.
+#[test]
+fn fifo_of_chunks() {
+    model(|| {
+        let memory = Memory::growing(2, Side::Multi, Side::Multi, 1);
+        let other = Arc::clone(&memory);
+        let producer = thread::spawn(move || produce(&other, 0, &[1, 2, 3], false));
+        assert_eq!(consume(&memory, 1, 3, false), [1, 2, 3]);
+        assert_eq!(producer.join().unwrap(), 3);
+    });
+}
+
+/// Nobody who comes late touches a chunk that was punched meanwhile; `load_stamp` says so.
+#[test]
+fn a_punched_chunk_is_not_touched() {
+    model(|| {
+        let memory = Memory::growing(3, Side::Multi, Side::Multi, 1);
+        assert_eq!(produce(&memory, 0, &[1, 2], false), 2);
+        let (for_get, for_looking) = (Arc::clone(&memory), Arc::clone(&memory));
+        let late = thread::spawn(move || {
+            let ring = for_get.ring(2);
+            let cursor = GetCursor::zeroed();
+            ring.start_get(&cursor);
+            let mut word = Word(0);
+            usize::from(ring.try_get(&cursor, &mut word) == Get::Item)
+        });
+        let ring = memory.ring(1);
+        let cursor = GetCursor::zeroed();
+        ring.start_get(&cursor);
+        let mut taken = 0;
+        for _ in 0..2 {
+            taken += usize::from(ring.try_get(&cursor, &mut Word(0)) == Get::Item);
+        }
+        punch(&ring, 0);
+        let _ = for_looking.ring(0).is_empty();
+        assert!(taken + late.join().unwrap() <= 2);
+    });
 }
 
 /// What a put has acknowledged is delivered before `Closed`; what it refused is not.

@@ -116,3 +116,16 @@ fn survive_a_crash() {
     assert_eq!(lines[3..6], rest);
     assert_eq!(lines[6], "the second worker ended: exit status: 0");
 }
+
+#[test]
+fn unbounded() {
+    let sandbox = Sandbox::new();
+    let (success, said, complaints) = run(&sandbox, "unbounded", &[]);
+    assert!(success && complaints.is_empty(), "{said}{complaints}");
+    let kib = |start: &str| -> u64 {
+        let line = said.lines().find_map(|line| line.strip_prefix(start));
+        line.and_then(|line| line.trim().strip_suffix(" KiB")).and_then(|kib| kib.parse().ok()).expect("a number")
+    };
+    let (before, peak, after) = (kib("before:"), kib("peak:"), kib("after:"));
+    assert!(peak > 62_500 && before < 4096 && after <= before + before / 10, "{said}");
+}

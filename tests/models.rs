@@ -344,3 +344,54 @@ mod slices {
         }
     }
 }
+
+mod chunks {
+    use crate::models::chunks::*;
+    use crate::models::{Caught, STATE_LIMIT, STATE_LIMIT_LONG, assert_caught, assert_holds, long_run};
+
+    const BASE: Config = Config::SMALL;
+
+    #[test]
+    #[rustfmt::skip]
+    fn chunks_hold() {
+        let mut all = vec![
+            ("1P1C, 2 chunks of 1, 1D, keeper killed", BASE),
+            ("1P1C, 2 chunks of 2, 5 messages, 1D 1N", Config { slots: 2, messages: 5, newcomers: 1, ..BASE }),
+            ("2P1C, 2 chunks of 1, 1D", Config { producers: 2, messages: 2, keeper_deaths: 0, ..BASE }),
+            ("1P2C, 2 chunks of 1, 1D", Config { consumers: 2, messages: 3, keeper_deaths: 0, ..BASE }),
+            ("1P1C, 3 chunks of 1, 2D 1N", Config { chunks: 3, deaths: 2, newcomers: 1, ..BASE }),
+            ("space lacks, 1P1C, 2 chunks of 1, 1D 1N", Config { space_may_lack: true, newcomers: 1, ..BASE }),
+        ];
+        let limit = if long_run() {
+            all.push(("2P2C, 1 chunk of 1, 1D", Config { producers: 2, consumers: 2, chunks: 1, messages: 1, ..BASE }));
+            all.push(("1P2C, 2 chunks of 2, 2D 1N", Config { consumers: 2, slots: 2, messages: 5, deaths: 2, newcomers: 1, ..BASE }));
+            STATE_LIMIT_LONG
+        } else {
+            STATE_LIMIT
+        };
+        for (name, config) in all {
+            assert_holds(&format!("chunks: {name}"), &Chunks(config), limit);
+        }
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn chunks_catch_seeded_bugs() {
+        let two = Config { consumers: 2, messages: 3, keeper_deaths: 0, ..BASE };
+        let puts = Config { producers: 2, messages: 2, keeper_deaths: 0, ..BASE };
+        let pairs = Config { consumers: 2, slots: 2, messages: 5, deaths: 0, keeper_deaths: 0, ..BASE };
+        for (bug, config, expected) in [
+            (Bug::NoReRead, two, Caught::Fault(PUNCHED)),
+            (Bug::DrainedAfterPunching, two, Caught::Fault(PUNCHED)),
+            (Bug::ClaimWithoutReady, pairs, Caught::Fault(PUNCHED)),
+            (Bug::NoHazards, two, Caught::Fault(PUNCHED)),
+            (Bug::ReadyBeforeStamps, puts, Caught::Stuck),
+            (Bug::DrainedByTheLast, Config { deaths: 1, ..pairs }, Caught::Fault(NOT_THERE)),
+            (Bug::HoleWithoutLap, Config { deaths: 0, ..puts }, Caught::Stuck),
+            (Bug::ChunksForgotten, puts, Caught::Stuck),
+            (Bug::HazardsStand, two, Caught::Stuck),
+        ] {
+            assert_caught(&format!("chunks: {bug:?}"), &Chunks(Config { bug, ..config }), expected);
+        }
+    }
+}

@@ -190,6 +190,15 @@ fn one_and_one_single() {
     soak::<u64>(Shape { leases: true, ..plain((Single, Single), 1, 64, 1) }, 20);
 }
 
+/// A queue that grows and shrinks all the time: its chunks are a page.
+#[test]
+fn four_and_four_growing() {
+    soak::<u64>(plain((Multi, Multi), 4, 0, 1), 40);
+    soak::<u64>(plain((Multi, Multi), 4, 0, 100), 30);
+    soak::<Wide>(plain((Multi, Multi), 4, 0, 1), 40);
+    soak::<u64>(Shape { leases: true, ..plain((Multi, Multi), 4, 0, 1) }, 40);
+}
+
 /// On a Single side one works and the other stands by to take over.
 #[test]
 fn two_and_two_with_a_single_side() {

@@ -42,6 +42,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/ring/arena.rs",
     "src/ring/broadcast/get.rs",
     "src/ring/broadcast/put.rs",
+    "src/ring/chunked.rs",
     "src/ring/consumer.rs",
     "src/ring/data.rs",
     "src/ring/pace.rs",

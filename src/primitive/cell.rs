@@ -59,6 +59,11 @@ impl SlotMemory {
         self.count
     }
 
+    /// Bytes from slot to slot.
+    pub(crate) fn stride(&self) -> usize {
+        self.stride
+    }
+
     /// Bytes of payload that a slot holds.
     #[inline(always)]
     pub(crate) fn room(&self) -> usize {

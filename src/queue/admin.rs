@@ -29,8 +29,8 @@
 //! ```
 
 pub use super::inspect::{
-    BlockClass, Facts, Holder, Intent, LeaseState, Life, Messages, Operation, Participant, Pause, RingState, Snapshot,
-    SubscriberState,
+    BlockClass, Facts, Growth, Holder, Intent, LeaseState, Life, Messages, Operation, Participant, Pause, RingState,
+    Snapshot, SubscriberState,
 };
 use super::inspect::{outline, snapshot};
 use super::options::Options;

@@ -103,8 +103,14 @@ impl Port {
         }
     }
 
-    /// One attempt. A queue that is seen closed is asked first where it ends.
     fn attempt<K: Sink>(&self, max: u64, sink: &mut K) -> Result<(u64, Get), GetError> {
+        let attempted = self.attempt_once(max, sink);
+        self.shrink();
+        attempted
+    }
+
+    /// One attempt. A queue that is seen closed is asked first where it ends.
+    fn attempt_once<K: Sink>(&self, max: u64, sink: &mut K) -> Result<(u64, Get), GetError> {
         if let Some(seen) = self.for_consumers.alerted() {
             let taken = self.ring.take_back(&self.cursors.get, max, sink);
             if taken > 0 {

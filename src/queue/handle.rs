@@ -88,6 +88,24 @@ impl<M: Message> Handle<M> {
         Self::with_options(Options::new(capacity))
     }
 
+    /// An anonymous queue that grows as it is filled and gives its memory back as it is
+    /// drained, up to a quarter of the memory that is free now: see
+    /// [`Options::unbounded`] for the cap and what it costs.
+    ///
+    /// # Errors
+    ///
+    /// As [`bounded`](Self::bounded).
+    ///
+    /// ```
+    /// let queue = ringway::PodQueue::<u64>::unbounded()?;
+    /// queue.put_many(&[1, 2, 3])?; // never waits for a `get`
+    /// assert_eq!(queue.get()?, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn unbounded() -> Result<Self, SetupError> {
+        Self::with_options(Options::unbounded())
+    }
+
     /// An anonymous queue.
     ///
     /// # Errors

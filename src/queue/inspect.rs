@@ -4,6 +4,9 @@
 
 mod broadcast;
 mod cells;
+mod chunks;
+
+pub use chunks::Growth;
 
 pub use broadcast::SubscriberState;
 
@@ -286,10 +289,13 @@ pub struct Snapshot {
     pub participants: Vec<Participant>,
     /// The messages that are leased or came back from a lease, oldest first.
     pub leases: Vec<LeaseState>,
-    /// The blocks of the arena, by size; empty if there is none.
+    /// The blocks of the arena, by size; empty if there is none. Of an unbounded queue
+    /// those that there are so far.
     pub blocks: Vec<BlockClass>,
     /// Those who subscribe to a broadcast, by index.
     pub subscribers: Vec<SubscriberState>,
+    /// What memory an unbounded queue has; `None` for all others.
+    pub growth: Option<Growth>,
 }
 
 /// The blocks of one size, where messages lie that no slot has room for.
@@ -363,7 +369,8 @@ pub(super) fn snapshot(survey: &Survey) -> Snapshot {
     let (leases, blocks) = cells::look(survey);
     let presences: Vec<Presence> = looks.iter().map(|(presence, _)| *presence).collect();
     let subscribers = broadcast::subscribers(survey, reached[0], &presences);
-    Snapshot { facts: Facts::of(survey), problems, ring: state, participants, leases, blocks, subscribers }
+    let growth = chunks::look(survey);
+    Snapshot { facts: Facts::of(survey), problems, ring: state, participants, leases, blocks, growth, subscribers }
 }
 
 fn holder(survey: &Survey, side: Side, pid: u64, role: Role) -> Option<Holder> {
@@ -494,7 +501,7 @@ fn ring_of(survey: &Survey) -> Option<RingLook<impl Fn(u64) -> Option<u64>>> {
     if !survey.read(start(RegionKind::Ring, ring)?, &mut bytes) || !survey.read(closed_at, &mut closed) {
         return None;
     }
-    let slots = start(RegionKind::Slots, slots)?;
+    let slots = chunks::slots_start(survey, start(RegionKind::Slots, slots)?);
     let shape = BlockShape::of(usize::try_from(plan.inline_size).ok()?);
     let (per_stamp, stride) = match plan.uses_blocks() {
         true => (shape.per_block() as u64, shape.stride() as u64),
@@ -508,6 +515,7 @@ fn ring_of(survey: &Survey) -> Option<RingLook<impl Fn(u64) -> Option<u64>>> {
         producers: sides[0],
         consumers: sides[1],
         per_stamp,
+        oldest: chunks::oldest(survey),
         closed_flag,
         stamp: move |index| {
             let mut stamp = [0; 8];

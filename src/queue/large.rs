@@ -76,6 +76,7 @@ impl Port {
     pub(super) fn reserve_block(&self, len: usize, wait: Wait) -> Result<Reservation<'_>, PutError<()>> {
         self.ready_to_put().map_err(Refusal::into_put)?;
         self.needs_consumers()?;
+        self.growth.begin();
         let mut reserved = None;
         let mut attempt = |_exact: bool| {
             reserved = self.try_reserve_block(len)?;
@@ -105,7 +106,19 @@ impl Port {
             return Err(PutError::Corrupt(()));
         }
         let arena = self.ring.arena;
-        let Some(block) = arena.reserve_block(self.ring.index, len, &self.cursors.hints) else { return Ok(None) };
+        let reserve = || arena.reserve_block(self.ring.index, len, &self.cursors.hints);
+        let mut reserved = reserve();
+        while reserved.is_none() && self.extend_arena(len) {
+            reserved = reserve();
+        }
+        if let Some(block) = reserved.filter(|block| !self.back_block(*block)) {
+            arena.cancel_block(block, self.ring.index);
+            reserved = None;
+        }
+        if let Some(kind) = self.growth.failure() {
+            return Err(PutError::System { value: (), kind });
+        }
+        let Some(block) = reserved else { return Ok(None) };
         let Some(payload) = arena.payload(block).filter(|payload| payload.room() >= len) else { return Ok(None) };
         self.cursors.reserved.set(self.cursors.reserved.get() + 1);
         Ok(Some(Reservation { port: self, block, payload }))
@@ -141,6 +154,7 @@ impl Port {
 
     /// A block is free: producers may be waiting for one.
     pub(super) fn block_freed(&self) {
+        self.shrink_arena();
         if self.for_blocks.wanted(self.ring.fences) {
             self.wake(self.for_blocks, u32::MAX);
         }

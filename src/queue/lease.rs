@@ -124,7 +124,9 @@ impl Port {
     pub(super) fn hold<K: Sink>(&self, wait: Wait, since: u64, sink: &mut K) -> Result<Holding, GetError> {
         self.wait_to_get(wait, false, || {
             for _ in 0..MOST_HUSKS {
-                let held = self.attempt_lease(since, sink)?;
+                let held = self.attempt_lease(since, sink);
+                self.shrink();
+                let held = held?;
                 if !matches!(held, Some(None)) {
                     return Ok(held.flatten());
                 }

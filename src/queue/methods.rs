@@ -16,7 +16,9 @@ macro_rules! common_methods {
             &mut self.port
         }
 
-        /// How many messages the queue holds when full: exactly what was asked for.
+        /// How many messages the queue holds when full: exactly what was asked for. Of an
+        /// [`unbounded`](crate::Options::unbounded) one, how many its cap allows: it is
+        /// full after these, if the system has the memory.
         pub fn capacity(&self) -> usize {
             self.port.capacity()
         }

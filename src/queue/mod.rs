@@ -12,6 +12,8 @@ mod consumer;
 mod end;
 mod error;
 mod get;
+mod grow;
+mod growth;
 mod guards;
 mod handle;
 mod handover;

@@ -1,13 +1,15 @@
 //! What can be chosen when a queue is created.
 
 mod broadcast;
+mod regions;
 
 use super::bytes::LENGTH_SIZE;
+use super::growth::{self, Geometry};
 use super::message::Message;
 use crate::error::{SetupError, SetupErrorKind};
-use crate::primitive::{BlockShape, Fences, STAMP_SIZE};
-use crate::ring::{Classes, PARTICIPANT_SIZE, Side};
-use crate::segment::{Directory, Lifetime, Place, Plan, RegionKind, Segment, SegmentName, max_tag};
+use crate::primitive::Fences;
+use crate::ring::{Classes, Side};
+use crate::segment::{Directory, Lifetime, Place, Plan, Segment, SegmentName, max_tag};
 use crate::wait::WaitPolicy;
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -15,6 +17,8 @@ use std::sync::Arc;
 
 pub use broadcast::SlowConsumers;
 pub(super) use broadcast::{cursors_size, regions_with_cursors};
+use regions::rows_size;
+pub(super) use regions::{ARENA_ALIGN, classes, regions, slots_size, stride};
 
 /// How to create a queue, and what must be true of one that is opened.
 ///
@@ -25,6 +29,7 @@ pub(super) use broadcast::{cursors_size, regions_with_cursors};
 /// | option | default | range |
 /// |---|---|---|
 /// | [`capacity`](Options::new) | none | 1 to 2^40 messages, exactly |
+/// | [`cap`](Options::cap) | a quarter of what is free | [`unbounded`](Options::unbounded) only: bytes |
 /// | [`producers`](Options::producers), [`consumers`](Options::consumers) | `Multi` | |
 /// | [`max_message`](Options::max_message) | 1 MiB | bytes only: 0 to 1 GiB |
 /// | [`inline`](Options::inline) | 52 bytes, or less by `max_message` | bytes only: 4 bytes to 64 MiB, kept in every slot |
@@ -52,23 +57,25 @@ pub(super) use broadcast::{cursors_size, regions_with_cursors};
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    capacity: Option<u64>,
-    producers: Option<Side>,
-    consumers: Option<Side>,
-    max_message: Option<usize>,
-    inline: Option<usize>,
-    arena: Option<u64>,
-    max_participants: Option<u32>,
-    lifetime: Option<Lifetime>,
-    prefault: Option<u64>,
-    type_tag: Option<String>,
-    directory: Option<PathBuf>,
-    wait_policy: Option<WaitPolicy>,
-    peers_gone: Option<bool>,
-    leases: Option<u32>,
-    joinable: Option<bool>,
-    broadcast: bool,
-    slow_consumers: Option<SlowConsumers>,
+    pub(super) capacity: Option<u64>,
+    pub(super) unbounded: bool,
+    pub(super) cap: Option<u64>,
+    pub(super) producers: Option<Side>,
+    pub(super) consumers: Option<Side>,
+    pub(super) max_message: Option<usize>,
+    pub(super) inline: Option<usize>,
+    pub(super) arena: Option<u64>,
+    pub(super) max_participants: Option<u32>,
+    pub(super) lifetime: Option<Lifetime>,
+    pub(super) prefault: Option<u64>,
+    pub(super) type_tag: Option<String>,
+    pub(super) directory: Option<PathBuf>,
+    pub(super) wait_policy: Option<WaitPolicy>,
+    pub(super) peers_gone: Option<bool>,
+    pub(super) leases: Option<u32>,
+    pub(super) joinable: Option<bool>,
+    pub(super) broadcast: bool,
+    pub(super) slow_consumers: Option<SlowConsumers>,
 }
 
 /// Bytes inline in a slot of the default byte queue: with its stamp and length
@@ -81,8 +88,6 @@ const DEFAULT_MAX_MESSAGE: usize = 1 << 20;
 const LARGEST_MAX_MESSAGE: usize = 1 << 30;
 const DEFAULT_ARENA_LIMIT: u64 = 64 << 20;
 const LARGEST_ARENA: u64 = 1 << 44;
-/// Blocks of a page or more begin on one.
-pub(super) const ARENA_ALIGN: u64 = 4096;
 const LARGEST_CAPACITY: u64 = 1 << 40;
 const DEFAULT_MAX_PARTICIPANTS: u32 = 64;
 const LARGEST_MAX_PARTICIPANTS: u32 = 1024;
@@ -92,7 +97,6 @@ const LARGEST_LEASES: u32 = 1024;
 const ROWS_LIMIT: u64 = 64 << 20;
 const DEFAULT_ROWS_LIMIT: u64 = 64 << 10;
 const DEFAULT_PREFAULT: u64 = 64 << 20;
-const CACHE_LINE: u64 = 64;
 
 impl Options {
     /// A queue of `capacity` messages; it is full after exactly that many.
@@ -189,7 +193,8 @@ impl Options {
     }
 
     /// How many bytes of the segment are mapped in before the first operation,
-    /// so that none of them faults. All memory is allocated in any case.
+    /// so that none of them faults. All memory is allocated in any case; of an
+    /// [`unbounded`](Options::unbounded) queue only the bookkeeping is, and mapped in.
     pub fn prefault(mut self, bytes: u64) -> Options {
         self.prefault = Some(bytes);
         self
@@ -253,10 +258,12 @@ impl Options {
 
     /// Checks every option against its range and completes it with defaults.
     pub(super) fn plan<M: Message>(&self) -> Result<Plan, SetupError> {
+        self.check_growth()?;
         if self.broadcast || self.slow_consumers.is_some() {
             return self.plan_broadcast::<M>();
         }
         let capacity = match self.capacity {
+            None if self.unbounded => LARGEST_CAPACITY,
             None => return Err(SetupError::options("creating a queue needs a capacity: Options::new(n)")),
             Some(n) if (1..=LARGEST_CAPACITY).contains(&n) => n,
             Some(n) => return Err(SetupError::options(format!("capacity is {n}; it must be 1 to {LARGEST_CAPACITY}"))),
@@ -288,13 +295,19 @@ impl Options {
             None => self.sizes(capacity)?,
         };
         let payload = sizes.payload;
+        let grown = match self.unbounded {
+            true => growth::geometry(self.cap.unwrap_or(0), stride(payload), sizes.max_message, sizes.arena > 0)?,
+            false => Geometry { capacity, chunk: 0, arena: sizes.arena },
+        };
+        let Geometry { capacity, chunk, arena } = grown;
         let plan = Plan {
             kind: shape.kind,
             element: shape.element,
             capacity,
             inline_size: payload,
             max_message: sizes.max_message,
-            arena: sizes.arena,
+            arena,
+            chunk,
             max_participants,
             leases,
             rows: rows(max_participants, self.leases.or(joinable.then_some(leases)), stride(payload)),
@@ -361,6 +374,11 @@ impl Options {
         Ok(Sizes { payload, max_message, arena: arena.max(Classes::largest(max_message)) })
     }
 
+    /// Whether a capacity was stated, or something that only makes sense with one.
+    fn is_sized(&self) -> bool {
+        self.capacity.is_some() || self.arena.is_some()
+    }
+
     /// What was stated must be true of a segment that is opened.
     pub(super) fn check<M: Message>(&self, found: &Plan) -> Result<(), SetupError> {
         let shape = M::shape(self.type_tag.clone());
@@ -373,6 +391,13 @@ impl Options {
         stated("payload of a slot", shape.fixed_payload.or(stated_inline), found.inline_size)?;
         let side = |single| if single { Side::Single } else { Side::Multi };
         stated("capacity", self.capacity, found.capacity)?;
+        same("being unbounded", self.unbounded || !self.is_sized() && found.chunk > 0, found.chunk > 0)?;
+        if self.unbounded && self.cap.is_some() {
+            let cap = self.cap.unwrap_or(0);
+            let expected = growth::geometry(cap, stride(found.inline_size), found.max_message, found.arena > 0)?;
+            same("messages that the cap allows", expected.capacity, found.capacity)?;
+            same("bytes that the cap allows for long messages", expected.arena, found.arena)?;
+        }
         stated("longest message", self.max_message.map(|n| n as u64), found.max_message)?;
         stated(
             "bytes of the arena",
@@ -411,21 +436,6 @@ fn stated_debug<T: std::fmt::Debug>(what: &'static str, stated: Option<T>, found
     stated.map_or(Ok(()), |expected| same(what, format!("{expected:?}"), format!("{found:?}")))
 }
 
-/// Bytes from slot to slot: a slot that fits a cache line never crosses one.
-pub(super) const fn stride(payload: u64) -> u64 {
-    let size = payload + STAMP_SIZE as u64;
-    if size <= CACHE_LINE { size.next_power_of_two() } else { size.next_multiple_of(CACHE_LINE) }
-}
-
-/// Bytes of all slots or blocks together.
-pub(super) fn slots_size(plan: &Plan) -> Option<u64> {
-    if plan.uses_blocks() {
-        BlockShape::of(usize::try_from(plan.inline_size).ok()?).size(plan.capacity)
-    } else {
-        plan.capacity.checked_mul(stride(plan.inline_size))
-    }
-}
-
 /// How many rows there are for the leases of all handles, if so many are `stated` for one
 /// or, if none are, by default.
 fn rows(max_participants: u32, stated: Option<u32>, stride: u64) -> u32 {
@@ -433,36 +443,6 @@ fn rows(max_participants: u32, stated: Option<u32>, stride: u64) -> u32 {
     let limit = if stated.is_some() { ROWS_LIMIT } else { DEFAULT_ROWS_LIMIT };
     let fit = u32::try_from(limit / stride.max(1)).unwrap_or(u32::MAX);
     max_participants.saturating_mul(each).min(fit.max(each))
-}
-
-/// Bytes of all rows together.
-fn rows_size(plan: &Plan) -> Option<u64> {
-    u64::from(plan.rows).checked_mul(stride(plan.inline_size))
-}
-
-/// How the arena of a queue is cut into blocks.
-pub(super) fn classes(plan: &Plan) -> Classes {
-    if plan.arena == 0 {
-        return Classes::default();
-    }
-    let inline = plan.inline_size.saturating_sub(LENGTH_SIZE as u64);
-    Classes::cut(plan.capacity, inline, plan.max_message, plan.arena)
-}
-
-/// The regions of a queue, in the order in which they lie.
-pub(super) fn regions(plan: &Plan) -> [(RegionKind, u64); 8] {
-    let classes = classes(plan);
-    let arena = if classes.blocks() > 0 { classes.bytes() + ARENA_ALIGN } else { 0 };
-    [
-        (RegionKind::Ring, size_of::<crate::ring::Control>() as u64),
-        (RegionKind::Wait, 3 * size_of::<crate::primitive::Line<crate::wait::Attention>>() as u64),
-        (RegionKind::Participants, u64::from(plan.max_participants) * PARTICIPANT_SIZE as u64),
-        (RegionKind::Slots, slots_size(plan).unwrap_or(u64::MAX)),
-        (RegionKind::Notes, u64::from(plan.rows) * size_of::<crate::ring::CellNote>() as u64),
-        (RegionKind::Rows, rows_size(plan).unwrap_or(u64::MAX)),
-        (RegionKind::BlockHeads, classes.blocks() * size_of::<crate::ring::BlockHead>() as u64),
-        (RegionKind::Arena, arena),
-    ]
 }
 
 /// Removes the name of a queue, whoever uses it: handles that have it go on.

@@ -4,6 +4,8 @@
 
 use super::bytes::LENGTH_SIZE;
 use super::error::{GetError, PutError};
+use super::grow::Growing;
+use super::growth;
 use super::message::Message;
 use super::options::{Options, regions_with_cursors};
 use super::put::Lacking;
@@ -93,6 +95,8 @@ pub struct Port {
     pub(super) lacking: Cell<Lacking>,
     /// What this handle has taken and not done.
     pub(super) tasks: Tasks,
+    /// Of a queue that grows.
+    pub(super) growth: Growing,
     pub(super) member: RefCell<Member>,
     _attached: Attached,
 }
@@ -100,6 +104,7 @@ pub struct Port {
 impl Port {
     /// Creates the segment of a queue and its first participant.
     pub(super) fn create<M: Message>(place: Option<&Place>, options: &Options) -> Result<Port, SetupError> {
+        let options = &options.or_cap(place);
         let plan = options.plan::<M>()?;
         let initialise = |segment: &Segment| {
             if let Ok(view) = View::of(segment) {
@@ -108,7 +113,8 @@ impl Port {
         };
         let prefault = options.prefault_bytes();
         let keeper = &Scene::keep_for_newcomer;
-        let member = Segment::create(place, plan.clone(), &regions_with_cursors(&plan), prefault, initialise, keeper)?;
+        let (regions, holes) = (regions_with_cursors(&plan), growth::holes);
+        let member = Segment::create(place, plan.clone(), &regions, holes, prefault, initialise, keeper)?;
         Port::attach(member, options.policy(), options.reports_gone(place.is_none()), PUTS | GETS)
     }
 
@@ -233,6 +239,7 @@ impl Port {
             peers_looked: Cell::new(0),
             blocked: Cell::new(false),
             lacking: Cell::new(Lacking::Slot),
+            growth: Growing::of(&segment),
             _attached: Attached::new(&segment, member.index()),
             member: RefCell::new(member),
         })

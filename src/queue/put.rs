@@ -44,22 +44,21 @@ impl Port {
     pub(super) fn put_source<S: Source>(&self, source: &S, wait: Wait) -> Result<(), PutError<()>> {
         self.ready_to_put().map_err(Refusal::into_put)?;
         self.needs_consumers()?;
-        match self.ring.try_put(&self.cursors.put, source, wait == Wait::No) {
+        self.growth.begin();
+        match self.try_put(source, wait == Wait::No) {
             Put::Done => self.put_is_in(),
             Put::Full => {
                 let Wait::Until(deadline) = wait else {
                     // What is in the way may be a dead one's.
-                    if self.look_before_full()? && self.ring.try_put(&self.cursors.put, source, true) == Put::Done {
+                    if self.look_before_full()? && self.try_put(source, true) == Put::Done {
                         return self.put_is_in();
                     }
                     self.lacking.set(Lacking::Slot);
                     return Err(self.refused(Put::Full).unwrap_or(PutError::Full(())));
                 };
-                self.wait_to_put(Lacking::Slot, deadline, |exact| {
-                    match self.ring.try_put(&self.cursors.put, source, exact) {
-                        Put::Done => self.put_is_in().map(|()| true),
-                        how => self.refused(how).map_or(Ok(false), Err),
-                    }
+                self.wait_to_put(Lacking::Slot, deadline, |exact| match self.try_put(source, exact) {
+                    Put::Done => self.put_is_in().map(|()| true),
+                    how => self.refused(how).map_or(Ok(false), Err),
                 })
             }
             how => self.refused(how).map_or(Ok(()), Err),
@@ -70,7 +69,9 @@ impl Port {
     fn refused(&self, how: Put) -> Option<PutError<()>> {
         match how {
             Put::Full if self.is_torn() => self.refused(Put::Damaged),
-            Put::Done | Put::Full => None,
+            // Not even memory can be asked for.
+            Put::Full | Put::Grow => self.growth.failure().map(|kind| PutError::System { value: (), kind }),
+            Put::Done => None,
             Put::Closed => {
                 // A claim that was refused may be a tombstone now: news for a consumer.
                 if self.for_producers.wanted(self.ring.fences) {
@@ -180,7 +181,7 @@ impl Port {
     pub(super) fn may_put(&self, lacking: Lacking, alert: Option<u32>) -> bool {
         let has_room = match lacking {
             Lacking::Slot => self.ring.may_put(&self.cursors.put),
-            Lacking::Block(len) => self.ring.arena.has_room_for(len) || self.for_producers.is_closed(),
+            Lacking::Block(len) => self.may_have_block(len) || self.for_producers.is_closed(),
         };
         has_room || self.for_producers.alerted() != alert
     }
@@ -254,19 +255,21 @@ impl Port {
         M::touch_all(values);
         self.ready_to_put().map_err(|refusal| fail(0, refusal.into_put()))?;
         self.needs_consumers().map_err(|cause| fail(0, cause))?;
+        self.growth.begin();
         let total = values.len() as u64;
         let mut done = 0;
-        let mut attempt = |exact: bool| {
-            let rest = values.get(done as usize..).unwrap_or_default();
+        let once = |exact: bool, done: &mut u64| {
+            let rest = values.get(*done as usize..).unwrap_or_default();
             let (put, how) = self.ring.try_put_run(&self.cursors.put, rest.len() as u64, exact, |offset| {
                 // SAFETY: the ring asks for offsets below the count it was given.
                 #[allow(unsafe_code)]
                 Encoded::<M>(unsafe { rest.get_unchecked(offset as usize) })
             });
             let is_in = if put > 0 { self.after_put(put) } else { 0 };
-            done += is_in;
-            (done, if is_in < put { Put::Closed } else { how })
+            *done += is_in;
+            (*done, if is_in < put { Put::Closed } else { how })
         };
+        let mut attempt = |exact: bool| self.growing_run(&mut done, |done| once(exact, done));
         let (so_far, how) = attempt(wait == Wait::No);
         match (self.refused(how), wait) {
             (Some(cause), _) => return Err(fail(so_far, cause)),

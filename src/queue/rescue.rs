@@ -5,7 +5,7 @@ use super::port::{Port, Refusal};
 use super::view::View;
 use crate::error::{SetupError, SetupErrorKind};
 use crate::primitive::{Ordering, coarse_now_ns, now_ns, seeded};
-use crate::ring::{GETS, Living, PUTS, Rescue, Ring};
+use crate::ring::{BY_BYSTANDER, GETS, Living, PUTS, Rescue, Ring};
 use crate::segment::{LookedAfter, Proof, Role, Segment};
 use crate::wait::Attention;
 use std::cell::Cell;
@@ -63,7 +63,9 @@ impl<'s> Scene<'s> {
     /// As participant `own` sees it; `None` if the segment's regions make no sense.
     pub(super) fn of(segment: &'s Segment, own: u32) -> Option<Scene<'s>> {
         let view = View::of(segment).ok()?;
-        let ring = view.ring(&segment.header().plan, own)?;
+        let mut ring = view.ring(&segment.header().plan, own)?;
+        // The participant may be looking itself.
+        ring.chunks.look = BY_BYSTANDER;
         let View { for_producers, for_consumers, for_blocks, .. } = view;
         Some(Scene { ring, for_producers, for_consumers, for_blocks })
     }
@@ -73,7 +75,7 @@ impl<'s> Scene<'s> {
     pub(super) fn keep_for_newcomer(segment: &Arc<Segment>, proof: &Proof<'_>, index: u32) -> bool {
         // Whose regions make no sense is refused later, with the reason.
         let Some(scene) = Scene::of(segment, index) else { return true };
-        let (is_vacant, rescue) = scene.keep(&Witness::new(proof, NEWCOMER_LIMIT_NS), index);
+        let (is_vacant, rescue) = scene.keep(segment, &Witness::new(proof, NEWCOMER_LIMIT_NS), index);
         if is_vacant || rescue.changed_anything() {
             scene.wake_everybody();
         }
@@ -94,7 +96,7 @@ impl<'s> Scene<'s> {
         let witness = Witness::new(proof, if thorough { RECOVER_LIMIT_NS } else { LOOK_LIMIT_NS });
         for dead in segment.dead(proof, own) {
             let kept = segment.keep(proof, dead, &|_, _, index| {
-                let (is_vacant, rescue) = self.keep(&witness, index);
+                let (is_vacant, rescue) = self.keep(segment, &witness, index);
                 note(rescue);
                 is_vacant
             });
@@ -146,12 +148,15 @@ impl<'s> Scene<'s> {
 
     /// D5. Everything that dead participant `index` left; the caller holds its keep byte.
     /// Says whether the index is vacant.
-    fn keep(&self, witness: &Witness<'_>, index: u32) -> (bool, Rescue) {
+    fn keep(&self, segment: &Segment, witness: &Witness<'_>, index: u32) -> (bool, Rescue) {
         // M7: nobody else can have the index before this is done.
         if let Some(cast) = &self.ring.cast {
             cast.strike_off(index);
         }
-        let rescue = self.ring.finish_intents(index, witness);
+        // First, so that it looks at no chunk any more while others wait for that.
+        let chunks = self.keep_chunks(segment, index);
+        let mut rescue = self.ring.finish_intents(index, witness);
+        rescue.finished += chunks;
         // Before the index is vacant: until then the next one who looks repeats it.
         self.tell(rescue);
         if rescue.left > 0 {
@@ -252,6 +257,7 @@ impl Port {
         let proof = segment.proof(own).ok_or(Unprovable)?;
         let mut rescue = self.scene().look(&segment, &proof, own, thorough);
         rescue.finished += u64::from(told);
+        self.trim(thorough);
         if proof.had_to_open_again() {
             crate::event!("the descriptor of a segment was closed behind our back, and was opened again");
         }

@@ -5,9 +5,10 @@
 use super::bytes::LENGTH_SIZE;
 use super::options::{ARENA_ALIGN, classes, cursors_size, regions, slots_size, stride};
 use crate::error::SetupError;
-use crate::primitive::{ArenaMemory, BlockMemory, BlockShape, Fences, Line, SlotMemory, adopting_pays};
+use crate::primitive::{ArenaMemory, AtomicU64, BlockMemory, BlockShape, Fences, Line, SlotMemory, adopting_pays};
 use crate::ring::{
-    Arena, BlockHead, Cast, CellNote, Control, PARTICIPANT_SIZE, Participant, Place, ROLL_SIZE, Ring, Roll, Rows, Side,
+    Arena, BlockHead, Cast, CellNote, Chunks, Classes, Control, PARTICIPANT_SIZE, Participant, Place, ROLL_SIZE, Ring,
+    Roll, Rows, Side,
 };
 use crate::segment::{Plan, RegionKind, Segment};
 use crate::wait::Attention;
@@ -29,6 +30,7 @@ pub(super) struct View<'s> {
     arena: Arena<'s>,
     /// Of a broadcast: the roll, and a place for each participant.
     cursors: Option<(&'s Roll, &'s [Place])>,
+    chunks: Chunks<'s>,
     /// Of `slots` and `blocks` the one that this kind of ring does not use is empty.
     pub(super) slots: SlotMemory,
     pub(super) blocks: BlockMemory,
@@ -57,6 +59,8 @@ impl<'s> View<'s> {
             && plan.leases <= 1024
             && plan.rows <= 1 << 20
             && plan.arena <= 1 << 46
+            && (plan.chunk == 0
+                || plan.capacity.is_multiple_of(plan.chunk) && !plan.single_producer && !plan.single_consumer)
             && plan.max_message <= if plan.arena > 0 { 1 << 30 } else { plan.inline_size }
             && (plan.arena == 0 || plan.inline_size >= LENGTH_SIZE as u64);
         if !sane || slots_size(plan).is_none() {
@@ -67,8 +71,9 @@ impl<'s> View<'s> {
             let region = header.region(kind)?;
             if region.len < len { Err(damaged()) } else { Ok(segment.region_start(region)) }
         };
-        let [(_, ring), (_, wait), (_, participants), (_, slots), (_, notes), (_, row_bytes), (_, heads), (_, blocks)] =
+        let [(_, ring), (_, wait), (_, participants), (_, slots), (_, notes), (_, row_bytes), rest @ ..] =
             regions(plan);
+        let [(_, heads), (_, blocks), (_, chunks), (_, reach)] = rest;
         let control = start(RegionKind::Ring, ring)?.cast::<Control>();
         let attention = start(RegionKind::Wait, wait)?.cast::<Line<Attention>>();
         let participants = start(RegionKind::Participants, participants)?.cast::<Participant>();
@@ -78,6 +83,13 @@ impl<'s> View<'s> {
         let heads = start(RegionKind::BlockHeads, heads)?.cast::<BlockHead>();
         let arena = start(RegionKind::Arena, blocks)?;
         let cursors = plan.broadcast.then(|| start(RegionKind::Cursors, cursors_size(plan))).transpose()?;
+        let chunk_words = start(RegionKind::Chunks, chunks)?.cast::<AtomicU64>();
+        let reach_words = start(RegionKind::Reach, reach)?.cast::<AtomicU64>();
+        let (base, reach_count) = match plan.chunk {
+            0 => (base, 0),
+            _ => (base.wrapping_add(base.align_offset(ARENA_ALIGN as usize)), Classes::MOST),
+        };
+        let chunk_count = plan.capacity.checked_div(plan.chunk).unwrap_or(0) as usize;
         let row_count = plan.rows as usize;
         let count = plan.capacity as usize;
         let shape = BlockShape::of(plan.inline_size as usize);
@@ -102,7 +114,9 @@ impl<'s> View<'s> {
                     // Blocks of a page or more begin on one; the region is that much larger.
                     ArenaMemory::new(arena.wrapping_add(arena.align_offset(ARENA_ALIGN as usize)), classes.bytes()),
                     classes,
+                    std::slice::from_raw_parts(reach_words, reach_count),
                 ),
+                chunks: Chunks::new(std::slice::from_raw_parts(chunk_words, chunk_count), plan.chunk),
                 rows: Rows {
                     memory: SlotMemory::new(row_base, row_count, slot_stride),
                     notes: std::slice::from_raw_parts(notes, row_count),
@@ -135,6 +149,7 @@ impl<'s> View<'s> {
             news: &self.for_producers.news,
             news_to_consumers: &self.for_consumers.news,
             capacity: plan.capacity,
+            chunks: self.chunks,
             slots: self.slots,
             blocks: self.blocks,
             producers: side(plan.single_producer),
@@ -155,6 +170,8 @@ impl<'s> View<'s> {
     /// Sets up the regions of a segment that nobody else has yet.
     pub(super) fn initialise(&self) {
         self.control.initialise(self.capacity);
-        Ring::initialise_slots(self.slots);
+        let at_first = if self.chunks.slots > 0 { self.chunks.slots } else { self.capacity };
+        Ring::initialise_slots(self.slots, at_first as usize);
+        self.chunks.initialise();
     }
 }

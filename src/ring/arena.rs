@@ -26,6 +26,8 @@ pub(crate) struct BlockHead {
     pub(crate) note: CellNote,
     /// Of the message that was written there last, in bytes.
     pub(crate) len: AtomicU64,
+    /// Of an arena that grows: 1 if the block has memory. Its owner's to say. (G10)
+    pub(super) backed: AtomicU64,
 }
 
 impl BlockHead {
@@ -49,7 +51,7 @@ pub(crate) struct Class {
     pub(crate) first: u32,
     pub(crate) count: u32,
     /// Where the first of them begins.
-    offset: u64,
+    pub(super) offset: u64,
 }
 
 /// How an arena is cut into blocks.
@@ -60,7 +62,7 @@ pub(crate) struct Classes {
 }
 
 impl Classes {
-    const MOST: usize = 12;
+    pub(crate) const MOST: usize = 12;
     const SMALLEST: u64 = 256;
     const PAGE: u64 = 4096;
 
@@ -136,34 +138,41 @@ impl Classes {
     }
 
     /// The smallest that there are blocks of with room for `len` bytes.
-    fn of_len(&self, len: usize) -> usize {
+    pub(super) fn of_len(&self, len: usize) -> usize {
         self.iter().position(|class| class.size >= len as u64 && class.count > 0).unwrap_or(self.count)
     }
 
-    fn of_block(&self, block: u32) -> Option<&Class> {
+    pub(super) fn of_block(&self, block: u32) -> Option<&Class> {
         self.iter().find(|class| block.checked_sub(class.first).is_some_and(|at| at < class.count))
+    }
+
+    /// The class at an index of its own, from the smallest.
+    pub(super) fn at(&self, class: usize) -> Class {
+        self.all.get(class).copied().filter(|_| class < self.count).unwrap_or_default()
     }
 }
 
 /// The blocks of one queue. Copyable: it owns nothing.
 #[derive(Clone, Copy)]
 pub struct Arena<'m> {
-    heads: &'m [BlockHead],
+    pub(super) heads: &'m [BlockHead],
     memory: ArenaMemory,
-    classes: Classes,
+    pub(super) classes: Classes,
     /// Whether who has read a message stores to its lines.
     adopts: bool,
+    /// Of an arena that grows: how many blocks of each class there are so far. (G10)
+    pub(super) reach: &'m [AtomicU64],
 }
 
 /// Where a producer looks first. All zeros are valid.
 #[derive(Default)]
-pub(crate) struct Hints([Hint; Classes::MOST]);
+pub(crate) struct Hints(pub(super) [Hint; Classes::MOST]);
 
 // SAFETY: plain cells of integers; all zeros is a valid value.
 unsafe impl bytemuck::Zeroable for Hints {}
 
 #[derive(Default)]
-struct Hint {
+pub(super) struct Hint {
     next: Cell<u32>,
     /// Blocks beyond it are not used while some below it are free: they would be cold.
     window: Cell<u32>,
@@ -176,13 +185,13 @@ impl Hint {
     const LUCKY: u32 = 64;
 
     /// What to look at, in order, of `count` blocks.
-    fn order(&self, count: u32) -> impl Iterator<Item = u32> + use<> {
+    pub(super) fn order(&self, count: u32) -> impl Iterator<Item = u32> + use<> {
         let window = self.window.get().max(Hint::LEAST).min(count);
         let next = if self.next.get() < window { self.next.get() } else { 0 };
         (next..window).chain(0..next).chain(window..count)
     }
 
-    fn found(&self, block: u32, count: u32) {
+    pub(super) fn found(&self, block: u32, count: u32) {
         let window = self.window.get().max(Hint::LEAST).min(count);
         let is_lucky = self.next.get() == block;
         self.lucky.set(if is_lucky { self.lucky.get() + 1 } else { 0 });
@@ -220,11 +229,15 @@ impl Cells for Arena<'_> {
     }
 
     fn word(&self, cell: usize) -> Option<&AtomicU64> {
-        self.heads.get(cell).map(|head| &head.word)
+        self.head(cell).map(|head| &head.word)
     }
 
     fn note(&self, cell: usize) -> Option<&CellNote> {
-        self.heads.get(cell).map(|head| &head.note)
+        self.head(cell).map(|head| &head.note)
+    }
+
+    fn all(&self) -> impl Iterator<Item = (usize, CellWord)> {
+        self.reached().map(|cell| (cell, self.load(cell)))
     }
 }
 
@@ -232,9 +245,14 @@ impl<'m> Arena<'m> {
     /// # Safety
     ///
     /// `memory` has as many bytes as `classes` say, for as long as any copy is used.
-    pub(crate) unsafe fn new(heads: &'m [BlockHead], memory: ArenaMemory, classes: Classes) -> Arena<'m> {
+    pub(crate) unsafe fn new(
+        heads: &'m [BlockHead],
+        memory: ArenaMemory,
+        classes: Classes,
+        reach: &'m [AtomicU64],
+    ) -> Arena<'m> {
         debug_assert!(heads.len() as u64 == classes.blocks());
-        Arena { heads, memory, classes, adopts: false }
+        Arena { heads, memory, classes, adopts: false, reach }
     }
 
     /// The same blocks; their readers make the next writer's stores cheap.
@@ -247,7 +265,7 @@ impl<'m> Arena<'m> {
     pub(crate) fn none() -> Arena<'m> {
         // SAFETY: no bytes.
         let memory = unsafe { ArenaMemory::new(core::ptr::null_mut(), 0) };
-        Arena { heads: &[], memory, classes: Classes::default(), adopts: false }
+        Arena { heads: &[], memory, classes: Classes::default(), adopts: false, reach: &[] }
     }
 
     /// Whether there are any blocks.
@@ -258,6 +276,9 @@ impl<'m> Arena<'m> {
     /// B1. Makes a free block with room for `len` bytes this participant's.
     pub(crate) fn reserve_block(self, me: u32, len: usize, hints: &Hints) -> Option<u32> {
         let class = self.classes.of_len(len);
+        if self.grows() {
+            return self.reserve_reached(me, class, hints);
+        }
         let (own, hint) = (self.classes.all.get(class)?, hints.0.get(class)?);
         // Producers begin at different blocks.
         let count = u64::from(own.count.max(1));
@@ -275,6 +296,9 @@ impl<'m> Arena<'m> {
 
     /// Whether [`Arena::reserve_block`] may find one.
     pub(crate) fn has_room_for(self, len: usize) -> bool {
+        if self.grows() {
+            return self.extension(len).is_some() || self.all().any(|(_, word)| word == CellWord::FREE);
+        }
         let cells = |at: usize, class: &Class| {
             class.first as usize + usize::from(at > 0)..(class.first + class.count.max(1)) as usize
         };
@@ -285,7 +309,7 @@ impl<'m> Arena<'m> {
 
     /// Whether no block of any size is free.
     pub(crate) fn is_full(self) -> bool {
-        self.is_there() && !self.all().any(|(_, word)| word == CellWord::FREE)
+        self.is_there() && self.extension(0).is_none() && !self.all().any(|(_, word)| word == CellWord::FREE)
     }
 
     /// A block that was reserved is not needed.
@@ -304,7 +328,7 @@ impl<'m> Arena<'m> {
 
     /// How long the message is that was written to a block.
     pub(crate) fn set_len(self, block: u32, len: usize) {
-        if let Some(head) = self.heads.get(block as usize) {
+        if let Some(head) = self.head(block as usize) {
             head.len.store(len as u64, Ordering::Relaxed);
         }
     }
@@ -312,7 +336,7 @@ impl<'m> Arena<'m> {
     /// The same, read once and no more than there is room for.
     pub(crate) fn len(self, block: u32) -> usize {
         let room = self.classes.of_block(block).map_or(0, |class| class.size);
-        self.heads.get(block as usize).map_or(0, |head| head.len.load(Ordering::Relaxed).min(room)) as usize
+        self.head(block as usize).map_or(0, |head| head.len.load(Ordering::Relaxed).min(room)) as usize
     }
 
     /// B2. The message of this block will be at `position`, which this participant has

@@ -1,5 +1,6 @@
 //! Closing, and the questions that are asked seldom.
 
+use super::chunks::Gate;
 use super::position::{Position, Stamp, Tag};
 use super::{CLOSED, Damaged, GetCursor, Ring, Side, state};
 use crate::primitive::{Ordering, seeded};
@@ -46,10 +47,7 @@ impl Ring<'_> {
     }
 
     fn all_slots_are_free(&self) -> bool {
-        (0..self.slots.count()).all(|index| {
-            let stamp = state::load_stamp(self.slots, index);
-            stamp.tag() == Tag::Free && stamp == Stamp::free(stamp.position())
-        })
+        self.visit_slots(self.put_end(), |index| self.is_slot_free(index))
     }
 
     /// Messages put and not taken. Exact while nobody moves; else an estimate, since the
@@ -70,9 +68,14 @@ impl Ring<'_> {
         if self.news_to_consumers.load(Ordering::Acquire) <= CLOSED {
             return 0;
         }
-        let is_back = |index: &usize| state::load_stamp(self.slots, *index).tag() == Tag::Back;
-        let in_slots = if self.consumers == Side::Multi { (0..self.slots.count()).filter(is_back).count() } else { 0 };
-        in_slots as u64 + self.cells_waiting()
+        let mut in_slots = 0;
+        if self.consumers == Side::Multi {
+            self.visit_slots(self.control.load_head(), |index| {
+                in_slots += u64::from(state::load_stamp(self.slots, index).tag() == Tag::Back);
+                true
+            });
+        }
+        in_slots + self.cells_waiting()
     }
 
     /// Single/Single: up to where there are messages.
@@ -117,7 +120,7 @@ impl Ring<'_> {
 
     /// Not even one that somebody is about to publish or to commit. Tombstones are none.
     fn no_slot_has_a_message(&self) -> bool {
-        (0..self.slots.count()).all(|index| {
+        self.visit_slots(self.put_end(), |index| {
             let stamp = state::load_stamp(self.slots, index);
             stamp == Stamp::free(stamp.position()) || stamp.tag() == Tag::Tomb
         })
@@ -169,6 +172,9 @@ impl Ring<'_> {
         match (self.producers, self.consumers) {
             (Side::Multi, Side::Multi) => {
                 let next = self.control.load_tail().position();
+                if self.is_chunked() {
+                    return matches!(self.gate(next, None), Gate::Full | Gate::Busy);
+                }
                 self.stamp_at(next) != Stamp::free(next)
             }
             (Side::Single, Side::Multi) => {

@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+use super::chunks::Window;
 use super::position::{Position, Stamp};
 use super::spsc::Walk;
 use super::{CLOSED, Ring, Side, Sink, state};
@@ -43,7 +44,7 @@ pub(crate) struct GetCursor {
     pub(super) stream_from: Cell<u64>,
     /// Single/Single: where the queue ends; `u64::MAX` while that is not known.
     pub(super) end: Cell<u64>,
-    announced: Cell<u64>,
+    pub(super) announced: Cell<u64>,
     /// Leases that this handle holds.
     pub(super) held: Cell<u32>,
     started: Cell<bool>,
@@ -52,6 +53,9 @@ pub(crate) struct GetCursor {
     pub(super) spsc_fast: Cell<bool>,
     slots_fast: Cell<bool>,
     multi_fast: Cell<bool>,
+    /// The same for a ring of chunks, and the chunk that it is in.
+    pub(super) chunk_fast: Cell<bool>,
+    pub(super) window: Window,
 }
 
 // SAFETY: plain cells of integers and bools; all zeros is a valid value.
@@ -71,11 +75,13 @@ impl GetCursor {
         self.walk.known.set(0);
         self.slots_fast.set(false);
         self.multi_fast.set(false);
+        self.chunk_fast.set(false);
     }
 
     /// Whether the slow path has to be taken, though the handle is fine.
     pub(crate) fn is_off_the_fast_path(&self) -> bool {
-        self.started.get() && !(self.spsc_fast.get() || self.slots_fast.get() || self.multi_fast.get())
+        let is_fast = self.spsc_fast.get() || self.slots_fast.get() || self.multi_fast.get() || self.chunk_fast.get();
+        self.started.get() && !is_fast
     }
 
     /// Whether this handle has leases that did not end.
@@ -110,7 +116,7 @@ impl Ring<'_> {
                 self.publish_head(cursor, taken);
                 cursor.slots_fast.set(self.fences == Fences::Asymmetric);
             }
-            (_, Side::Multi) => cursor.multi_fast.set(self.fences == Fences::Asymmetric),
+            (_, Side::Multi) => self.resume_fast_path(cursor),
         }
         cursor.lap_base.set(0);
         self.ran_dry(cursor);
@@ -123,6 +129,7 @@ impl Ring<'_> {
         match (self.producers, self.consumers) {
             (Side::Single, Side::Single) => cursor.spsc_fast.set(fast),
             (Side::Multi, Side::Single) => cursor.slots_fast.set(fast),
+            (_, Side::Multi) if self.is_chunked() => cursor.chunk_fast.set(fast),
             (_, Side::Multi) => cursor.multi_fast.set(fast),
         }
     }
@@ -173,7 +180,7 @@ impl Ring<'_> {
                 return self.get_fast_slots(cursor, sink);
             }
             if !self.may_get_next(cursor) {
-                return false;
+                return cursor.chunk_fast.get() && self.get_fast_chunk(cursor, sink);
             }
         }
         self.get_next(K::blocks(self.blocks), cursor, sink)
@@ -334,7 +341,7 @@ impl Ring<'_> {
 
     /// Nothing is published at `position`: is somebody at it? (The stamp was read
     /// before the tail.)
-    fn why_not(&self, position: Position) -> Get {
+    pub(super) fn why_not(&self, position: Position) -> Get {
         if self.producers == Side::Multi && self.control.load_tail().position() > position {
             Get::Unfinished
         } else {
@@ -351,6 +358,21 @@ impl Ring<'_> {
                 break;
             }
             let head = self.control.load_head();
+            let (mut _touch, mut max) = (None, max);
+            if self.is_chunked() {
+                match self.enter_for_get(&cursor.window, head) {
+                    Some((touch, rest)) => (_touch, max) = (Some(touch), max.min(rest)),
+                    None => {
+                        let why = self.why_not_in_chunk(head);
+                        if self.control.load_head() != head {
+                            backoff.lost();
+                            continue;
+                        }
+                        self.me.withdraw_get(&cursor.announced);
+                        return (0, why);
+                    }
+                }
+            }
             let index = self.get_index(cursor, head);
             if self.read_ahead > 0 {
                 slots.prefetch_write(index, self.read_ahead / 2);
@@ -407,7 +429,7 @@ impl Ring<'_> {
 
     /// There may be redeliveries.
     #[inline(always)]
-    fn is_alerted(&self) -> bool {
+    pub(super) fn is_alerted(&self) -> bool {
         !cfg!(ringway_without_recovery) && self.news_to_consumers.load(Ordering::Relaxed) > CLOSED
     }
 
@@ -427,14 +449,14 @@ impl Ring<'_> {
         if self.consumers == Side::Single {
             return taken;
         }
-        for index in 0..slots.count() {
+        self.visit_slots(self.control.load_head(), |index| {
             if taken == max {
-                break;
+                return false;
             }
             let seen = state::load_stamp(slots, index);
             let position = seen.position();
             if !seen.is_back(position) || self.index_of(position) != index {
-                continue;
+                return true;
             }
             self.me.announce_get(position, 1, &cursor.announced);
             stands = !state::take_again(slots, index, seen);
@@ -443,9 +465,11 @@ impl Ring<'_> {
                 unsafe { sink.read(taken, slots.payload(index)) };
                 sink.keep(self, taken, position, seen.taken_again().attempt());
                 state::release_slot(slots, index, position.plus(self.capacity()));
+                self.has_released(cursor, position);
                 taken += 1;
             }
-        }
+            true
+        });
         self.me.count_gets(taken);
         // R5: also of a call that found work elsewhere.
         if taken == 0 || stands {
@@ -478,6 +502,9 @@ impl Ring<'_> {
             (Side::Multi, Side::Single) => Position::private(cursor.next.get()),
             (_, Side::Multi) => self.control.load_head(),
         };
+        if self.is_chunked() {
+            return !self.stamp_in_window(cursor, position).is_before(position) || self.is_alerted();
+        }
         !state::load_stamp(self.slots, self.get_index(cursor, position)).is_before(position)
             || self.consumers == Side::Multi && self.is_alerted()
     }

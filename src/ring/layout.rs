@@ -4,7 +4,7 @@
 //! Control (512 bytes)                  Participant (256 bytes each)
 //! +0    tail    claimed by producers   +0    put intent: start, length
 //! +128  head    claimed by consumers   +16   get intent: start, length
-//! +256  taken   Single consumer's      +32   puts, gets so far
+//! +256  taken   Single consumer's      +32   puts, gets so far, +48 hazards
 //!                                      +128  who: pid, roles, attached, sleeps, ...
 //!               exact cursor
 //! +384  holders of the Single sides, end
@@ -52,6 +52,9 @@ pub(crate) struct Intents {
     /// For people who look inside: what it has put and got on `Multi` sides so far.
     pub(super) puts: AtomicU64,
     pub(super) gets: AtomicU64,
+    /// Chunks, plus one, whose slots it looks at: for a put, for a get, and for two who
+    /// look for the dead. 0: none. (G2)
+    pub(super) hazards: [AtomicU64; 4],
 }
 
 /// For people who look inside; nothing is decided by it.
@@ -135,6 +138,7 @@ impl Participant {
                 get_len: zero(),
                 puts: zero(),
                 gets: zero(),
+                hazards: [zero(), zero(), zero(), zero()],
             }),
             who: Line(Who {
                 pid: zero(),

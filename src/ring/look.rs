@@ -133,6 +133,9 @@ pub(crate) struct RingLook<F: Fn(u64) -> Option<u64>> {
     pub(crate) consumers: Side,
     /// Messages that share a stamp.
     pub(crate) per_stamp: u64,
+    /// Of a ring of chunks: nothing older than this is unfinished, and a stamp of zero is
+    /// one that has no memory.
+    pub(crate) oldest: Option<u64>,
     /// The flag that Single producers read.
     pub(crate) closed_flag: bool,
     pub(crate) stamp: F,
@@ -207,7 +210,7 @@ impl<F: Fn(u64) -> Option<u64>> RingLook<F> {
             Side::Single => produced.saturating_add(1),
         };
         // Older ones have been written over: a slot that is not released stops its next lap.
-        let first = last.saturating_sub(self.capacity).max(self.capacity).min(consumed);
+        let first = last.saturating_sub(self.capacity).max(self.capacity).max(self.oldest.unwrap_or(0)).min(consumed);
         let count = last.saturating_sub(first);
         found.incomplete = count > MOST_STAMPS;
         for position in (first..last).take(MOST_STAMPS as usize) {
@@ -258,7 +261,7 @@ impl<F: Fn(u64) -> Option<u64>> RingLook<F> {
             }
         }
         // Stamps are read later, so they may be newer in a ring in use, but never older.
-        if let Some(raw) = self.raw_at(consumed) {
+        if let Some(raw) = self.raw_at(consumed).filter(|raw| self.oldest.is_none() || *raw != 0) {
             let oldest = consumed.saturating_sub(capacity);
             let stale = match self.is_blocks() {
                 true => oldest >= capacity && raw <= oldest,
@@ -287,6 +290,7 @@ mod tests {
             producers: sides.0,
             consumers: sides.1,
             per_stamp: 1,
+            oldest: None,
             closed_flag: false,
             stamp: |slot| slots.get(slot as usize).copied(),
         }

@@ -8,6 +8,8 @@
 mod arena;
 mod broadcast;
 mod cells;
+mod chunked;
+mod chunks;
 mod close;
 mod consumer;
 mod data;
@@ -17,6 +19,7 @@ mod look;
 mod pace;
 mod position;
 mod producer;
+mod reach;
 mod recover;
 mod rows;
 mod spsc;
@@ -28,6 +31,9 @@ pub use arena::{Arena, Taken};
 pub(crate) use arena::{BlockHead, Classes, Hints, IN_A_BLOCK, Placing};
 pub(crate) use broadcast::{Cast, CastGet, CastPut, Heard, MISSED_AT, PLACE_SIZE, Place, ROLL_SIZE, Roll};
 pub(crate) use cells::{CellNote, CellState, CellWord, Holding};
+pub(crate) use chunks::{BY_BYSTANDER, Chunks, Growth};
+#[cfg(not(loom))]
+pub(crate) use chunks::{ChunkState, ChunkWord};
 pub(crate) use consumer::{Get, GetCursor};
 pub(crate) use data::{Sink, Source};
 pub(crate) use layout::{CAST, Control, GETS, PARTICIPANT_SIZE, PUTS, Participant};
@@ -86,6 +92,8 @@ pub(crate) struct Ring<'m> {
     pub(crate) news: &'m AtomicU32,
     pub(crate) news_to_consumers: &'m AtomicU32,
     pub(crate) capacity: u64,
+    /// Whether and how the slots come and go.
+    pub(crate) chunks: Chunks<'m>,
     /// The messages, unless both sides are `Single`.
     pub(crate) slots: SlotMemory,
     /// The messages where both sides are `Single`.
@@ -130,12 +138,12 @@ impl Ring<'_> {
         self.capacity
     }
 
-    /// Sets the slots of fresh memory to their first state: everything below the
-    /// capacity is history, slot 0 waits for position `capacity`.
+    /// Sets the first `these` slots of fresh memory to their first state: everything below
+    /// the capacity is history, slot 0 waits for position `capacity`.
     #[cfg(not(loom))]
-    pub(crate) fn initialise_slots(slots: SlotMemory) {
+    pub(crate) fn initialise_slots(slots: SlotMemory, these: usize) {
         let count = slots.count();
-        for index in 0..count {
+        for index in 0..count.min(these) {
             state::initialise(slots, index, Position::new((count + index) as u64));
         }
     }
@@ -161,6 +169,9 @@ impl Ring<'_> {
 
     /// The stamp at a position, for cold paths (pairs FULL and FREE).
     pub(super) fn stamp_at(&self, position: Position) -> Stamp {
+        if self.is_chunked() {
+            return self.stamp_in_chunk(position);
+        }
         state::load_stamp(self.slots, self.index_of(position))
     }
 }

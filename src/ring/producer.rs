@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+use super::chunks::Window;
 use super::position::{Position, Stamp};
 use super::spsc::Walk;
 use super::{Damaged, Ring, Side, Source, state};
@@ -18,6 +19,9 @@ pub(crate) enum Put {
     Full,
     /// Closed before the claim; nothing was put.
     Closed,
+    /// The next position has no memory yet: it is to be made first
+    /// ([`Ring::start_growth`]).
+    Grow,
     /// The ring's words contradict each other.
     Damaged,
 }
@@ -32,7 +36,7 @@ pub(crate) struct PutCursor {
     pub(super) limit: Cell<u64>,
     /// The position of slot 0 in the current lap.
     lap_base: Cell<u64>,
-    announced: Cell<u64>,
+    pub(super) announced: Cell<u64>,
     /// Single producer, Multi consumers: the next position.
     next: Cell<u64>,
     polls: Cell<u64>,
@@ -40,6 +44,9 @@ pub(crate) struct PutCursor {
     /// The fast path may be taken: for Single/Single, for Multi/Multi.
     pub(super) fast: Cell<bool>,
     multi_fast: Cell<bool>,
+    /// The same for a ring of chunks, and the chunk that it is in.
+    pub(super) chunk_fast: Cell<bool>,
+    pub(super) window: Window,
 }
 
 // SAFETY: plain cells of integers and bools; all zeros is a valid value.
@@ -67,6 +74,12 @@ impl PutCursor {
         self.fast.set(false);
         self.walk.known.set(0);
         self.multi_fast.set(false);
+        self.chunk_fast.set(false);
+    }
+
+    /// Whether there is space for the next chunk, as far as this handle knows.
+    pub(crate) fn set_no_space(&self, none: bool) {
+        self.window.no_space.set(none);
     }
 }
 
@@ -76,7 +89,10 @@ impl Ring<'_> {
         match (self.producers, self.consumers) {
             (Side::Single, Side::Single) => self.start_put_spsc(cursor),
             (Side::Single, Side::Multi) => cursor.next.set(self.successor_start().get()),
-            (Side::Multi, Side::Multi) => cursor.multi_fast.set(self.fences == Fences::Asymmetric),
+            (Side::Multi, Side::Multi) => {
+                let fast = if self.is_chunked() { &cursor.chunk_fast } else { &cursor.multi_fast };
+                fast.set(self.fences == Fences::Asymmetric);
+            }
             (Side::Multi, Side::Single) => {}
         }
         cursor.lap_base.set(0);
@@ -132,7 +148,7 @@ impl Ring<'_> {
                 return self.put_fast_multi(cursor, source);
             }
             if !self.may_put_next(cursor) {
-                return false;
+                return cursor.chunk_fast.get() && self.put_fast_chunk(cursor, source);
             }
         }
         // S7, and an alert.
@@ -304,6 +320,20 @@ impl Ring<'_> {
                 return (0, Put::Closed);
             }
             let start = tail.position();
+            let (mut _touch, mut count) = (None, count);
+            if self.is_chunked() {
+                match self.enter_for_put(&cursor.window, start) {
+                    Ok((touch, rest)) => (_touch, count) = (Some(touch), count.min(rest)),
+                    Err(_) if self.control.load_tail() != tail => {
+                        backoff.lost();
+                        continue;
+                    }
+                    Err(gate) => {
+                        self.me.withdraw_put(&cursor.announced);
+                        return (0, Put::at(gate));
+                    }
+                }
+            }
             let free = match self.free_run(S::slots(self.slots), cursor, start, count, exact) {
                 Ok(free) => free,
                 Err(Damaged) if self.control.load_tail() == tail => {
@@ -435,6 +465,9 @@ impl Ring<'_> {
             }
             Side::Multi => {
                 let tail = self.control.load_tail();
+                if self.is_chunked() {
+                    return tail.is_closed() || self.may_put_in_chunk(cursor, tail.position());
+                }
                 tail.is_closed() || self.free_run(self.slots, cursor, tail.position(), 1, true) != Ok(0)
             }
         }
@@ -452,6 +485,9 @@ impl Ring<'_> {
     pub(crate) fn is_held_up(&self, cursor: &PutCursor) -> bool {
         if self.consumers == Side::Single {
             return false;
+        }
+        if self.is_chunked() {
+            return self.is_chunk_held_up(self.control.load_tail().position());
         }
         let oldest = Position::new(self.put_position(cursor).saturating_sub(self.capacity()));
         oldest < self.control.load_head() && !self.stamp_at(oldest).is_before(oldest)

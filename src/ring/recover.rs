@@ -14,6 +14,10 @@ use crate::primitive::seeded;
 /// taken it again.
 const EXCHANGES: u32 = 4;
 
+/// Positions behind the consumers that a look at the whole window of a ring of chunks searches
+/// for unfinished puts.
+const MOST_PUTS: usize = 1 << 16;
+
 /// Who is alive. Asked last, about those whose intent names a position; an answer that
 /// is not certain must be "yes".
 pub(crate) trait Living {
@@ -83,6 +87,14 @@ impl Ring<'_> {
     pub(crate) fn finish_all(&self, living: &dyn Living) -> Rescue {
         let mut rescue = Rescue::default();
         let capacity = self.capacity();
+        if self.is_chunked() {
+            // G9.
+            let (tail, head) = (self.control.load_tail().position(), self.control.load_head());
+            let puts = (head.get()..tail.get()).take(MOST_PUTS).map(Position::new);
+            rescue.add(self.finish_each(puts, living, Ring::finish_put));
+            rescue.add(self.finish_each(self.unfinished_gets(head), living, Ring::finish_get));
+            return rescue;
+        }
         if self.producers == Side::Multi {
             let tail = self.control.load_tail().position().get();
             let positions = (tail.saturating_sub(capacity)..tail).map(Position::new);
@@ -118,6 +130,7 @@ impl Ring<'_> {
 
     /// D2. `position` is below the tail that was read before.
     fn finish_put(&self, position: Position, living: &dyn Living) -> Rescue {
+        let Some(_touch) = self.touch_claimed(position) else { return Rescue::default() };
         let index = self.index_of(position);
         let seen = state::load_stamp(self.slots, index);
         if !seen.is_before(position) || seeded(1) {
@@ -143,6 +156,7 @@ impl Ring<'_> {
 
     /// One attempt. None: the stamp was changed meanwhile; what it says now matters, too.
     fn try_finish_get(&self, position: Position, living: &dyn Living) -> Option<Rescue> {
+        let Some(_touch) = self.touch_claimed(position) else { return Some(Rescue::default()) };
         let index = self.index_of(position);
         let seen = state::load_stamp(self.slots, index);
         let is_tomb = seen == Stamp::tomb(position);

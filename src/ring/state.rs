@@ -250,7 +250,11 @@ pub(super) fn load_stamp(slots: SlotMemory, index: usize) -> Stamp {
     debug_assert!(index < slots.count());
     // SAFETY: `index` comes from a bounds compare or from `% count`.
     // Pairs FULL and FREE.
-    Stamp::from_raw(unsafe { slots.stamp(index) }.load(Ordering::Acquire))
+    let raw = unsafe { slots.stamp(index) }.load(Ordering::Acquire);
+    // No stamp: the page of a chunk that was punched. (G2)
+    #[cfg(loom)]
+    assert_ne!(raw, 0, "touched a page that is not there");
+    Stamp::from_raw(raw)
 }
 
 /// Everything below the result is published, as far as block `block` goes.
@@ -272,8 +276,7 @@ pub(super) fn publish_block(blocks: BlockMemory, block: usize, next: Position) {
     unsafe { blocks.stamp(block) }.store(next.get(), Ordering::Release);
 }
 
-/// The first stamp of a slot that nobody else has yet.
-#[cfg(not(loom))]
+/// The first stamp of a slot that nobody else has yet, or of one whose chunk is being backed.
 pub(super) fn initialise(slots: SlotMemory, index: usize, position: Position) {
     // SAFETY: as in `load_stamp`.
     unsafe { slots.stamp(index) }.store(Stamp::free(position).raw(), Ordering::Relaxed);

@@ -7,6 +7,7 @@ use super::*;
 use crate::primitive::{AtomicU64, BlockShape, Ordering, Payload};
 use bytemuck::Zeroable;
 
+mod chunks;
 mod hostile;
 mod recover;
 mod spsc;
@@ -51,7 +52,7 @@ impl Heap {
             sides: (producers, consumers),
         };
         heap.control.initialise(capacity as u64);
-        Ring::initialise_slots(heap.slots());
+        Ring::initialise_slots(heap.slots(), capacity);
         heap
     }
 
@@ -97,6 +98,7 @@ impl Heap {
             news: &self.news,
             news_to_consumers: &self.news,
             capacity: self.capacity as u64,
+            chunks: Chunks::none(),
             slots: self.slots(),
             blocks: self.blocks(),
             producers: self.sides.0,

@@ -5,8 +5,8 @@
 //! +0     magic "ringway\x01"        +64   capacity, inline size, max message
 //! +8     layout version, size       +88   element size, alignment, tag length
 //! +16    layout hash                +104  participants, creator, created, leases, rows
-//! +24    identity (128 bits)        +128  arena, element tag (120 bytes)
-//! +40    total size, page size      +256  region directory (16 x 24 bytes)
+//! +24    identity (128 bits)        +128  arena, chunk, element tag (120 bytes)
+//! +40    total size, page size      +264  region directory (16 x 24 bytes)
 //! +52    message kind, flags        +1024 attachment marks (1024 bytes)
 //! ```
 //!
@@ -22,7 +22,7 @@ use bytemuck::{Pod, Zeroable};
 const MAGIC: [u8; 8] = *b"ringway\x01";
 
 /// Changes whenever a region, a word or a rule about one changes.
-pub(crate) const LAYOUT_VERSION: u32 = 4;
+pub(crate) const LAYOUT_VERSION: u32 = 5;
 
 /// Bytes of the header, a page.
 pub(crate) const HEADER_SIZE: usize = 4096;
@@ -60,6 +60,10 @@ pub(crate) enum RegionKind {
     Arena = 8,
     /// Who subscribes to a broadcast, and how far they are.
     Cursors = 9,
+    /// One word for each chunk of slots, where those come and go.
+    Chunks = 12,
+    /// How far the blocks of each size reach, where those come and go.
+    Reach = 13,
 }
 
 /// A part of the segment.
@@ -129,6 +133,8 @@ pub(crate) struct Plan {
     pub(crate) rows: u32,
     /// Bytes that the arena was cut from; 0: there is none.
     pub(crate) arena: u64,
+    /// Slots that get their memory together, and give it back; 0: all have it from the start.
+    pub(crate) chunk: u64,
     pub(crate) single_producer: bool,
     pub(crate) single_consumer: bool,
     pub(crate) lifetime: Lifetime,
@@ -174,12 +180,13 @@ struct RawHeader {
     leases: u32,
     rows: u32,
     arena: u64,
+    chunk: u64,
     tag: [u8; MAX_TAG],
     regions: [Region; MAX_REGIONS],
 }
 
 /// Where the tag lies in the header.
-const TAG_AT: usize = 136;
+const TAG_AT: usize = 144;
 const RAW_SIZE: usize = size_of::<RawHeader>();
 const _: () = assert!(RAW_SIZE == TAG_AT + MAX_TAG + MAX_REGIONS * size_of::<Region>() && RAW_SIZE <= HEADER_SIZE);
 const _: () = assert!(core::mem::offset_of!(RawHeader, tag) == TAG_AT);
@@ -282,6 +289,7 @@ impl Header {
         raw.leases = plan.leases;
         raw.rows = plan.rows;
         raw.arena = plan.arena;
+        raw.chunk = plan.chunk;
         raw.creator = self.creator;
         raw.created = self.created;
         let tag = plan.element.tag.as_bytes();
@@ -352,6 +360,7 @@ impl Header {
                 leases: raw.leases,
                 rows: raw.rows,
                 arena: raw.arena,
+                chunk: raw.chunk,
                 single_producer: raw.flags & FLAG_SINGLE_PRODUCER != 0,
                 single_consumer: raw.flags & FLAG_SINGLE_CONSUMER != 0,
                 lifetime: if raw.flags & FLAG_PERSISTENT != 0 { Lifetime::Persistent } else { Lifetime::Ephemeral },
@@ -429,6 +438,7 @@ mod tests {
             leases: 8,
             rows: 512,
             arena: 0,
+            chunk: 0,
             single_producer: true,
             single_consumer: false,
             lifetime: Lifetime::Persistent,
@@ -453,17 +463,17 @@ mod tests {
     #[test]
     fn golden_layout() {
         let bytes = sample().to_bytes();
-        assert_eq!(bytes.len(), 640);
+        assert_eq!(bytes.len(), 648);
         assert_eq!(&bytes[..8], b"ringway\x01");
-        assert_eq!(bytes[8..12], 4u32.to_le_bytes());
+        assert_eq!(bytes[8..12], 5u32.to_le_bytes());
         assert_eq!(bytes[12..16], 4096u32.to_le_bytes());
         assert_eq!(bytes[24..32], 9u64.to_le_bytes());
         assert_eq!(bytes[40..48], 8192u64.to_le_bytes());
         assert_eq!(bytes[52..60], [2, 0, 0, 0, 5, 0, 0, 0]);
         assert_eq!(bytes[64..72], 3u64.to_le_bytes());
-        assert_eq!(&bytes[136..139], b"u64");
-        assert_eq!(bytes[256..272], [1, 0, 0, 0, 1, 0, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0]);
-        assert_eq!(bytes[280..296], [4, 0, 0, 0, 1, 0, 0, 0, 0, 18, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(&bytes[144..147], b"u64");
+        assert_eq!(bytes[264..280], [1, 0, 0, 0, 1, 0, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(bytes[288..304], [4, 0, 0, 0, 1, 0, 0, 0, 0, 18, 0, 0, 0, 0, 0, 0]);
     }
 
     #[test]

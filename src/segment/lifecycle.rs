@@ -25,6 +25,7 @@ use crate::sys::sigbus::Watched;
 use memmap2::MmapRaw;
 use std::fs::File;
 use std::mem::ManuallyDrop;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU8;
@@ -63,11 +64,13 @@ pub(crate) struct Segment {
 
 impl Segment {
     /// Makes a segment: under a name, or anonymous. `initialise` sets up the
-    /// regions, which are zero; nobody else sees them yet.
+    /// regions, which are zero; nobody else sees them yet. All of it has memory, but for
+    /// the parts of the file that are `holes` of its header.
     pub(crate) fn create(
         place: Option<&Place>,
         plan: Plan,
         regions: &[(RegionKind, u64)],
+        holes: impl Fn(&Header) -> Vec<Range<u64>>,
         prefault: u64,
         initialise: impl Fn(&Segment),
         keeper: Keeper<'_>,
@@ -89,7 +92,7 @@ impl Segment {
                 None => shm::create_anonymous(),
             }
             .map_err(|e| SetupError::system("making a shared-memory file", e))?;
-            reserve(&file, header.total_size, place.is_some())?;
+            reserve(&file, header.total_size, &holes(&header), place.is_some())?;
             file.write_all_at(&header.to_bytes(), 0).map_err(|e| SetupError::system("writing the header", e))?;
             if place.is_none() {
                 shm::seal_size(&file).map_err(|e| SetupError::system("sealing the segment", e))?;
@@ -215,9 +218,16 @@ impl Segment {
         let mapped = shm::reopen(&file).map_err(|e| SetupError::system("re-opening the segment", e))?;
         let map = mem::map_shared(&mapped, len).map_err(|e| SetupError::system("mapping the segment", e))?;
         let watched = ManuallyDrop::new(Watched::new(map.as_mut_ptr(), len));
+        // Touching a hole would fill it.
+        let dense = header.region(RegionKind::Slots).map_or(0, |region| region.offset);
+        let prefault = if header.plan.chunk > 0 { prefault.min(dense) } else { prefault };
         mem::prefault(&map, usize::try_from(prefault).unwrap_or(usize::MAX));
         let file = Kept::new(file).map_err(|e| SetupError::system("examining the segment", e))?;
         Ok(Segment { map: ManuallyDrop::new(map), watched, file, header, place, born })
+    }
+
+    pub(super) fn map_of(&self) -> &MmapRaw {
+        &self.map
     }
 
     pub(crate) fn header(&self) -> &Header {
@@ -327,7 +337,8 @@ impl std::fmt::Debug for Segment {
 }
 
 /// Decides before allocating whether there is room, then allocates every page.
-fn reserve(file: &File, size: u64, named: bool) -> Result<(), SetupError> {
+fn reserve(file: &File, total: u64, holes: &[Range<u64>], named: bool) -> Result<(), SetupError> {
+    let size = total.saturating_sub(holes.iter().map(|hole| hole.end - hole.start).sum());
     let mut limits = Vec::new();
     if named {
         limits.push((shm::free_on(file).ok(), "the shared-memory file system"));
@@ -341,7 +352,7 @@ fn reserve(file: &File, size: u64, named: bool) -> Result<(), SetupError> {
     {
         return Err(SetupError::new(SetupErrorKind::NoSpace { needed: size, free, limited_by }));
     }
-    shm::allocate(file, size).map_err(|e| {
+    shm::allocate(file, total, holes).map_err(|e| {
         if e.kind() == std::io::ErrorKind::StorageFull || e.raw_os_error() == Some(libc::ENOMEM) {
             let free = shm::free_on(file).unwrap_or(0);
             let limited_by = "the shared-memory file system";

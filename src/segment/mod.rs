@@ -5,6 +5,7 @@
 
 mod arrival;
 mod directory;
+mod ground;
 mod guard;
 mod header;
 mod lifecycle;

@@ -91,6 +91,11 @@ impl Survey {
         matches!(lock::any_held(&self.file, role.byte(), 1), Ok(Some(_)))
     }
 
+    /// Bytes of memory that the file has.
+    pub(crate) fn backed(&self) -> u64 {
+        shm::backed(&self.file).unwrap_or(0)
+    }
+
     /// Tells the inode from others.
     pub(crate) fn inode(&self) -> Option<(u64, u64)> {
         shm::stat(&self.file).ok().map(|stat| (stat.device, stat.inode))

@@ -282,6 +282,7 @@ pub struct Shape {
     pub sides: (Side, Side),
     pub producers: usize,
     pub consumers: usize,
+    /// 0: of a queue that grows.
     pub capacity: u64,
     /// Messages in one call, at most.
     pub batch: u64,
@@ -319,7 +320,12 @@ impl<'s, T: Content> Load<'s, T> {
         let seats = shape.producers + shape.consumers;
         // Room for all and for the parent, and not for one more: the dead ones' places
         // must be free again for their successors.
-        let options: Options = sandbox.mode(shape.capacity, shape.sides).max_participants(seats as u32 + 1);
+        let options: Options = match shape.capacity {
+            // So little that it grows and shrinks all the time, and is full at times.
+            0 => Options::unbounded().cap(64 << 10).directory(sandbox.path()),
+            capacity => sandbox.mode(capacity, shape.sides),
+        };
+        let options = options.max_participants(seats as u32 + 1);
         let queue = PodQueue::create(NAME, options).expect("a free name");
         let hand = || Hand {
             child: None,

@@ -3,7 +3,7 @@
 use super::step::Said;
 use super::table::{DONE, FAILED, Operation, REFUSED, Share, get, put, put_said};
 use super::{BATCH, Message};
-use ringway::{Bytes, Options, Producer, PutError};
+use ringway::{Bytes, Options, Producer, PutError, Side};
 
 pub type Kind = Bytes;
 pub type Out = Vec<u8>;
@@ -15,6 +15,11 @@ const BLOCKS: usize = 12;
 pub fn options(capacity: u64) -> Options {
     let size = size_of::<Message>();
     Options::new(capacity).inline(4).max_message(size).arena((BLOCKS * size.next_multiple_of(64)) as u64)
+}
+
+/// In all combinations of sides.
+pub fn has_mode(_: (Side, Side)) -> bool {
+    true
 }
 
 /// A message as it is put.

@@ -2,13 +2,18 @@
 
 use super::table::{Operation, Share};
 use super::{BATCH, Message};
-use ringway::{Options, Pod, Producer};
+use ringway::{Options, Pod, Producer, Side};
 
 pub type Kind = Pod<Message>;
 pub type Out = Message;
 
 pub fn options(capacity: u64) -> Options {
     Options::new(capacity)
+}
+
+/// In all combinations of sides.
+pub fn has_mode(_: (Side, Side)) -> bool {
+    true
 }
 
 /// A message as it is put.

@@ -1,6 +1,6 @@
 //! Which points there are, and two lanes that share them.
 
-use super::kind::ROWS;
+use super::kind::{ROWS, has_mode};
 use super::table::{MODES, STATES, Share, fits, operation};
 use crate::common::{Child, Sandbox};
 use std::collections::VecDeque;
@@ -62,7 +62,7 @@ pub fn cells() -> Vec<Work> {
     let mut cells = Vec::new();
     for (name, states, share) in ROWS.iter().filter(|(name, _, _)| name.starts_with(&wanted)) {
         for state in *states {
-            for (mode, sides) in MODES {
+            for (mode, sides) in MODES.iter().filter(|(_, sides)| has_mode(*sides)) {
                 let operation = operation(name).expect("of the table");
                 let found = STATES.iter().find(|known| known.name == *state).expect("of the table");
                 if fits(operation, found, *sides) {

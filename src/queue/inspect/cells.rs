@@ -49,9 +49,12 @@ pub(super) fn look(survey: &Survey) -> (Vec<LeaseState>, Vec<BlockClass>) {
     }
     let mut blocks = Vec::new();
     if let Some(heads) = start(RegionKind::BlockHeads) {
-        for class in classes(plan).iter() {
-            let count = u64::from(class.count).min(MOST_BLOCKS);
-            let mut seen = BlockClass { size: class.size, count: u64::from(class.count), ..BlockClass::default() };
+        let reach = if plan.chunk > 0 { start(RegionKind::Reach) } else { None };
+        for (class, at) in classes(plan).iter().zip(0..) {
+            let so_far = reach.map_or(u64::MAX, |reach| word(reach.saturating_add(at * 8)).unwrap_or(0));
+            let all = u64::from(class.count).min(so_far);
+            let count = all.min(MOST_BLOCKS);
+            let mut seen = BlockClass { size: class.size, count: all, ..BlockClass::default() };
             for block in u64::from(class.first)..u64::from(class.first) + count {
                 let head = heads.saturating_add(block.saturating_mul(size_of::<BlockHead>() as u64));
                 let Some(state) = state(head.saturating_add(BlockHead::WORD_AT)) else { continue };

@@ -60,6 +60,9 @@ impl Options {
         if self.consumers == Some(Side::Single) {
             return Err(SetupError::options("a broadcast has any number of subscribers: consumers cannot be Single"));
         }
+        if self.unbounded {
+            return Err(SetupError::options("a broadcast keeps its last messages: it has a capacity"));
+        }
         if self.joinable == Some(true) {
             return Err(SetupError::options("a broadcast is not joinable: its messages are nobody's task"));
         }
@@ -133,6 +136,7 @@ mod tests {
         let refused = [
             broadcast().joinable(true),
             broadcast().leases(1),
+            Options::unbounded().for_broadcast(),
             broadcast().consumers(Side::Single),
             broadcast().arena(4096),
             broadcast().max_message(100).inline(52),
@@ -169,7 +173,7 @@ mod tests {
         assert_eq!(regions_with_cursors(&plan), regions(&plan));
         let plan = broadcast().plan::<Bytes>().expect("defaults");
         assert_eq!(regions_with_cursors(&plan).last(), Some(&(RegionKind::Cursors, 128 + 64 * 256)));
-        assert_eq!(regions_with_cursors(&plan).len(), 9);
+        assert_eq!(regions_with_cursors(&plan).len(), regions(&plan).len() + 1);
     }
 
     #[test]

@@ -29,6 +29,11 @@ pub(crate) fn prefault(map: &MmapRaw, len: usize) {
     let _ = map.advise_range(Advice::PopulateWrite, 0, len.min(map.len()));
 }
 
+/// Maps in a part of `map` that has pages, so that no first access faults. Best effort.
+pub(crate) fn populate(map: &MmapRaw, offset: usize, len: usize) {
+    let _ = map.advise_range(Advice::PopulateWrite, offset, len);
+}
+
 /// A page that keeps an open file description, and with it its locks, alive for
 /// exactly as long as this address space has it: no descriptor is left that
 /// could leak, be closed by `close_range` or be inherited.

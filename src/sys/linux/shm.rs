@@ -10,6 +10,7 @@ use nix::sys::statvfs::fstatvfs;
 use nix::unistd::{UnlinkatFlags, ftruncate, geteuid, linkat, unlinkat};
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
@@ -112,17 +113,48 @@ pub(crate) fn seal_size(file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives `file` its size and every page of it, or nothing: a partial
-/// allocation is rolled back by the kernel.
-pub(crate) fn allocate(file: &File, size: u64) -> io::Result<()> {
-    let size = i64::try_from(size).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
-    ftruncate(file, size)?;
+/// Gives `file` its size and every page of it that does not lie in one of the `holes`,
+/// which are in order.
+pub(crate) fn allocate(file: &File, size: u64, holes: &[Range<u64>]) -> io::Result<()> {
+    ftruncate(file, offset(size)?)?;
+    let mut from = 0;
+    for hole in holes {
+        back(file, from..hole.start)?;
+        from = hole.end;
+    }
+    back(file, from..size)
+}
+
+fn offset(bytes: u64) -> io::Result<i64> {
+    i64::try_from(bytes).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))
+}
+
+/// Gives a part of `file` every page, or nothing: a partial allocation is rolled back by
+/// the kernel. What has pages keeps them as they are.
+pub(crate) fn back(file: &File, part: Range<u64>) -> io::Result<()> {
+    change(file, FallocateFlags::empty(), part)
+}
+
+/// Takes the pages of a part of `file`, whose size stays: zeros are read there.
+pub(crate) fn punch(file: &File, part: Range<u64>) -> io::Result<()> {
+    change(file, FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE, part)
+}
+
+fn change(file: &File, flags: FallocateFlags, part: Range<u64>) -> io::Result<()> {
+    if part.is_empty() {
+        return Ok(());
+    }
     loop {
-        match fallocate(file, FallocateFlags::empty(), 0, size) {
+        match fallocate(file, flags, offset(part.start)?, offset(part.end - part.start)?) {
             Err(Errno::EINTR) => {}
             other => return Ok(other?),
         }
     }
+}
+
+/// Bytes of memory that `file` has.
+pub(crate) fn backed(file: impl AsFd) -> io::Result<u64> {
+    Ok(u64::try_from(fstat(file)?.st_blocks).unwrap_or(0).saturating_mul(512))
 }
 
 /// A description of its own for the same file: locks taken through it conflict

@@ -4,8 +4,8 @@
 
 use super::table::{broadcast, life, lifetime, operation, side, state};
 use ringway::admin::{
-    BlockClass, Cleaned, Facts, Holder, Intent, LeaseState, Listed, Location, Messages, Outcome, Participant, Pause,
-    RingState, Snapshot, SubscriberState,
+    BlockClass, Cleaned, Facts, Growth, Holder, Intent, LeaseState, Listed, Location, Messages, Outcome, Participant,
+    Pause, RingState, Snapshot, SubscriberState,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -130,6 +130,7 @@ pub fn inspect(location: &Location, seen: &Snapshot) -> Value {
         "ring": seen.ring.as_ref().map(ring),
         "participants": seen.participants.iter().map(participant).collect::<Vec<_>>(),
         "leases": seen.leases.iter().map(lease).collect::<Vec<_>>(),
+        "growth": seen.growth.as_ref().map(growth),
         "blocks": seen.blocks.iter().map(block_class).collect::<Vec<_>>(),
         "subscribers": seen.subscribers.iter().map(subscriber).collect::<Vec<_>>(),
     })
@@ -142,6 +143,20 @@ fn subscriber(one: &SubscriberState) -> Value {
         "position": one.position,
         "lag": one.lag,
         "missed": one.missed,
+    })
+}
+
+fn growth(growth: &Growth) -> Value {
+    json!({
+        "cap": growth.cap,
+        "backed": growth.backed,
+        "chunk": growth.chunk,
+        "chunks": growth.chunks,
+        "holes": growth.holes,
+        "ready": growth.ready,
+        "drained": growth.drained,
+        "backing": growth.backing,
+        "punching": growth.punching,
     })
 }
 

@@ -3,7 +3,7 @@
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, CellAlignment, Table};
 use ringway::admin::{
-    BlockClass, Cleaned, Facts, Intent, LeaseState, Life, Listed, Location, Messages, Participant, Snapshot,
+    BlockClass, Cleaned, Facts, Growth, Intent, LeaseState, Life, Listed, Location, Messages, Participant, Snapshot,
     SubscriberState, Summary,
 };
 use ringway::{Lifetime, Side, SlowConsumers};
@@ -191,6 +191,19 @@ pub fn inspect(location: &Location, seen: &Snapshot, colours: bool) -> String {
     line("identity", format!("{:032x}", facts.identity));
     if let Some(ring) = &seen.ring {
         let closed = if ring.closed { ", closed" } else { "" };
+        if let Some(growth) = &seen.growth {
+            let of = format!(
+                "{} of {}, {} of them messages at most",
+                bytes(growth.backed),
+                bytes(facts.size),
+                bytes(growth.cap)
+            );
+            line("memory", of);
+            let Growth { chunks, chunk, ready, drained, backing, punching, holes, .. } = growth;
+            let changing =
+                format!("{drained} drained, {backing} being allocated, {punching} being freed, {holes} without memory");
+            line("chunks", format!("{chunks} of {}: {ready} ready, {changing}", bytes(*chunk)));
+        }
         line("depth", format!("{} of {}{closed}", ring.depth, facts.capacity));
         line("so far", format!("{} put, {} got", ring.puts, ring.gets));
         let optional =

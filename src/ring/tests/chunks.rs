@@ -1,0 +1,173 @@
+//! Rings of chunks, word by word: two chunks of two slots, and what their words allow.
+
+use super::*;
+use crate::ring::chunks::{BY_GET, BY_PUT, ChunkState, ChunkWord};
+
+const SLOTS: u64 = 2;
+const CHUNKS: usize = 2;
+const CAPACITY: usize = CHUNKS * SLOTS as usize;
+
+struct Growing {
+    heap: Heap,
+    words: Vec<AtomicU64>,
+}
+
+impl Growing {
+    fn new() -> Growing {
+        let growing = Growing {
+            heap: Heap::new(CAPACITY, Side::Multi, Side::Multi),
+            words: (0..CHUNKS).map(|_| AtomicU64::new(0)).collect(),
+        };
+        growing.ring_of(0).chunks.initialise();
+        growing
+    }
+
+    fn ring_of(&self, participant: usize) -> Ring<'_> {
+        Ring { chunks: Chunks::new(&self.words, SLOTS), ..self.heap.ring_of(participant) }
+    }
+
+    fn state(&self, chunk: usize) -> (ChunkState, u64) {
+        let word = ChunkWord::from_raw(self.words[chunk].load(Ordering::Relaxed));
+        (word.state(), word.lap())
+    }
+
+    fn hazards(&self) -> usize {
+        let all = self.heap.participants.iter().flat_map(|participant| &participant.intents.hazards);
+        all.filter(|hazard| hazard.load(Ordering::Relaxed) != 0).count()
+    }
+}
+
+fn put(ring: &Ring<'_>, cursor: &PutCursor, value: u64) -> Put {
+    loop {
+        match ring.try_put(cursor, &Word(value), true) {
+            Put::Grow => {
+                let Growth::Mine(job) = ring.start_growth() else { panic!("nobody else is there") };
+                assert!(ring.lay_out(&job));
+            }
+            how => return how,
+        }
+    }
+}
+
+fn cursors(ring: &Ring<'_>) -> (PutCursor, GetCursor) {
+    let cursors = (PutCursor::zeroed(), GetCursor::zeroed());
+    ring.start_put(&cursors.0);
+    ring.start_get(&cursors.1);
+    cursors
+}
+
+#[test]
+fn a_chunk_is_touched_only_behind_its_word() {
+    let memory = Growing::new();
+    let ring = memory.ring_of(0);
+    assert!(ring.touch(BY_PUT, 0, 1).is_some());
+    // A hole, another lap, no chunk at all.
+    assert!(ring.touch(BY_PUT, 1, 1).is_none(), "a hole was touched");
+    assert!(ring.touch(BY_GET, 0, 2).is_none() && ring.touch(BY_GET, 7, 1).is_none());
+    assert_eq!(memory.hazards(), 0);
+}
+
+#[test]
+fn chunks_go_round() {
+    let memory = Growing::new();
+    let ring = memory.ring_of(0);
+    let (put_cursor, get_cursor) = cursors(&ring);
+    for lap in 1..5 {
+        for number in 0..CAPACITY as u64 {
+            assert_eq!(put(&ring, &put_cursor, number), Put::Done);
+        }
+        assert_eq!(put(&ring, &put_cursor, 9), Put::Full);
+        assert!(ring.is_full() && ring.depth() == CAPACITY as u64 && !ring.is_empty());
+        assert!((0..CHUNKS).all(|chunk| memory.state(chunk) == (ChunkState::Ready, lap)));
+        let mut word = Word(0);
+        for number in 0..CAPACITY as u64 {
+            assert_eq!(ring.try_get(&get_cursor, &mut word), Get::Item);
+            assert_eq!(word.0, number);
+        }
+        assert_eq!(ring.try_get(&get_cursor, &mut word), Get::Empty);
+        assert!(ring.is_empty() && ring.is_at_rest());
+        // The one that comes next is kept; of the other the memory is taken.
+        assert_eq!(ring.idle_chunks().collect::<Vec<_>>(), [0, 1]);
+        assert!(ring.start_punch(0).is_none());
+        let job = ring.start_punch(1).expect("nobody looks");
+        assert_eq!(memory.state(1), (ChunkState::Punching { owner: 0 }, lap));
+        ring.finish_punch(&job);
+        assert_eq!(memory.state(1), (ChunkState::Hole, lap + 1));
+        assert_eq!(memory.state(0), (ChunkState::Drained, lap));
+    }
+    assert_eq!(memory.hazards(), 0);
+}
+
+/// Whoever looks at a chunk keeps its pages, and whoever died in changing one is succeeded.
+#[test]
+fn hazards_and_the_dead() {
+    let memory = Growing::new();
+    let (ring, other) = (memory.ring_of(0), memory.ring_of(1));
+    let (put_cursor, get_cursor) = cursors(&ring);
+    let mut word = Word(0);
+    for number in 0..3 {
+        assert_eq!(put(&ring, &put_cursor, number), Put::Done);
+    }
+    let looks = other.touch(BY_GET, 0, 1);
+    assert!(looks.is_some());
+    for _ in 0..3 {
+        assert_eq!(ring.try_get(&get_cursor, &mut word), Get::Item);
+    }
+    assert!(ring.start_punch(0).is_none(), "a chunk was punched under a hazard");
+    assert_eq!(memory.state(0), (ChunkState::Drained, 1));
+    // It dies there.
+    std::mem::forget(looks);
+    assert!(ring.start_punch(0).is_none());
+    let mut punched = Vec::new();
+    assert_eq!(ring.keep_chunks(1, |part| punched.push(part)), 0);
+    // Now participant 0 dies in the middle of punching.
+    assert!(ring.start_punch(0).is_some());
+    assert_eq!(other.keep_chunks(0, |part| punched.push(part)), 1);
+    assert_eq!(memory.state(0), (ChunkState::Hole, 2), "what a dead one was punching is a hole");
+    assert_eq!(punched.iter().map(|part| (part.start, part.end)).collect::<Vec<_>>(), [(0, SLOTS * STRIDE as u64)]);
+    // And in the middle of backing it.
+    let (put_cursor, _) = cursors(&other);
+    assert_eq!(put(&other, &put_cursor, 7), Put::Done);
+    assert!(matches!(ring.start_growth(), Growth::Mine(_)));
+    assert_eq!(other.try_put(&put_cursor, &Word(8), true), Put::Grow);
+    assert!(matches!(other.start_growth(), Growth::Busy));
+    assert_eq!(other.keep_chunks(0, |part| punched.push(part)), 1);
+    assert_eq!((memory.state(0), punched.len()), ((ChunkState::Hole, 2), 2));
+    assert_eq!(put(&other, &put_cursor, 8), Put::Done);
+    assert_eq!(memory.hazards(), 0);
+}
+
+/// What a dead reader had taken is found in its chunk, and nowhere else is looked.
+#[test]
+fn redeliveries_keep_their_chunk() {
+    let memory = Growing::new();
+    let (ring, dead) = (memory.ring_of(0), memory.ring_of(1));
+    let (put_cursor, get_cursor) = cursors(&ring);
+    let (_, dead_cursor) = cursors(&dead);
+    for number in 0..3 {
+        assert_eq!(put(&ring, &put_cursor, number), Put::Done);
+    }
+    dead.claim_and_die(&dead_cursor);
+    struct Nobody;
+    impl Living for Nobody {
+        fn is_alive(&self, index: u32) -> bool {
+            index != 1
+        }
+        fn has_single_producer(&self) -> bool {
+            false
+        }
+        fn may_go_on(&self) -> bool {
+            true
+        }
+    }
+    assert_eq!(ring.finish_intents(1, &Nobody).brought_back, 1);
+    let mut word = Word(0);
+    for number in [1, 2] {
+        assert_eq!((ring.try_get(&get_cursor, &mut word), word.0), (Get::Item, number));
+    }
+    assert!(ring.start_punch(0).is_none());
+    memory.heap.news.store(2, Ordering::Relaxed);
+    assert_eq!((ring.depth(), ring.take_back(&get_cursor, 5, &mut word), word.0), (1, 1, 0));
+    assert!(ring.start_punch(0).is_some());
+    assert_eq!(ring.finish_all(&Nobody), Rescue::default());
+}

@@ -1,0 +1,41 @@
+//! The same as `kill_points`, for queues that grow and give their memory back: see there.
+//!
+//! - `KILL_POINT='put,empty,mm,17' cargo test --release --test kill_points_unbounded replay`:
+//!   one point again.
+
+#![cfg(target_arch = "x86_64")]
+#![allow(unsafe_code)]
+
+mod common;
+
+#[path = "kill_points/account.rs"]
+mod account;
+#[path = "kill_points/lane.rs"]
+mod lane;
+#[path = "kill_points/plan.rs"]
+mod plan;
+#[path = "kill_points/scene.rs"]
+mod scene;
+#[path = "kill_points/step.rs"]
+mod step;
+#[path = "kill_points/table.rs"]
+mod table;
+#[path = "kill_points/victim.rs"]
+mod victim;
+
+#[path = "kill_points/unbounded.rs"]
+mod kind;
+#[path = "kill_points/run.rs"]
+mod run;
+
+use run::*;
+
+/// The test can fail: each of these mistakes in the library shows at some point.
+#[cfg(ringway_seeded)]
+#[test]
+fn seeded_bugs_are_caught() {
+    assert!(!shows("0", &["get,full,mm", "try_put,full,mm"]));
+    for (seed, cell) in [("61", "get,full,mm"), ("62", "try_put,full,mm")] {
+        assert!(shows(seed, &[cell]), "seed {seed}");
+    }
+}
