@@ -64,7 +64,7 @@ fn put(ring: &Ring<'_>, cursor: &PutCursor, value: u64) -> Option<()> {
     match ring.try_put(cursor, &placing, true) {
         Put::Done => Some(()),
         Put::Damaged => panic!("the ring contradicts itself"),
-        Put::Full | Put::Closed => {
+        Put::Full | Put::Closed | Put::Grow => {
             assert!(placing.take_back(ring), "nobody scribbles");
             ring.arena.cancel_block(block, ring.index);
             None

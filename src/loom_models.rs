@@ -121,7 +121,7 @@ impl Memory {
             count => Classes::cut(self.capacity, 0, SIZE, count * SIZE),
         };
         // SAFETY: as many cells as the classes have blocks.
-        unsafe { Arena::new(&self.heads, ArenaMemory { cells: *self.arena }, classes) }.adopting(true)
+        unsafe { Arena::new(&self.heads, ArenaMemory { cells: *self.arena }, classes, &[]) }.adopting(true)
     }
 
     /// What a producer asks after a publication.

@@ -396,7 +396,7 @@ fn cursors_that_somebody_has_forged_are_survived() {
             let mut header = [0; 1024];
             file.read_exact_at(&mut header, 0).expect("a header");
             let word = |at: usize| u64::from_ne_bytes(header[at..at + 8].try_into().expect("eight bytes"));
-            let regions: Vec<usize> = (0..16).map(|k| 256 + 24 * k).collect();
+            let regions: Vec<usize> = (0..16).map(|k| 264 + 24 * k).collect();
             let region = |kind: u32| {
                 let at = regions.iter().find(|at| header[**at..**at + 4] == kind.to_ne_bytes()).expect("its region");
                 (word(at + 8), word(at + 16))

@@ -122,7 +122,7 @@ fn what_is_unfinished_is_found_with_its_holder() {
     let mut bytes = fs::read(&path).expect("readable");
     // As if it had died in its second put: tail moved, intent at its place, stamp not written.
     let region = |kind: u32| {
-        let directory = bytes[256..1024].chunks(24);
+        let directory = bytes[264..1024].chunks(24);
         let found = directory.into_iter().find(|region| region[..4] == kind.to_le_bytes()).expect("it has one");
         u64::from_le_bytes(found[8..16].try_into().expect("eight bytes")) as usize
     };

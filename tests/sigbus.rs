@@ -69,7 +69,7 @@ fn role_user(arguments: &[String]) {
 fn slots_of(path: &Path) -> (u64, u64) {
     let bytes = std::fs::read(path).expect("it is there");
     let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
-    let entry = (0..16).map(|region| 256 + 24 * region).find(|at| number(*at) as u32 == 4);
+    let entry = (0..16).map(|region| 264 + 24 * region).find(|at| number(*at) as u32 == 4);
     let entry = entry.expect("every queue has slots");
     (number(entry + 8), number(entry + 16))
 }

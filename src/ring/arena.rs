@@ -38,7 +38,7 @@ impl BlockHead {
     #[cfg(loom)]
     pub(crate) fn new() -> BlockHead {
         let zero = || AtomicU64::new(0);
-        BlockHead { word: zero(), note: CellNote { id: zero(), since: zero() }, len: zero() }
+        BlockHead { word: zero(), note: CellNote { id: zero(), since: zero() }, len: zero(), backed: zero() }
     }
 }
 

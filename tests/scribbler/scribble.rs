@@ -53,7 +53,7 @@ impl Segment {
         let regions = (word(56) >> 32) as usize;
         let parts: Vec<(u32, Part)> = (0..regions)
             .map(|region| {
-                let at = 256 + 24 * region;
+                let at = 264 + 24 * region;
                 let part = Part { start: word(at + 8) as usize / 8, len: word(at + 16) as usize / 8 };
                 (word(at) as u32, part)
             })
