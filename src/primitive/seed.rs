@@ -20,8 +20,7 @@
 //! | 30 | the length of a queue is not clamped to its capacity |
 //! | 31 | no deadline ever passes |
 //! | 60 | a chunk is touched though its word is not READY behind the hazard |
-//! | 61 | a chunk that a dead one was punching is taken for drained |
-//! | 62 | a chunk of the lap before is opened though not all of its messages are committed |
+//! | 61 | a chunk of the lap before is opened though not all of its messages are committed |
 //! | 32 | of sixteen positions one is published without its message |
 //! | 40 | a future that is dropped with a wake-up in its hands keeps it |
 //! | 41 | a future does not look again between asking to be woken and sleeping |

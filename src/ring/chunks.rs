@@ -345,7 +345,7 @@ impl<'m> Ring<'m> {
             match (word.state(), word.lap()) {
                 (ChunkState::Ready, its) if its == lap => return Gate::Open,
                 (ChunkState::Ready, its) if its + 1 == lap => {
-                    if seeded(62) {
+                    if seeded(61) {
                         let _ = self.chunks.exchange(chunk, word, ChunkWord::ready(lap));
                     } else if !self.drain(chunk, word, window) && self.chunks.load(chunk) == word {
                         return Gate::Full;
@@ -578,7 +578,6 @@ impl<'m> Ring<'m> {
                     punch(self.bytes_of_chunk(chunk));
                     ChunkWord::hole(word.lap())
                 }
-                ChunkState::Punching { owner } if owner == dead && seeded(61) => ChunkWord::drained(word.lap()),
                 ChunkState::Punching { owner } if owner == dead => {
                     if !self.is_watched(chunk, Some(dead)) {
                         punch(self.bytes_of_chunk(chunk));
