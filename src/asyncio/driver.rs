@@ -162,6 +162,10 @@ impl Ring {
 
     /// Enters somebody; elsewhere if nobody dispatches any more.
     pub(super) fn add(&self, bed: &Bed, waker: &Waker) -> io::Result<Entered> {
+        if !self.is_here() {
+            // Inherited by a fork: its lock may be held for ever, and its ring is not mapped.
+            return Ok(Entered::Elsewhere);
+        }
         let until = now_ns().saturating_add(bed.slice_ns);
         let waker = waker.clone();
         let (mut rest, mut unneeded) = (Vec::new(), None);

@@ -193,11 +193,12 @@ impl Table {
         watches
     }
 
-    /// Nobody of this process will wait there soon. True: the kernel watches it.
+    /// Nobody of this process will wait there soon. True: nobody does now, so whoever watches
+    /// the words is to let go of this one.
     pub(super) fn forget(&mut self, address: usize) -> bool {
         let Some(word) = self.words.get_mut(&address) else { return false };
         word.lingers = false;
-        word.is_watched && word.waiters.is_empty()
+        word.waiters.is_empty()
     }
 
     /// Whether a word is watched for those who will wait there again.

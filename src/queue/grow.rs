@@ -19,9 +19,11 @@ const NO_SPACE_PAUSE_NS: u64 = 4_000_000;
 /// time another producer has filled a whole one meanwhile.
 const MOST_GROWTHS: u32 = 64;
 
-/// How long a put waits for another that allocates the next chunk: milliseconds, for what takes
-/// some ten microseconds.
-const BUSY_TURNS: u32 = 4096;
+/// How long one attempt waits for another put that allocates the next chunk: some ten
+/// microseconds, as that takes. Whoever waits makes more attempts; the last one, and one that
+/// does not wait, has more patience, as the other may have lost its processor.
+const BUSY_TURNS: u32 = 64;
+const LAST_BUSY_TURNS: u32 = 4096;
 const BUSY_HINTS: u32 = 32;
 
 /// How often a waiter looks for chunks and blocks that have memory and no messages.
@@ -29,7 +31,9 @@ const TRIM_EVERY_NS: u64 = 95_000_000;
 
 /// Blocks that are looked at when one was freed.
 const TRIM_STEP: u32 = 64;
-/// Of these, so many give their memory back.
+/// The same at the end of a waiter's slice, after each that has given its memory back.
+const TRIM_LOOKS: u32 = 4096;
+/// When one was freed, so many give their memory back.
 const TRIM_BLOCKS: u32 = 2;
 
 /// What a handle of a queue that grows remembers.
@@ -86,7 +90,7 @@ impl Port {
     /// One attempt at one message, with the memory that it needs.
     pub(super) fn try_put<S: Source>(&self, source: &S, exact: bool) -> Put {
         match self.ring.try_put(&self.cursors.put, source, exact) {
-            Put::Grow => self.growing(|| self.ring.try_put(&self.cursors.put, source, exact)),
+            Put::Grow => self.growing(exact, || self.ring.try_put(&self.cursors.put, source, exact)),
             how => how,
         }
     }
@@ -94,9 +98,9 @@ impl Port {
     /// An attempt found that there is no memory for the next position: makes it, and tries again.
     #[cold]
     #[inline(never)]
-    fn growing(&self, mut attempt: impl FnMut() -> Put) -> Put {
+    fn growing(&self, is_last: bool, mut attempt: impl FnMut() -> Put) -> Put {
         for _ in 0..MOST_GROWTHS {
-            if !self.grow() {
+            if !self.grow(is_last) {
                 break;
             }
             match attempt() {
@@ -115,10 +119,17 @@ impl Port {
             let (so_far, how) = attempt(done);
             in_vain = if so_far > before { 0 } else { in_vain + 1 };
             match how {
-                Put::Grow if in_vain < MOST_GROWTHS && self.grow() => {}
+                Put::Grow if in_vain < MOST_GROWTHS && self.grow(true) => {}
                 Put::Grow => return (so_far, Put::Full),
                 how => return (so_far, how),
             }
+        }
+    }
+
+    /// Somebody asks again whether a put might succeed: there may be space now.
+    pub(super) fn forget_no_space(&self) {
+        if !self.growth.has_just_failed() {
+            self.cursors.put.set_no_space(false);
         }
     }
 
@@ -129,11 +140,11 @@ impl Port {
 
     /// G5. Makes the next chunk, or waits a moment for whoever does. False: there is none.
     #[cold]
-    pub(super) fn grow(&self) -> bool {
+    pub(super) fn grow(&self, is_last: bool) -> bool {
         if self.growth.has_just_failed() {
             return false;
         }
-        for turn in 0..BUSY_TURNS {
+        for turn in 0..if is_last { LAST_BUSY_TURNS } else { BUSY_TURNS } {
             match self.ring.start_growth() {
                 Growth::Open => return true,
                 Growth::Busy if turn % BUSY_HINTS == BUSY_HINTS - 1 => yield_now(),
@@ -152,7 +163,9 @@ impl Port {
                         }
                         return true;
                     }
-                    let _ = segment.punch(part);
+                    if self.ring.may_give_back(&job) {
+                        let _ = segment.punch(part);
+                    }
                     self.ring.abandon(&job);
                     return false;
                 }
@@ -221,7 +234,7 @@ impl Port {
         for chunk in self.ring.idle_chunks() {
             punch_chunk(&self.ring, &segment, self.growth.slots_at, chunk);
         }
-        self.trim_blocks(&segment, u32::MAX, true);
+        self.trim_blocks(&segment, if now { u32::MAX } else { TRIM_LOOKS }, true);
     }
 
     /// A block was freed: others are looked at.

@@ -13,6 +13,10 @@ use super::put::Lacking;
 use crate::primitive::Payload;
 use crate::ring::Placing;
 
+/// How often others may have taken all blocks of a size that has just been extended before an
+/// attempt finds none.
+const MOST_EXTENSIONS: u32 = 64;
+
 /// A block that this handle may write: given back when dropped.
 pub(super) struct Reservation<'q> {
     port: &'q Port,
@@ -108,7 +112,10 @@ impl Port {
         let arena = self.ring.arena;
         let reserve = || arena.reserve_block(self.ring.index, len, &self.cursors.hints);
         let mut reserved = reserve();
-        while reserved.is_none() && self.extend_arena(len) {
+        for _ in 0..MOST_EXTENSIONS {
+            if reserved.is_some() || !self.extend_arena(len) {
+                break;
+            }
             reserved = reserve();
         }
         if let Some(block) = reserved.filter(|block| !self.back_block(*block)) {
@@ -116,10 +123,16 @@ impl Port {
             reserved = None;
         }
         if let Some(kind) = self.growth.failure() {
+            if let Some(block) = reserved {
+                arena.cancel_block(block, self.ring.index);
+            }
             return Err(PutError::System { value: (), kind });
         }
         let Some(block) = reserved else { return Ok(None) };
-        let Some(payload) = arena.payload(block).filter(|payload| payload.room() >= len) else { return Ok(None) };
+        let Some(payload) = arena.payload(block).filter(|payload| payload.room() >= len) else {
+            arena.cancel_block(block, self.ring.index);
+            return Ok(None);
+        };
         self.cursors.reserved.set(self.cursors.reserved.get() + 1);
         Ok(Some(Reservation { port: self, block, payload }))
     }

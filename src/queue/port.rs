@@ -367,6 +367,10 @@ impl Port {
         self.cursors.get.stop_fast_path();
         self.cursors.cast_put.stop_fast_path();
         self.cursors.cast_get.stop();
+        if self.ring.cast.is_some() {
+            // It will hear no more, so nobody may wait for it.
+            self.unsubscribe();
+        }
         crate::event!("the shared memory of a queue contradicts itself: this handle gives up");
     }
 

@@ -173,7 +173,11 @@ impl Port {
             Want::Put => {
                 self.ring.rest_put(&self.cursors.put);
                 match self.look_before_waiting() {
-                    Ok(changed) => changed && self.would_put(),
+                    Ok(_) => {
+                        // Nobody here makes an attempt, which would find out.
+                        self.forget_no_space();
+                        self.would_put()
+                    }
                     Err(_) => true,
                 }
             }

@@ -158,7 +158,7 @@ impl Ring<'_> {
         }
         // The joiner's half of C8.
         fence(Ordering::SeqCst);
-        let tail = self.control.load_tail().position();
+        let mut tail = self.control.load_tail().position();
         start = start.max(first(tail));
         if oldest && !cast.drops {
             for place in cast.places {
@@ -166,6 +166,10 @@ impl Ring<'_> {
                 let limit = Position::new(place.seldom.limit.load(Ordering::Acquire)).get();
                 start = start.max(Position::new(limit.saturating_sub(capacity)));
             }
+            // Whose limit was not read may have left its place to another, whose limit is lower:
+            // what it has claimed is below this tail.
+            tail = self.control.load_tail().position();
+            start = start.max(first(tail));
         }
         let start = start.min(tail);
         cast.show(start);

@@ -9,9 +9,11 @@
 //! | CHUNK | every exchange | `Chunks::load`, every exchange | the stamps that were laid out; the pages |
 //! | HAZARD | `Ring::touch` and the light barrier | the heavy barrier and `is_watched` | "I look at this chunk" |
 
+mod punch;
+
 use super::position::{Position, Stamp, Tag};
 use super::{Participant, Ring, state};
-use crate::primitive::{AtomicU64, Ordering, heavy_barrier, light_barrier, seeded};
+use crate::primitive::{AtomicU64, Ordering, light_barrier, seeded};
 use core::cell::Cell;
 use core::ops::Range;
 
@@ -204,8 +206,9 @@ pub(super) struct Window {
     lap: Cell<u64>,
     /// A chunk that was left, plus one: it may be drained.
     left: Cell<usize>,
-    /// So many slots of the chunk in the way were found free.
+    /// So many slots of a chunk were found free for the positions from here on.
     found_free: Cell<u64>,
+    found_from: Cell<u64>,
     /// There was no space for the next chunk.
     pub(super) no_space: Cell<bool>,
 }
@@ -430,7 +433,8 @@ impl<'m> Ring<'m> {
         let next = self.chunk_base(chunk, seen.lap() + 1);
         {
             let Some(_touch) = self.touch(self.chunks.look, chunk, seen.lap()) else { return false };
-            let known = window.map_or(0, |window| window.found_free.get());
+            let seen_here = |window: &&Window| window.found_from.get() == next.get();
+            let known = window.filter(seen_here).map_or(0, |window| window.found_free.get());
             let mut free = known;
             for index in self.chunk_slots(chunk).skip(known as usize) {
                 if state::load_stamp(self.slots, index) != Stamp::free(next.plus(free)) {
@@ -440,13 +444,11 @@ impl<'m> Ring<'m> {
             }
             if let Some(window) = window {
                 window.found_free.set(free);
+                window.found_from.set(next.get());
             }
             if free < self.chunks.slots {
                 return false;
             }
-        }
-        if let Some(window) = window {
-            window.found_free.set(0);
         }
         self.chunks.exchange(chunk, seen, ChunkWord::drained(seen.lap()))
     }
@@ -497,98 +499,6 @@ impl<'m> Ring<'m> {
     #[inline]
     pub(super) fn take_left(&self, window: &Window) -> Option<usize> {
         window.left.replace(0).checked_sub(1)
-    }
-
-    /// Chunks that may have pages and no messages.
-    pub(crate) fn idle_chunks(&self) -> impl Iterator<Item = usize> {
-        let head = self.control.load_head();
-        (0..self.chunks.words.len()).filter(move |chunk| {
-            let word = self.chunks.load(*chunk);
-            match word.state() {
-                ChunkState::Drained => true,
-                ChunkState::Ready => self.chunk_base(*chunk, word.lap()).plus(self.chunks.slots) <= head,
-                _ => false,
-            }
-        })
-    }
-
-    /// G6, G7. Begins to take the pages of a chunk, if nothing is in it and nobody looks
-    /// at it or wants it just now.
-    pub(crate) fn start_punch(&self, chunk: usize) -> Option<ChunkJob> {
-        let mut word = self.chunks.load(chunk);
-        if word.state() == ChunkState::Ready && self.drain(chunk, word, None) {
-            word = self.chunks.load(chunk);
-        }
-        if word.state() != ChunkState::Drained {
-            return None;
-        }
-        let (wanted, _) = self.chunk_of(self.control.load_tail().position());
-        if chunk == wanted {
-            return None;
-        }
-        let punching = ChunkWord::punching(word.lap(), self.index);
-        if !self.chunks.exchange(chunk, word, punching) {
-            return None;
-        }
-        if self.is_watched(chunk, None) {
-            let _ = self.chunks.exchange(chunk, punching, word);
-            return None;
-        }
-        Some(ChunkJob { chunk, word: punching })
-    }
-
-    /// Takes the pages of a chunk: its stamps read 0 from now on.
-    #[cfg(loom)]
-    pub(crate) fn take_memory(&self, job: &ChunkJob) {
-        self.chunk_slots(job.chunk).for_each(|index| state::initialise(self.slots, index, Position::new(0)));
-    }
-
-    /// G7. Its pages are gone, or may stay until it is backed again.
-    pub(crate) fn finish_punch(&self, job: &ChunkJob) {
-        let _ = self.chunks.exchange(job.chunk, job.word, ChunkWord::hole(job.word.lap() + 1));
-    }
-
-    /// Whether somebody, but for participant `dead`, may be looking at a chunk whose word was
-    /// changed before.
-    fn is_watched(&self, chunk: usize, dead: Option<u32>) -> bool {
-        // Pair HAZARD.
-        if !heavy_barrier(self.fences) {
-            return true;
-        }
-        let others = self.everyone.iter().zip(0..).filter(|(_, index)| Some(*index) != dead);
-        let mut hazards = others.flat_map(|(participant, _)| &participant.intents.hazards);
-        hazards.any(|hazard| hazard.load(Ordering::Acquire) == chunk as u64 + 1)
-    }
-
-    /// G8. What a dead participant left of its work on chunks; `punch` gives pages back. The
-    /// caller holds its keep byte.
-    #[cfg(not(loom))]
-    pub(crate) fn keep_chunks(&self, dead: u32, mut punch: impl FnMut(Range<u64>)) -> u64 {
-        if !self.is_chunked() {
-            return 0;
-        }
-        if let Some(participant) = self.everyone.get(dead as usize) {
-            participant.withdraw_hazards();
-        }
-        let mut finished = 0;
-        for chunk in 0..self.chunks.words.len() {
-            let word = self.chunks.load(chunk);
-            let next = match word.state() {
-                ChunkState::Backing { owner } if owner == dead => {
-                    punch(self.bytes_of_chunk(chunk));
-                    ChunkWord::hole(word.lap())
-                }
-                ChunkState::Punching { owner } if owner == dead => {
-                    if !self.is_watched(chunk, Some(dead)) {
-                        punch(self.bytes_of_chunk(chunk));
-                    }
-                    ChunkWord::hole(word.lap() + 1)
-                }
-                _ => continue,
-            };
-            finished += u64::from(self.chunks.exchange(chunk, word, next));
-        }
-        finished
     }
 
     /// Whether a slot has no message: not even one that is about to be put or committed.

@@ -64,12 +64,16 @@ impl<'m> Arena<'m> {
     /// All blocks that there are so far.
     pub(super) fn reached(self) -> impl Iterator<Item = usize> {
         let whole = if self.grows() { 0..0 } else { 0..self.heads.len() };
+        whole.chain(self.reached_for(0))
+    }
+
+    /// Of an arena that grows: those of a class, and of all larger ones.
+    pub(super) fn reached_for(self, class: usize) -> impl Iterator<Item = usize> {
         let classes = if self.grows() { self.classes.iter().count() } else { 0 };
-        let of_class = move |class: usize| {
+        (class..classes).flat_map(move |class| {
             let first = self.classes.at(class).first as usize;
             first..first + self.reach_of(class) as usize
-        };
-        whole.chain((0..classes).flat_map(of_class))
+        })
     }
 
     /// How many that is.

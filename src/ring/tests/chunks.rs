@@ -98,6 +98,32 @@ fn chunks_go_round() {
     assert_eq!(memory.hazards(), 0);
 }
 
+/// What a producer has found free of one chunk says nothing of the next.
+#[test]
+fn a_chunk_with_a_claim_is_not_drained() {
+    let memory = Growing::new();
+    let [(a, a_put, _), (b, b_put, b_get), (c, _, c_get)] = [0, 1, 2].map(|index| {
+        let ring = memory.ring_of(index);
+        let (put, get) = cursors(&ring);
+        (ring, put, get)
+    });
+    for number in 0..CAPACITY as u64 {
+        assert_eq!(put(&b, &b_put, number), Put::Done);
+    }
+    let mut word = Word(0);
+    assert_eq!(b.try_get(&b_get, &mut word), Get::Item);
+    // The first slot of chunk 0 is free, the second is not.
+    assert_eq!(put(&a, &a_put, 9), Put::Full);
+    assert_eq!(b.try_get(&b_get, &mut word), Get::Item);
+    assert_eq!((put(&b, &b_put, 4), put(&b, &b_put, 5)), (Put::Done, Put::Done));
+    // The first slot of chunk 1 is claimed and not released, the second is free.
+    c.claim_and_die(&c_get);
+    assert_eq!(b.try_get(&b_get, &mut word), Get::Item);
+    assert_eq!(word.0, 3);
+    assert_eq!(put(&a, &a_put, 9), Put::Full);
+    assert_eq!(memory.state(1), (ChunkState::Ready, 1), "a claimed message was given up");
+}
+
 /// Whoever looks at a chunk keeps its pages, and whoever died in changing one is succeeded.
 #[test]
 fn hazards_and_the_dead() {
