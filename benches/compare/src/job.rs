@@ -15,6 +15,10 @@ pub enum System {
     Textbook,
     /// ringway between processes of another build of this program, which has no recovery.
     WithoutRecovery,
+    /// ringway's unbounded queue.
+    Unbounded,
+    /// ringway's broadcast, slow subscribers waited for.
+    Broadcast,
     /// ringway's byte queue; each message is copied in and out, into the caller's buffer.
     Bytes,
     /// The same, each message in a vector of its own.
@@ -42,6 +46,8 @@ impl System {
             System::ArrayQueue => "array-queue",
             System::Textbook => "textbook",
             System::WithoutRecovery => "ringway-without-recovery",
+            System::Unbounded => "ringway-unbounded",
+            System::Broadcast => "ringway-broadcast",
             System::Bytes => "ringway-bytes",
             System::BytesOwned => "ringway-bytes-owned",
             System::InPlace => "ringway-in-place",
@@ -54,7 +60,9 @@ impl System {
     }
 
     pub fn uses_processes(self) -> bool {
-        self.carries_words_only() || matches!(self, System::Ringway | System::Textbook | System::WithoutRecovery)
+        let by_value =
+            [System::Ringway, System::Unbounded, System::Broadcast, System::Textbook, System::WithoutRecovery];
+        self.carries_words_only() || by_value.contains(&self)
     }
 
     /// Messages of any length, of which a word at the front and one at the end are looked

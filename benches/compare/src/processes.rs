@@ -17,6 +17,7 @@ use crate::threads::first_cause;
 use crate::workload::{Report, ping, pong, receive, send};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
+use ringway::StartAt;
 use serde::{Deserialize, Serialize};
 use std::io::Read;
 use std::path::PathBuf;
@@ -68,6 +69,10 @@ pub fn run<T: Payload>(job: &Job, control: &Arc<Control>, id: &str) -> Result<Ve
         system if system.carries_words_only() => {
             let queues = names.iter().map(|name| large::create(job, guard::directory(), &name(id)));
             let _alive = queues.collect::<Result<Vec<_>, _>>()?;
+            start_all(job, control, id, shared_memory_name)
+        }
+        System::Broadcast => {
+            let _alive = ours::create_broadcast::<T>(job, guard::directory(), &there(id))?;
             start_all(job, control, id, shared_memory_name)
         }
         System::Textbook => {
@@ -203,6 +208,16 @@ fn work<T: Payload>(orders: &Orders) -> Result<Report, Failure> {
                 (true, false) => ping(job, control, first, open(back(shared_memory_name))?),
                 (true, true) => pong(job, control, first, open(back(shared_memory_name))?),
                 (false, receiver) => one_way(orders, control, receiver, first),
+            }
+        }
+        System::Broadcast => {
+            let broadcast = ours::open_broadcast::<T>(job, directory, &there(id))?;
+            if orders.receiver {
+                let subscriber = broadcast.subscribe(StartAt::Now).map_err(Failure::new)?;
+                drop(broadcast);
+                receive::<T, _>(job, control, subscriber)
+            } else {
+                sender::<T, _>(orders, control, broadcast)
             }
         }
         _ => {

@@ -70,12 +70,23 @@ const IN_FLIGHT: u64 = 4;
 /// A tuple of a number below 2^21 and a text of 32 bytes, encoded.
 const ENCODED: usize = 36;
 
-/// Messages that are copied in and out, in place, or encoded.
-fn large(base: Job) -> Vec<Row> {
+/// Queues that grow, broadcasts, and messages that are copied in and out, in place, or
+/// encoded.
+fn other_modes(base: Job) -> Vec<Row> {
     let mut rows = Vec::new();
     let mut add = |name: &str, ours: Job, rival: Job, target: Option<f64>| {
         rows.push(Row { name: name.to_owned(), ours, rival, target });
     };
+    for bytes in [8, 56] {
+        let bounded = Job { bytes, capacity: LARGE, ..base };
+        let ours = Job { system: System::Unbounded, ..bounded };
+        add(&format!("unbounded 1x1 {bytes} B, below its cap, vs MPMC {LARGE}"), ours, bounded, Some(0.7));
+    }
+    for capacity in [SMALL, LARGE] {
+        let ours = Job { system: System::Broadcast, bytes: 56, capacity, single: true, ..base };
+        let rival = Job { system: System::Ringfire, ..ours };
+        add(&format!("broadcast 1 to 1, 56 B, {capacity}, vs ringfire lossless"), ours, rival, Some(1.0));
+    }
     let copying = Job { system: System::Bytes, bytes: 64 << 10, capacity: IN_FLIGHT, ..base };
     for single in [true, false] {
         let (ours, what) = (Job { single, ..copying }, if single { "SPSC" } else { "MPMC" });
@@ -145,6 +156,6 @@ pub fn rows(times: Times, threads: bool) -> Vec<Row> {
         let ours = Job { bytes, kind, patient: true, ..base };
         add(format!("defaults {bytes} B, {SMALL}, {what}, vs textbook"), ours, System::Textbook, None);
     }
-    rows.extend(large(base));
+    rows.extend(other_modes(base));
     rows
 }

@@ -18,6 +18,8 @@ pub fn run() -> bool {
         (System::Rtrb, 1, 8),
         (System::ArrayQueue, 2, 8),
         (System::Textbook, 1, 8),
+        (System::Unbounded, 1, 56),
+        (System::Broadcast, 1, 56),
         (System::Bytes, 1, 64 << 10),
         (System::BytesOwned, 1, 36),
         (System::Serde, 1, 36),

@@ -1,9 +1,9 @@
 //! ringway, as its users write it: `put` and `get` that wait, every check on.
 
 use super::{Failure, Put, Take};
-use crate::job::Job;
+use crate::job::{Job, System};
 use crate::payload::Payload;
-use ringway::{Consumer, GetError, Options, Pod, PodQueue, Producer, Side, WaitPolicy};
+use ringway::{Consumer, GetError, Options, Pod, PodBroadcast, PodQueue, Producer, Side, Subscriber, WaitPolicy};
 use std::path::Path;
 
 impl<T: Payload> Put<T> for Producer<Pod<T>> {
@@ -38,6 +38,24 @@ impl<T: Payload> Take<T> for Consumer<Pod<T>> {
     }
 }
 
+impl<T: Payload> Put<T> for PodBroadcast<T> {
+    #[inline(always)]
+    fn put(&mut self, value: T) -> Result<(), Failure> {
+        PodBroadcast::put(self, value).map_err(|error| not_put(&error, error.is_closed()))
+    }
+
+    fn give_up(&mut self) {
+        self.close();
+    }
+}
+
+impl<T: Payload> Take<T> for Subscriber<Pod<T>> {
+    #[inline(always)]
+    fn take(&mut self) -> Result<T, Failure> {
+        self.get().map_err(not_taken)
+    }
+}
+
 /// The queue is closed only by a worker that failed.
 #[cold]
 fn not_put(error: &dyn std::fmt::Display, closed: bool) -> Failure {
@@ -53,11 +71,30 @@ fn policy(job: &Job) -> WaitPolicy {
     if job.patient { WaitPolicy::default() } else { WaitPolicy::Spin }
 }
 
+/// More than is ever waiting in a measurement.
+const CAP: u64 = 1 << 30;
+
 /// Makes the named queue that the workers open.
 pub fn create<T: Payload>(job: &Job, directory: &Path, name: &str) -> Result<PodQueue<T>, Failure> {
     let side = if job.single { Side::Single } else { Side::Multi };
-    let options = Options::new(job.capacity).producers(side).consumers(side).wait_policy(policy(job));
-    PodQueue::create(name, options.directory(directory)).map_err(Failure::new)
+    let options = match job.system {
+        System::Unbounded => Options::unbounded().cap(CAP),
+        _ => Options::new(job.capacity).producers(side).consumers(side),
+    };
+    PodQueue::create(name, options.wait_policy(policy(job)).directory(directory)).map_err(Failure::new)
+}
+
+/// Makes the named broadcast that the workers open.
+pub fn create_broadcast<T: Payload>(job: &Job, directory: &Path, name: &str) -> Result<PodBroadcast<T>, Failure> {
+    let side = if job.single { Side::Single } else { Side::Multi };
+    let options = Options::new(job.capacity).producers(side).wait_policy(policy(job));
+    PodBroadcast::create(name, options.directory(directory)).map_err(Failure::new)
+}
+
+/// Opens it, in another process.
+pub fn open_broadcast<T: Payload>(job: &Job, directory: &Path, name: &str) -> Result<PodBroadcast<T>, Failure> {
+    let options = Options::default().wait_policy(policy(job)).directory(directory);
+    PodBroadcast::open_with(name, options).map_err(Failure::new)
 }
 
 /// Opens it, in another process.
