@@ -321,8 +321,11 @@ impl<'s, T: Content> Load<'s, T> {
         // Room for all and for the parent, and not for one more: the dead ones' places
         // must be free again for their successors.
         let options: Options = match shape.capacity {
-            // So little that it grows and shrinks all the time, and is full at times.
-            0 => Options::unbounded().cap(64 << 10).directory(sandbox.path()),
+            // So little that it grows and shrinks all the time, and is full at times; longer
+            // messages need more.
+            0 => {
+                Options::unbounded().cap(if size_of::<T>() > 8 { 1 << 20 } else { 64 << 10 }).directory(sandbox.path())
+            }
             capacity => sandbox.mode(capacity, shape.sides),
         };
         let options = options.max_participants(seats as u32 + 1);
