@@ -51,7 +51,7 @@ fn percentiles(mut took: Vec<Duration>) -> (u128, u128) {
 }
 
 #[test]
-#[ignore = "a measurement"]
+#[ignore = "a measurement: cargo test --release --features async --test asynchronous -- --ignored --nocapture measure"]
 fn measure() {
     const ROUNDS: u64 = 20_000;
     let sandbox = Sandbox::new();
