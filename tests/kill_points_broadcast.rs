@@ -23,7 +23,7 @@ mod step;
 use common::{Role, Sandbox};
 use ringway::{GetError, Options, Pod, PodBroadcast, Side, SlowConsumers, StartAt, Subscriber};
 use std::time::{Duration, Instant};
-use step::{At, Said, Tracee};
+use step::{At, Said, Tracee, Trail};
 
 const ROLES: &[Role] = &[("victim", role_victim)];
 
@@ -159,9 +159,9 @@ impl Observer {
     }
 }
 
-/// Kills a victim of this cell after so many steps (`None`: lets it end). Says how many steps there
-/// were to the end, if it came there.
-fn point(sandbox: &Sandbox, cell: &Cell, steps: Option<u64>) -> Result<Option<u64>, String> {
+/// Kills a victim of this cell after so many steps of this trail (`None`: lets it end). Says after
+/// how many steps and how it came to the end, if nothing stopped it.
+fn point(sandbox: &Sandbox, cell: &Cell, steps: Option<(u64, &Trail)>) -> Result<Option<(u64, Trail)>, String> {
     let options = Options::new(CAPACITY).producers(cell.producers).slow_consumers(cell.policy);
     let publisher = Publisher::create("b", options.directory(sandbox.path())).map_err(|error| error.to_string())?;
     let subscriber = publisher.subscribe(StartAt::Now).map_err(|error| error.to_string())?;
@@ -180,13 +180,27 @@ fn point(sandbox: &Sandbox, cell: &Cell, steps: Option<u64>) -> Result<Option<u6
     }
     let first = if by_victim { cell.before } else { 0 };
     let mut tracee = Tracee::start(sandbox.command("victim", &[cell.operation, &first.to_string()]))?;
-    let (mut end, mut done) = (None, None);
-    if let At::Exit(at, said) = tracee.step(steps.unwrap_or(u64::MAX))? {
-        (end, done) = (Some(at), Some(said.count));
+    let (mut whole, mut end, mut done) = (None, None, None);
+    let at = match steps {
+        Some((steps, trail)) => tracee.step_along(trail, steps)?,
+        None => {
+            let (at, trail) = tracee.record()?;
+            whole = Some(trail);
+            at
+        }
+    };
+    match at {
+        At::Inside => {}
+        At::Exit(at, said) => (end, done) = (whole.map(|trail| (at, trail)), Some(said.count)),
+        At::Astray => {
+            drop((tracee, observer, publisher));
+            let no_trail = &Trail::default();
+            return point(sandbox, cell, steps.map(|(steps, _)| (steps, no_trail)));
+        }
     }
     tracee.kill();
     // Most are told of the death, some find out by themselves.
-    if steps.is_none_or(|steps| steps % 16 != 0) {
+    if steps.is_none_or(|(steps, _)| steps % 16 != 0) {
         publisher.recover().map_err(|error| error.to_string())?;
     }
     let begun = Instant::now();
@@ -246,15 +260,15 @@ fn is_full() -> bool {
 }
 
 fn limit() -> Duration {
-    Duration::from_secs(if is_full() { 3600 } else { 300 })
+    Duration::from_secs(if is_full() { 3600 } else { 400 })
 }
 
 /// Runs a cell: to its end, then all points or `most` of them.
 fn run(sandbox: &Sandbox, cell: &Cell, most: u64, enough: usize, failed: &mut Vec<String>) -> u64 {
-    let end = match point(sandbox, cell, None) {
-        Ok(Some(end)) => end,
-        other => {
-            failed.push(format!("KILL_POINT='{},end': {other:?}", cell.name()));
+    let (end, trail) = match point(sandbox, cell, None) {
+        Ok(end) => end.expect("it came to the end"),
+        Err(why) => {
+            failed.push(format!("KILL_POINT='{},end': {why}", cell.name()));
             return 1;
         }
     };
@@ -263,7 +277,7 @@ fn run(sandbox: &Sandbox, cell: &Cell, most: u64, enough: usize, failed: &mut Ve
     // Not the same phase in every cell.
     let offset = cell.name().len() as u64 % stride;
     for steps in (offset..end).step_by(stride as usize) {
-        if let Err(why) = point(sandbox, cell, Some(steps)) {
+        if let Err(why) = point(sandbox, cell, Some((steps, &trail))) {
             failed.push(format!("KILL_POINT='{},{steps}': {why}", cell.name()));
             if failed.len() >= enough {
                 break;
@@ -302,9 +316,10 @@ fn replay() {
     let sandbox = Sandbox::with_limit(limit());
     let (name, steps) = wanted.rsplit_once(',').expect("a point");
     let cell = Cell::all().into_iter().find(|cell| cell.name() == name).expect("a cell");
-    let said = point(&sandbox, &cell, steps.parse().ok());
-    println!("{wanted}: {said:?}");
-    assert!(said.is_ok(), "{said:?}");
+    let (_, trail) = point(&sandbox, &cell, None).expect("a whole one").expect("it came to the end");
+    if let Ok(steps) = steps.parse() {
+        point(&sandbox, &cell, Some((steps, &trail))).expect(&wanted);
+    }
 }
 
 /// The test can fail.

@@ -2,7 +2,7 @@
 //! that nothing of one point is inherited by a child of another.
 
 use super::scene::Scene;
-use super::step::{self, At, Tracee};
+use super::step::{self, At, Tracee, Trail};
 use super::table::{AFTER, MODES, Operation, State, before_earlier, operation, state};
 use super::{ALARM_S, How};
 use crate::common::{DIRECTORY_VARIABLE, hear, tell};
@@ -10,6 +10,7 @@ use ringway::Side;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// How far from there a claim may begin and end.
 const AROUND: u64 = 20;
@@ -70,7 +71,12 @@ struct Lane {
     directory: PathBuf,
     /// In which step an operation has claimed and not finished.
     windows: HashMap<(&'static str, &'static str, bool), Option<u64>>,
+    /// How the latest operation went in the latest state.
+    trail: (Row, Rc<Trail>),
 }
+
+/// Operation, state and sides.
+type Row = [&'static str; 3];
 
 impl Lane {
     /// A step after which `name` has claimed and not finished, in a plain run of it: near
@@ -135,10 +141,33 @@ impl Lane {
     }
 
     fn run(&mut self, point: &Point) -> Result<Outcome, String> {
-        let Some(mut scene) = self.state_of(point)? else { return Ok(Outcome::None) };
+        let row = [point.operation.name, point.state.name, point.mode];
+        if point.steps != TO_THE_END && self.trail.0 != row {
+            // Another lane has measured it.
+            self.run(&Point { steps: TO_THE_END, then: None, how: How::Recover, ..point.clone() })?;
+        }
+        let trail = if point.steps == TO_THE_END { Rc::default() } else { Rc::clone(&self.trail.1) };
+        if let Some(outcome) = self.along(&trail, point)? {
+            return Ok(outcome);
+        }
+        self.along(&Trail::default(), point)?.ok_or_else(|| "it strays where there is no trail".to_owned())
+    }
+
+    /// `None`: it went another way.
+    fn along(&mut self, trail: &Trail, point: &Point) -> Result<Option<Outcome>, String> {
+        let Some(mut scene) = self.state_of(point)? else { return Ok(Some(Outcome::None)) };
         let mut victim = scene.victim(point.operation, point.state)?;
         let sleeper = if point.state.sleeper { Some(scene.sleeper(point.operation)?) } else { None };
-        let mut at = scene.advance(&mut victim, point.steps)?;
+        let mut at = if point.steps == TO_THE_END {
+            let (at, trail) = scene.record(&mut victim)?;
+            self.trail = ([point.operation.name, point.state.name, point.mode], Rc::new(trail));
+            at
+        } else {
+            scene.advance_along(&mut victim, trail, point.steps)?
+        };
+        if at == At::Astray {
+            return Ok(None);
+        }
         if point.how == How::Stop {
             scene.go_on_beside(point.operation)?;
             scene.run_out(&mut victim)?;
@@ -153,10 +182,10 @@ impl Lane {
             victim.kill();
         }
         scene.settle(sleeper, point.how)?;
-        Ok(Outcome::Holds(match at {
+        Ok(Some(Outcome::Holds(match at {
             At::Exit(steps, _) => Some(steps),
-            At::Inside => None,
-        }))
+            At::Inside | At::Astray => None,
+        })))
     }
 }
 
@@ -179,7 +208,7 @@ pub fn role_lane(_: &[String]) {
     let directory = std::env::var_os(DIRECTORY_VARIABLE).expect("a directory for the queues");
     let directory = Path::new(&directory).join(format!("lane-{}", std::process::id()));
     std::fs::create_dir(&directory).expect("a directory of its own");
-    let mut lane = Lane { directory: directory.clone(), windows: HashMap::new() };
+    let mut lane = Lane { directory: directory.clone(), windows: HashMap::new(), trail: ([""; 3], Rc::default()) };
     tell("ready");
     loop {
         let text = hear();

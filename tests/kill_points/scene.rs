@@ -3,7 +3,7 @@
 
 use super::account::{Account, Dead, Entry};
 use super::kind::{self, Kind, Out, unwire, wire};
-use super::step::{At, Tracee};
+use super::step::{At, Tracee, Trail};
 use super::table::{FAILED_KIND, On, Operation, State};
 use super::{BATCH, CAPACITY, How, LIMIT, NAME, message, number, taken};
 use crate::common::{Child, role_command, until_asleep};
@@ -192,6 +192,20 @@ impl Scene {
         let at = victim.step(steps)?;
         self.note(at)?;
         Ok(at)
+    }
+
+    /// As `advance`, from its start and along a trail.
+    pub fn advance_along(&mut self, victim: &mut Tracee, trail: &Trail, steps: u64) -> Result<At, String> {
+        let at = victim.step_along(trail, steps)?;
+        self.note(at)?;
+        Ok(at)
+    }
+
+    /// As `advance`, to its exit.
+    pub fn record(&mut self, victim: &mut Tracee) -> Result<(At, Trail), String> {
+        let (at, trail) = victim.record()?;
+        self.note(at)?;
+        Ok((at, trail))
     }
 
     pub fn run_out(&mut self, victim: &mut Tracee) -> Result<(), String> {

@@ -6,7 +6,12 @@
 //! randomised, so that the same steps lead to the same point; only an operation that
 //! reads the clock (a lease, a wait, attaching) takes some more steps now and then, when
 //! the clock changes under its hand.
+//!
+//! A step costs a microsecond or, in a virtual machine, fifty. So the first run of an
+//! operation writes down its [`Trail`], and later ones run along it at full speed, with a
+//! breakpoint of the processor shortly before the step that is asked for.
 
+use std::collections::HashMap;
 use std::process::Command;
 
 /// What the traced operation said, as its three words at the exit marker.
@@ -63,6 +68,31 @@ pub enum At {
     Inside,
     /// At the exit marker, after so many steps in all.
     Exit(u64, Said),
+    /// At the exit marker, by another way than along the trail.
+    Astray,
+}
+
+/// The debug register that says which of the first four count, and that they stop execution.
+const CONTROL_REGISTER: usize = 7;
+
+/// Where each step of an operation led. Along an empty one every step is taken by itself.
+#[derive(Default)]
+pub struct Trail {
+    addresses: Vec<u64>,
+    /// How often it had come to that address by then; the iterations of a `rep`, which are
+    /// one instruction, count once.
+    visits: Vec<u64>,
+}
+
+impl Trail {
+    /// The cheapest step from which to go on by single ones to `index`: each visit is a stop,
+    /// as is each step. `None`: there is no cheaper one than the start.
+    fn anchor(&self, index: usize) -> Option<usize> {
+        let is_first = |at: &usize| *at == 0 || self.addresses[*at] != self.addresses[at - 1];
+        let cost = |at: usize| self.visits[at] + (index - at) as u64;
+        let best = (0..=index).rev().take(1000).filter(is_first).min_by_key(|at| cost(*at))?;
+        (cost(best) < index as u64).then_some(best)
+    }
 }
 
 /// A traced child; killed when dropped.
@@ -101,6 +131,43 @@ impl Tracee {
         Ok(At::Inside)
     }
 
+    /// Runs it from the entry marker to the exit marker, and writes down how it went.
+    pub fn record(&mut self) -> Result<(At, Trail), String> {
+        let (mut trail, mut visits) = (Trail::default(), HashMap::new());
+        loop {
+            let at = self.step(1)?;
+            let address = self.instruction_pointer();
+            let count = visits.entry(address).or_insert(0_u64);
+            *count += u64::from(trail.addresses.last() != Some(&address));
+            trail.addresses.push(address);
+            trail.visits.push(*count);
+            if at != At::Inside {
+                return Ok((at, trail));
+            }
+        }
+    }
+
+    /// As [`step`](Tracee::step) from the entry marker, faster: along the trail of an earlier run,
+    /// if it goes that way (what single steps make so slow that some time has passed does not).
+    pub fn step_along(&mut self, trail: &Trail, steps: u64) -> Result<At, String> {
+        let index = usize::try_from(steps).unwrap_or(usize::MAX).checked_sub(1);
+        let index = index.filter(|index| *index < trail.addresses.len());
+        let Some(anchor) = index.and_then(|index| trail.anchor(index)) else { return self.step(steps) };
+        // The exit is guarded too: the run may differ, and end before.
+        if self.set_breakpoints(&[trail.addresses[anchor], self.exit]).is_err() {
+            return self.step(steps); // A machine without them.
+        }
+        for _ in 0..trail.visits[anchor] {
+            self.resume(libc::PTRACE_CONT)?;
+            if self.instruction_pointer() == self.exit {
+                return Ok(At::Astray);
+            }
+        }
+        self.set_breakpoints(&[])?;
+        self.steps = anchor as u64 + 1;
+        self.step(steps - self.steps)
+    }
+
     /// Lets it run to the exit marker, without counting.
     pub fn run_out(&mut self) -> Result<At, String> {
         if self.instruction_pointer() != self.exit {
@@ -125,6 +192,23 @@ impl Tracee {
                 while libc::waitpid(self.pid, &mut status, libc::__WALL) == self.pid && libc::WIFSTOPPED(status) {}
             }
         }
+    }
+
+    /// Stops it before it executes what is at one of these addresses (four at most).
+    fn set_breakpoints(&self, addresses: &[u64]) -> Result<(), String> {
+        let mut enabled = 0;
+        let offset = std::mem::offset_of!(libc::user, u_debugreg);
+        let set = |register: usize, value: u64| {
+            // SAFETY: writes a debug register of the stopped child, which the kernel checks.
+            let set = unsafe { libc::ptrace(libc::PTRACE_POKEUSER, self.pid, offset + 8 * register, value) };
+            if set == 0 { Ok(()) } else { Err(format!("a breakpoint: {}", std::io::Error::last_os_error())) }
+        };
+        set(CONTROL_REGISTER, 0)?;
+        for (register, address) in addresses.iter().enumerate() {
+            set(register, *address)?;
+            enabled |= 1 << (2 * register);
+        }
+        set(CONTROL_REGISTER, enabled)
     }
 
     fn resume(&mut self, how: libc::c_uint) -> Result<(), String> {
