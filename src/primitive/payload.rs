@@ -12,6 +12,8 @@
 pub struct Payload {
     at: *mut u8,
     room: usize,
+    /// No atomic exchange comes before the copy in. A constant wherever it matters.
+    is_unclaimed: bool,
 }
 
 #[cfg(not(loom))]
@@ -23,7 +25,17 @@ impl Payload {
     /// others access them only through atomics or volatile copies.
     #[inline(always)]
     pub(crate) unsafe fn new(at: *mut u8, room: usize) -> Payload {
-        Payload { at, room }
+        Payload { at, room, is_unclaimed: false }
+    }
+
+    /// The same, to be written without an exchange that claims it before.
+    ///
+    /// # Safety
+    ///
+    /// As [`new`](Payload::new).
+    #[inline(always)]
+    pub(crate) unsafe fn unclaimed(at: *mut u8, room: usize) -> Payload {
+        Payload { at, room, is_unclaimed: true }
     }
 
     /// How many bytes there are.
@@ -46,7 +58,7 @@ impl Payload {
             let to = self.at.add(offset);
             let first = first_piece(offset, len);
             copy_words_in::<u64>(to, from, first);
-            copy_in(to.add(first), from.add(first), len - first);
+            copy_in(to.add(first), from.add(first), len - first, self.is_unclaimed);
         }
     }
 
@@ -251,22 +263,24 @@ const fn first_piece(offset: usize, len: usize) -> usize {
 ///
 /// A stream of puts is bound by how many *lines* wait in the store queue for the
 /// consumer's core to give them up, so by the number of store instructions per
-/// message (measured: half as many stores, up to twice the throughput). The
-/// message is read by plain loads, so that one that was built in registers
-/// never touches the stack. (A volatile copy of a whole array becomes byte moves.)
+/// message (measured: half as many stores, up to twice the throughput).
 ///
 /// # Safety
 ///
 /// `to` and `from` are valid for `len` bytes, and `to` is aligned to 8.
 #[cfg(not(loom))]
 #[inline(always)]
-unsafe fn copy_in(to: *mut u8, from: *const u8, len: usize) {
+unsafe fn copy_in(to: *mut u8, from: *const u8, len: usize, is_unclaimed: bool) {
     let pairs = if cfg!(target_arch = "x86_64") { len / 16 } else { 0 };
     // SAFETY: every access lies in both ranges.
     unsafe {
         for k in 0..pairs {
-            let pair = from.add(16 * k).cast::<[u64; 2]>().read_unaligned();
-            store_pair(to.add(16 * k), pair);
+            let (to, from) = (to.add(16 * k), from.add(16 * k));
+            if is_unclaimed {
+                copy_pair_in(to, from);
+            } else {
+                store_pair(to, from.cast::<[u64; 2]>().read_unaligned());
+            }
         }
         copy_words_in::<u64>(to.add(16 * pairs), from.add(16 * pairs), len - 16 * pairs);
     }
@@ -288,6 +302,36 @@ unsafe fn copy_out(to: *mut u8, from: *const u8, len: usize) {
             to.add(16 * k).cast::<[u64; 2]>().write_unaligned(pair);
         }
         copy_words_out::<u64>(to.add(16 * pairs), from.add(16 * pairs), len - 16 * pairs);
+    }
+}
+
+/// Copies two words in, by two loads and one store. The caller has just built the message,
+/// word by word or by sixteen bytes, as the compiler liked: either is forwarded from the
+/// store queue to the load of a word. A load of sixteen bytes would wait until both words had
+/// left the queue, behind all lines that wait for the consumer's core (measured: 0.6 of the
+/// throughput of messages of 56 bytes). An exchange waits for that anyway.
+///
+/// # Safety
+///
+/// `to` and `from` are valid for 16 bytes, and `to` is aligned to 8.
+#[cfg(not(loom))]
+#[inline(always)]
+unsafe fn copy_pair_in(to: *mut u8, from: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: as in `store_pair`; in assembly also because the compiler makes one load of two.
+    unsafe {
+        core::arch::asm!(
+            "movq {pair}, [{from}]",
+            "movhps {pair}, [{from} + 8]",
+            "movups [{to}], {pair}",
+            to = in(reg) to, from = in(reg) from, pair = out(xmm_reg) _,
+            options(nostack, preserves_flags)
+        );
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    // SAFETY: the contract.
+    unsafe {
+        store_pair(to, from.cast::<[u64; 2]>().read_unaligned());
     }
 }
 
