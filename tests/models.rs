@@ -57,6 +57,7 @@ mod broadcast {
     fn broadcast_catches_seeded_bugs() {
         let oldest = Config { oldest: true, capacity: 2, producers: 1, messages: 4, ..BLOCK };
         let rejoin = Config { rejoins: 1, leaves_out: true, ..oldest };
+        let successor = Config { capacity: 2, messages: 4, oldest: true, leaves_out: true, deaths: 2, rejoins: 2, ..SINGLE };
         for (bug, config, expected) in [
             (Bug::NoReread, BLOCK, Caught::Fault(ROBBED)),
             (Bug::LimitsNotAsked, oldest, Caught::Fault(ROBBED)),
@@ -68,6 +69,7 @@ mod broadcast {
             (Bug::NoRecheck, DROP, Caught::Fault(TORN)),
             (Bug::CursorBeforeCopy, BLOCK, Caught::Fault(TORN)),
             (Bug::NeverStruck, BLOCK, Caught::Stuck),
+            (Bug::TailNotReadLast, successor, Caught::Fault(ROBBED)),
             (Bug::LeftOutUnasked, rejoin, Caught::Fault(ROBBED)),
             (Bug::LiveIntentsIgnored, BLOCK, Caught::Fault(BURIED)),
         ] {

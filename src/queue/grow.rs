@@ -4,7 +4,7 @@ use super::growth::{blocks_at, heads_at, slots_at};
 use super::port::Port;
 use super::rescue::Scene;
 use crate::primitive::{coarse_now_ns, spin_hint, yield_now};
-use crate::ring::{Growth, Put, Ring, Source};
+use crate::ring::{Growth, Put, Source};
 use crate::segment::Segment;
 use std::cell::Cell;
 use std::io::ErrorKind;
@@ -157,22 +157,28 @@ impl Port {
                             self.poison();
                             return false;
                         }
-                        // Others may have gone to sleep meanwhile.
-                        if self.for_consumers.wanted(self.ring.fences) {
-                            self.wake(self.for_consumers, u32::MAX);
-                        }
+                        self.chunk_changed();
                         return true;
                     }
                     if self.ring.may_give_back(&job) {
                         let _ = segment.punch(part);
                     }
                     self.ring.abandon(&job);
+                    self.chunk_changed();
                     return false;
                 }
             }
         }
         // Whoever is at it may be dead, or stopped.
         matches!(self.look_if_due(true), Ok(true))
+    }
+
+    /// A chunk that was backed or punched is not any more: producers may have gone to sleep
+    /// meanwhile.
+    fn chunk_changed(&self) {
+        if self.for_consumers.wanted(self.ring.fences) {
+            self.wake(self.for_consumers, u32::MAX);
+        }
     }
 
     /// Asks the system for memory; notes what it said.
@@ -215,7 +221,17 @@ impl Port {
         let segment = self.ground();
         // The one before may have been held up then.
         for chunk in [chunk.checked_sub(1), Some(chunk)].into_iter().flatten() {
-            punch_chunk(&self.ring, &segment, self.growth.slots_at, chunk);
+            self.punch_chunk(&segment, chunk);
+        }
+    }
+
+    /// G6, G7.
+    fn punch_chunk(&self, segment: &Segment, chunk: usize) {
+        if let Some(job) = self.ring.start_punch(chunk) {
+            // If it fails, the chunk keeps its memory until it is backed again.
+            let _ = segment.punch(moved(self.ring.bytes_of(&job), self.growth.slots_at));
+            self.ring.finish_punch(&job);
+            self.chunk_changed();
         }
     }
 
@@ -232,7 +248,7 @@ impl Port {
         self.growth.last_trim.set(time);
         let segment = self.ground();
         for chunk in self.ring.idle_chunks() {
-            punch_chunk(&self.ring, &segment, self.growth.slots_at, chunk);
+            self.punch_chunk(&segment, chunk);
         }
         self.trim_blocks(&segment, if now { u32::MAX } else { TRIM_LOOKS }, true);
     }
@@ -255,11 +271,17 @@ impl Port {
         } else {
             TRIM_BLOCKS
         };
+        let mut has_freed = false;
         for _ in 0..count {
             let Some(block) = arena.reserve_idle(self.ring.index, &self.growth.next_block, most, all) else { break };
             arena.set_memory(block, false);
             let _ = segment.punch(moved(arena.bytes_of(block), self.growth.blocks_at));
             arena.cancel_block(block, self.ring.index);
+            has_freed = true;
+        }
+        // Somebody may have looked while it was reserved, and gone to sleep.
+        if has_freed && self.for_blocks.wanted(self.ring.fences) {
+            self.wake(self.for_blocks, u32::MAX);
         }
     }
 
@@ -292,15 +314,6 @@ impl Port {
             arena.set_memory(block, true);
         }
         is_there
-    }
-}
-
-/// G6, G7.
-fn punch_chunk(ring: &Ring<'_>, segment: &Segment, slots_at: u64, chunk: usize) {
-    if let Some(job) = ring.start_punch(chunk) {
-        // If it fails, the chunk keeps its memory until it is backed again.
-        let _ = segment.punch(moved(ring.bytes_of(&job), slots_at));
-        ring.finish_punch(&job);
     }
 }
 

@@ -97,8 +97,9 @@ pub struct Port {
     pub(super) tasks: Tasks,
     /// Of a queue that grows.
     pub(super) growth: Growing,
-    pub(super) member: RefCell<Member>,
+    // In this order: once it is not attached, nobody acts for it, and it may leave.
     _attached: Attached,
+    pub(super) member: RefCell<Member>,
 }
 
 impl Port {

@@ -358,12 +358,17 @@ impl<'m> Ring<'m> {
                     let _ = self.chunks.exchange(chunk, word, ChunkWord::ready(lap));
                 }
                 (ChunkState::Hole, its) if its == lap => return Gate::Grow,
-                (ChunkState::Backing { .. }, its) if its == lap => return Gate::Busy,
-                (ChunkState::Punching { .. }, its) if its + 1 == lap => return Gate::Busy,
+                (ChunkState::Backing { owner }, its) if its == lap && self.is_index(owner) => return Gate::Busy,
+                (ChunkState::Punching { owner }, its) if its + 1 == lap && self.is_index(owner) => return Gate::Busy,
                 _ => return Gate::Moved,
             }
         }
         Gate::Busy
+    }
+
+    /// Whether a participant may have it, which is found if it is dead.
+    fn is_index(&self, owner: u32) -> bool {
+        (owner as usize) < self.everyone.len()
     }
 
     /// G3. Enters the chunk of the next position to put.

@@ -29,6 +29,8 @@ struct Attachment {
 #[derive(Default)]
 struct Watcher {
     state: Mutex<State>,
+    /// Held during a look: of two threads at once, both would act for the same participant.
+    looking: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -63,6 +65,9 @@ impl Drop for Attached {
     fn drop(&mut self) {
         if let Ok(watcher) = WATCHER.get() {
             watcher.lock().attachments.retain(|attachment| attachment.key != self.0);
+            // A look that has begun may be acting for this participant, whose place another
+            // may take as soon as it has left.
+            drop(watcher.turn());
         }
     }
 }
@@ -133,14 +138,24 @@ impl Watcher {
         }
     }
 
+    /// Nobody else looks meanwhile. Never asked for under `state`.
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.looking.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn look_everywhere(&self, look: Look) {
-        let mut here: Vec<(Arc<Segment>, u32)> = Vec::new();
+        let mut here: Vec<(Arc<Segment>, u64, u32)> = Vec::new();
         for attachment in &self.lock().attachments {
             let Some(segment) = attachment.segment.upgrade() else { continue };
-            if !here.iter().any(|(known, _)| Arc::ptr_eq(known, &segment)) {
-                here.push((segment, attachment.index));
+            if !here.iter().any(|(known, ..)| Arc::ptr_eq(known, &segment)) {
+                here.push((segment, attachment.key, attachment.index));
             }
         }
-        here.iter().for_each(|(segment, index)| look(segment, *index));
+        for (segment, key, index) in here {
+            let _turn = self.turn();
+            if self.lock().attachments.iter().any(|attachment| attachment.key == key) {
+                look(&segment, index);
+            }
+        }
     }
 }

@@ -43,6 +43,8 @@ pub enum Bug {
     NoReread,
     /// M2: who joins at the oldest does not ask for the limits.
     LimitsNotAsked,
+    /// M2: nor reads the tail once more behind the limits.
+    TailNotReadLast,
     /// M1: a producer does not look again.
     NoSecondLook,
     /// M1: a producer looks again before it stores its limit.
@@ -421,7 +423,11 @@ impl Broadcast {
                 let limit = s.producers[usize::from(next)].shown;
                 (Get::Limits { start: start.max(limit.saturating_sub(n)), tail, next: next + 1 }, "reads a limit")
             }
-            Get::Limits { start, tail, .. } => (Get::Settle { start: start.min(tail) }, "has read all limits"),
+            Get::Limits { start, tail, .. } => {
+                // Whose limit was not read may have left its place to a successor, whose is lower.
+                let tail = if self.bug(Bug::TailNotReadLast) { tail } else { s.tail };
+                (Get::Settle { start: start.max(first(tail)).min(tail) }, "has read all limits, and the tail")
+            }
             Get::Settle { start } => {
                 mine.next = start;
                 mine.own = start;

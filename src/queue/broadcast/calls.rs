@@ -39,6 +39,16 @@ impl Port {
         }
     }
 
+    /// After puts of a slow path. What is overwritten waits for whoever claimed the slot a lap
+    /// ago, and its producer perhaps sleeps.
+    fn after_casts(&self) {
+        self.after_cast();
+        let may_hold_up = self.ring.producers == Side::Multi && self.ring.cast.as_ref().is_some_and(|cast| cast.drops);
+        if may_hold_up && self.for_consumers.wanted(self.ring.fences) {
+            self.wake(self.for_consumers, i32::MAX as u32);
+        }
+    }
+
     /// The message is for all of them.
     #[cold]
     #[inline(never)]
@@ -73,7 +83,7 @@ impl Port {
         self.ready_to_cast().map_err(Refusal::into_put)?;
         let attempt = |exact| match self.ring.try_cast_run(&self.cursors.cast_put, 1, exact, |_| source) {
             (1, _) => {
-                self.after_cast();
+                self.after_casts();
                 Ok(true)
             }
             (_, how) => self.cast_refused(how).map_or(Ok(false), Err),
@@ -207,7 +217,7 @@ impl Port {
             });
             done += put;
             if put > 0 {
-                self.after_cast();
+                self.after_casts();
             }
             if how == Put::Done { Ok(done == total) } else { self.cast_refused(how).map_or(Ok(false), Err) }
         });
@@ -272,12 +282,18 @@ impl Port {
 
     /// One attempt. False: nothing is there.
     fn try_hear<K: Sink>(&self, room: &mut K) -> Result<bool, GetError> {
-        match self.ring.try_hear(&self.cursors.cast_get, room) {
+        let cursor = &self.cursors.cast_get;
+        let before = cursor.position();
+        match self.ring.try_hear(cursor, room) {
             Heard::Item => {
                 self.after_hearing();
                 Ok(true)
             }
             how => {
+                // Tombstones were passed, or a gap: that makes room, too.
+                if cursor.position() != before {
+                    self.after_hearing();
+                }
                 self.not_heard(how)?;
                 // M8: seen closed, then the barrier, then the tail.
                 if self.for_consumers.is_closed() {

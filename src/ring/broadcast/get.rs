@@ -72,6 +72,11 @@ impl CastGet {
         untold
     }
 
+    /// Of the message that comes next.
+    pub(crate) fn position(&self) -> u64 {
+        self.next.get()
+    }
+
     pub(crate) fn missed(&self) -> u64 {
         self.missed.get()
     }

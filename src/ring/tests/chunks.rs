@@ -197,3 +197,33 @@ fn redeliveries_keep_their_chunk() {
     assert!(ring.start_punch(0).is_some());
     assert_eq!(ring.finish_all(&Nobody), Rescue::default());
 }
+
+/// Nobody can finish what a participant that does not exist is at: no producer waits for it.
+#[test]
+fn a_chunk_of_nobody_is_damage() {
+    let memory = Growing::new();
+    let ring = memory.ring_of(0);
+    let (put_cursor, _) = cursors(&ring);
+    for number in 0..SLOTS {
+        assert_eq!(put(&ring, &put_cursor, number), Put::Done);
+    }
+    let hole = memory.words[1].load(Ordering::Relaxed);
+    let Growth::Mine(job) = ring.start_growth() else { panic!("nobody else is there") };
+    assert_eq!(ring.try_put(&put_cursor, &Word(9), true), Put::Grow, "it has to wait");
+    let owned = memory.words[1].load(Ordering::Relaxed);
+    ring.abandon(&job);
+    assert_eq!(memory.words[1].load(Ordering::Relaxed), hole);
+    // The owner is all that differs, and is somewhere in the middle of the word.
+    let owner_of = |word: u64| match ChunkWord::from_raw(word).state() {
+        ChunkState::Backing { owner } => owner,
+        other => panic!("{other:?}"),
+    };
+    let forged = (0..64).map(|bit| owned | 1 << bit).find(|word| {
+        let state = ChunkWord::from_raw(*word).state();
+        matches!(state, ChunkState::Backing { owner } if owner as usize >= memory.heap.participants.len())
+    });
+    let forged = forged.expect("there are numbers that no participant has");
+    assert!(owner_of(forged) > owner_of(owned));
+    memory.words[1].store(forged, Ordering::Relaxed);
+    assert_eq!(ring.try_put(&put_cursor, &Word(9), true), Put::Damaged);
+}

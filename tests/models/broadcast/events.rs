@@ -86,7 +86,9 @@ impl Broadcast {
             if self.0.single && one.life != Life::Alive && one.left > 0 && s.rejoins > 0 {
                 let mut t = *s;
                 t.rejoins -= 1;
-                let fresh = Producer { life: Life::Alive, pc: Put::Start, intent: NONE, claimed: NONE, ..one };
+                // What others may read of the place stays; it knows nothing of it.
+                let fresh =
+                    Producer { life: Life::Alive, pc: Put::Start, limit: 0, intent: NONE, claimed: NONE, ..one };
                 t.producers[at] = fresh;
                 push(out, t, Kind::Arrival, at as u8, "a successor");
             }
