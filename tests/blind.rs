@@ -228,7 +228,7 @@ fn count(child: &mut Child) -> u64 {
 
 /// The same for all modes; `blind` says who is, of maker, producers and consumer.
 fn close_blind_streams(blind: [bool; 3]) {
-    let rounds = if common::load::is_long() { 1000 } else { 40 };
+    let rounds = if common::is_long() { 1000 } else { 40 };
     let sandbox = Sandbox::with_limit(Duration::from_secs(200));
     if !can_be_blinded(&sandbox) {
         return;
@@ -308,7 +308,7 @@ fn open_or_make(name: &str, origin: &str, policy: WaitPolicy) -> PodQueue<u64> {
 
 /// A blind process and an ordinary one, of which one waits for the other.
 fn flows(made_by_blind: bool) {
-    let messages = if common::load::is_long() { 2000 } else { 80 };
+    let messages = if common::is_long() { 2000 } else { 80 };
     let sandbox = Sandbox::new();
     if !can_be_blinded(&sandbox) {
         return;

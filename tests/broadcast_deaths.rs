@@ -141,7 +141,7 @@ fn soak(side: Side, policy: SlowConsumers, capacity: u64, listeners: usize, roun
 }
 
 fn rounds() -> u64 {
-    if std::env::var_os("RINGWAY_LONG").is_some() { 400 } else { 12 }
+    if common::is_long() { 400 } else { 12 }
 }
 
 #[test]

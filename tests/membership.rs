@@ -187,7 +187,7 @@ fn copies_of_descriptors_and_forks_keep_no_dead_participant_alive() {
 
 #[test]
 fn places_of_the_dead_are_used_again() {
-    let generations = if std::env::var_os("RINGWAY_LONG").is_some() { 3000 } else { 150 };
+    let generations = if common::is_long() { 3000 } else { 150 };
     let sandbox = Sandbox::new();
     let queue = PodQueue::<u64>::create("q", sandbox.options(2).max_participants(3)).expect("a free name");
     for generation in 0..generations {
@@ -285,7 +285,7 @@ fn a_process_recovers_another_that_has_the_same_number() {
         (finished.parse().expect("a number"), alive.parse().expect("a number"))
     };
     let (mut recovered, mut kills) = (0, 0);
-    let wanted = if std::env::var_os("RINGWAY_LONG").is_some() { 200 } else { 20 };
+    let wanted = if common::is_long() { 200 } else { 20 };
     while recovered < wanted {
         let mut victim = sandbox.child("hammer-slabs-in-namespace", &[]);
         victim.expect("begun");
@@ -311,7 +311,7 @@ fn equal_process_numbers_in_two_namespaces() {
         println!("skipped: only root may make a process namespace");
         return;
     }
-    let kills = if std::env::var_os("RINGWAY_LONG").is_some() { 200 } else { 20 };
+    let kills = if common::is_long() { 200 } else { 20 };
     let sandbox = Sandbox::new();
     let options = sandbox.options(2).max_participants(3);
     let queue = PodQueue::<u64>::create("q", options).expect("a free name");

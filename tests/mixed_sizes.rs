@@ -14,10 +14,6 @@ const ROLES: &[Role] = &[("put", put), ("get", get)];
 
 const LONGEST: usize = 20_000;
 
-fn is_long() -> bool {
-    std::env::var_os("RINGWAY_LONG").is_some()
-}
-
 /// Mostly short, some long.
 fn length(dice: &mut Dice) -> usize {
     let most = [60, 60, 300, 1500, LONGEST as u64][dice.below(5) as usize];
@@ -97,8 +93,8 @@ fn get(_: &[String]) {
 #[test]
 fn everything_arrives_whole_and_in_order() {
     const SIDE: u64 = 4;
-    let each = if is_long() { 2_500_000 } else { 15_000 };
-    let sandbox = Sandbox::with_limit(Duration::from_secs(if is_long() { 1800 } else { 80 }));
+    let each = if common::is_long() { 2_500_000 } else { 15_000 };
+    let sandbox = Sandbox::with_limit(Duration::from_secs(if common::is_long() { 1800 } else { 80 }));
     let options = sandbox.options(64).max_message(LONGEST).arena(400_000);
     let queue = ByteQueue::create("q", options).expect("created");
     let getters: Vec<Child> = (0..SIDE).map(|_| sandbox.child("get", &[])).collect();
@@ -143,8 +139,8 @@ fn free_blocks(queue: &ByteQueue) -> (usize, usize) {
 /// is free again.
 #[test]
 fn no_block_is_lost_by_the_killed() {
-    let rounds = if is_long() { 500 } else { 25 };
-    let sandbox = Sandbox::with_limit(Duration::from_secs(if is_long() { 1200 } else { 80 }));
+    let rounds = if common::is_long() { 500 } else { 25 };
+    let sandbox = Sandbox::with_limit(Duration::from_secs(if common::is_long() { 1200 } else { 80 }));
     let options = sandbox.options(16).max_message(LONGEST).arena(200_000).peers_gone(false);
     let queue = ByteQueue::create("q", options).expect("created");
     let at_rest = free_blocks(&queue);

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::load::{Dice, is_long};
+use common::load::Dice;
 use common::{Child, Role, Sandbox, hear, tell};
 use ringway::{GetError, PodQueue, PutError};
 use std::time::{Duration, Instant};
@@ -58,7 +58,7 @@ fn spin(time: Duration) {
 /// whether to go on with a message that kills.
 #[test]
 fn each_death_on_a_message_counts() {
-    let wanted = if is_long() { 50 } else { 1 };
+    let wanted = if common::is_long() { 50 } else { 1 };
     let sandbox = Sandbox::new();
     let queue = PodQueue::<Slab>::create("q", sandbox.options(1)).expect("a free name");
     let mut dice = Dice::new(5);
@@ -92,7 +92,7 @@ fn each_death_on_a_message_counts() {
 /// afterwards nobody would.
 #[test]
 fn who_takes_a_dead_ones_place_finishes_its_work_first() {
-    let rounds = if is_long() { 1000 } else { 60 };
+    let rounds = if common::is_long() { 1000 } else { 60 };
     let sandbox = Sandbox::new();
     let mut dice = Dice::new(6);
     for round in 0..rounds {

@@ -7,7 +7,7 @@
 
 mod common;
 
-use common::load::{CONSUMER, Content, Dice, HANG, Huge, Load, PRODUCER, Shape, Wide, is_long};
+use common::load::{CONSUMER, Content, Dice, HANG, Huge, Load, PRODUCER, Shape, Wide};
 use common::notes::Verdict;
 use common::{Role, Sandbox};
 use ringway::Side::{self, Multi, Single};
@@ -25,7 +25,7 @@ const TRIES: u64 = 6;
 /// The 99th percentile of recovery times: by slices, or watched.
 fn recovery_limit(watched: bool) -> Duration {
     let limit = if watched { 25 } else { 120 };
-    Duration::from_millis(if is_long() { limit } else { 5 * limit })
+    Duration::from_millis(if common::is_long() { limit } else { 5 * limit })
 }
 
 /// One worker after the other is killed; returns how long those that a dead one held up
@@ -99,7 +99,7 @@ fn plain(sides: (Side, Side), workers: usize, capacity: u64, batch: u64) -> Shap
 }
 
 fn soak<T: Content>(shape: Shape, kills: usize) {
-    let factor = if is_long() { 20 } else { 1 };
+    let factor = if common::is_long() { 20 } else { 1 };
     let sandbox = Sandbox::with_limit(Duration::from_secs(60 * factor as u64));
     let mut load = Load::<T>::start(&sandbox, shape);
     let mut dice = Dice::new(shape.capacity + shape.batch);
@@ -132,8 +132,8 @@ fn pool(watched: bool, recovered: &[Duration]) {
 /// How long others wait for what a dead one has claimed: victims are those that hold
 /// others up.
 fn recovery_times(watched: bool) {
-    let samples = if is_long() { 500 } else { 100 };
-    let sandbox = Sandbox::with_limit(Duration::from_secs(if is_long() { 300 } else { 60 }));
+    let samples = if common::is_long() { 500 } else { 100 };
+    let sandbox = Sandbox::with_limit(Duration::from_secs(if common::is_long() { 300 } else { 60 }));
     let shape = Shape { watched, ..plain((Multi, Multi), 2, 2, 1) };
     let mut load = Load::<Huge>::start(&sandbox, shape);
     let (mut dice, mut recovered) = (Dice::new(samples as u64), Vec::new());

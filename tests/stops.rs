@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::load::{CONSUMER, Content, Dice, Load, PRODUCER, Shape, Wide, is_long};
+use common::load::{CONSUMER, Content, Dice, Load, PRODUCER, Shape, Wide};
 use common::{Role, Sandbox};
 use ringway::Side::{self, Multi, Single};
 use std::time::{Duration, Instant};
@@ -14,11 +14,11 @@ const ROLES: &[Role] = &[PRODUCER, CONSUMER];
 
 /// How late a timed call may return.
 fn late_limit() -> Duration {
-    Duration::from_millis(if is_long() { 20 } else { 100 })
+    Duration::from_millis(if common::is_long() { 20 } else { 100 })
 }
 
 fn stops<T: Content>(sides: (Side, Side), workers: usize, capacity: u64, batch: u64, stops: usize) {
-    let factor = if is_long() { 20 } else { 1 };
+    let factor = if common::is_long() { 20 } else { 1 };
     let sandbox = Sandbox::with_limit(Duration::from_secs(60 * factor as u64));
     let shape = Shape { sides, producers: workers, consumers: workers, capacity, batch, leases: false, watched: false };
     let mut load = Load::<T>::start(&sandbox, shape);

@@ -14,11 +14,6 @@ pub const NAME: &str = "q";
 /// The longest time in which a worker that is not stopped may get nothing done.
 pub const HANG: Duration = Duration::from_secs(2);
 
-/// What the environment variable says that asks for the long form.
-pub fn is_long() -> bool {
-    std::env::var_os("RINGWAY_LONG").is_some()
-}
-
 /// Random numbers, good enough to choose whom to kill and when (xorshift64*).
 pub struct Dice(u64);
 

@@ -40,9 +40,14 @@ const CHILD_LIMIT_S: u32 = 100;
 /// The longest that one test may take, unless it says otherwise.
 const TEST_LIMIT: Duration = Duration::from_secs(80);
 
-/// So many times these, where the tests are in their long form.
+/// What the environment variable says that asks for the long form of the tests.
+pub fn is_long() -> bool {
+    std::env::var_os("RINGWAY_LONG").is_some()
+}
+
+/// So many times these.
 fn patience() -> u32 {
-    if std::env::var_os("RINGWAY_LONG").is_some() { 20 } else { 1 }
+    if is_long() { 20 } else { 1 }
 }
 
 pub const SIDES: [Side; 2] = [Side::Multi, Side::Single];
