@@ -98,6 +98,8 @@ pub struct Job {
     pub capacity: u64,
     /// So many senders, and so many receivers.
     pub pairs: usize,
+    /// Receivers beside them, where each gets everything.
+    pub listeners: usize,
     /// Messages per call, ringway only.
     pub batch: usize,
     /// Both sides `Single`, ringway only.
@@ -112,7 +114,7 @@ pub struct Job {
 
 impl Job {
     pub fn workers(&self) -> u32 {
-        2 * self.pairs as u32
+        (2 * self.pairs + self.listeners) as u32
     }
 
     /// Which message suffers from a fault: one that every run reaches.

@@ -59,7 +59,7 @@ pub fn once(job: &Job) -> Result<Rate, Failure> {
         (_, true) => processes::run::<[u64; 7]>(job, &control, &id)?,
         (_, false) => threads::run::<[u64; 7]>(job, &control, &id)?,
     };
-    workload::rate(&reports)
+    workload::rate(&reports, job.listeners > 0)
 }
 
 struct Removed<'p>(&'p Path);

@@ -94,7 +94,7 @@ fn copy_path(id: &str) -> PathBuf {
 
 fn start_all(job: &Job, control: &Control, id: &str, shared_memory_name: String) -> Result<Vec<Report>, Failure> {
     for receiver in [false, true] {
-        for index in 0..job.pairs {
+        for index in 0..job.pairs + if receiver { job.listeners } else { 0 } {
             let orders = Orders {
                 job: *job,
                 receiver,

@@ -160,7 +160,7 @@ pub fn json_row(row: &Row, outcome: &Outcome) -> Value {
         "size": row.ours.bytes,
         "capacity": row.ours.capacity,
         "producers": row.ours.pairs,
-        "consumers": row.ours.pairs,
+        "consumers": row.ours.pairs + row.ours.listeners,
         "batch": row.ours.batch,
         "all": figures(&outcome.pairs, |_| true).as_ref().map(figures_json),
         "classes": classes,

@@ -28,6 +28,7 @@ fn base(times: Times) -> Job {
         bytes: 8,
         capacity: SMALL,
         pairs: 1,
+        listeners: 0,
         batch: 1,
         single: false,
         patient: false,
@@ -86,6 +87,8 @@ fn other_modes(base: Job) -> Vec<Row> {
         let ours = Job { system: System::Broadcast, bytes: 56, capacity, single: true, ..base };
         let rival = Job { system: System::Ringfire, ..ours };
         add(&format!("broadcast 1 to 1, 56 B, {capacity}, vs ringfire lossless"), ours, rival, Some(1.0));
+        let (one, two) = (Job { patient: true, ..ours }, Job { patient: true, listeners: 1, ..ours });
+        add(&format!("broadcast 1 to 2, 56 B, {capacity}, default wait, vs 1 to 1"), two, one, None);
     }
     let copying = Job { system: System::Bytes, bytes: 64 << 10, capacity: IN_FLIGHT, ..base };
     for single in [true, false] {

@@ -10,7 +10,7 @@ use crate::systems::faulty::Fault;
 pub fn run() -> bool {
     let base = rows(Times { warm_up_ms: 20, measure_ms: 20 }, false).swap_remove(0).ours;
     let mut good = true;
-    for (system, pairs, bytes) in [
+    let one_each = [
         (System::Ringway, 1, 8),
         (System::Ringway, 1, 56),
         (System::Ringway, 2, 8),
@@ -25,8 +25,12 @@ pub fn run() -> bool {
         (System::Serde, 1, 36),
         (System::Copy, 1, 64 << 10),
         (System::Iceoryx2, 1, 64 << 10),
-    ] {
-        let sound = Job { system, pairs, bytes, single: pairs == 1, patient: pairs > 1, ..base };
+    ];
+    let one_more = (System::Broadcast, 1, 56, 1);
+    let jobs = one_each.map(|(system, pairs, bytes)| (system, pairs, bytes, 0));
+    for (system, pairs, bytes, listeners) in jobs.into_iter().chain([one_more]) {
+        let patient = pairs + listeners > 1;
+        let sound = Job { system, pairs, listeners, bytes, single: pairs == 1, patient, ..base };
         for fault in std::iter::once(None).chain(Fault::ALL.into_iter().map(Some)) {
             // One message in torn pieces is one with another word where there is
             // only one word: it is noticed as a message that nobody sent.
@@ -39,7 +43,7 @@ pub fn run() -> bool {
             };
             let fault = fault.map_or("sound".to_owned(), |fault| format!("{fault:?}").to_lowercase());
             let verdict = if expected { "ok  " } else { "FAIL" };
-            println!("{verdict} {:<16} {pairs}x{pairs} {bytes:>5} B  {fault:<7} {said}", system.name());
+            println!("{verdict} {:<16} {pairs}x{} {bytes:>5} B  {fault:<7} {said}", system.name(), pairs + listeners);
         }
     }
     good

@@ -164,11 +164,14 @@ pub struct Rate {
     pub share: f64,
 }
 
-/// The result, if nothing is missing.
-pub fn rate(reports: &[Report]) -> Result<Rate, Failure> {
+/// The result, if nothing is missing. `each`: every receiver has to have everything.
+pub fn rate(reports: &[Report], each: bool) -> Result<Rate, Failure> {
     let sent: Vec<u64> = reports.iter().filter_map(|report| report.sent).collect();
     let received: Vec<_> = reports.iter().filter_map(|report| report.received.clone()).collect();
-    let total = all_arrived(&sent, &received)?;
+    let mut total = 0;
+    for together in received.chunks(if each { 1 } else { received.len().max(1) }) {
+        total = all_arrived(&sent, together)?;
+    }
     let start = reports.iter().map(|report| report.start).min().unwrap_or(0);
     let end = reports.iter().map(|report| report.end).max().unwrap_or(0);
     if end <= start {
