@@ -250,6 +250,8 @@ impl Ring {
         if is_last {
             // What it still sleeps on it lets go of; they wait elsewhere.
             closed = state.uring.take();
+            // A3. A wake-up may have come there since it was asked.
+            unused.extend(state.table.let_go());
         }
         if state.watch(&mut wakers).is_err() || is_last {
             // They try again, and say what the system said.

@@ -20,8 +20,15 @@ use std::task::Waker;
 /// The sleepers of this process: a forked child has none of its parent's.
 #[derive(Default)]
 pub(super) struct Sleepers {
-    // They never end, and are never freed.
-    all: Mutex<Vec<&'static Sleeper>>,
+    all: Mutex<Threads>,
+}
+
+// They never end, and are never freed.
+#[derive(Default)]
+struct Threads {
+    running: Vec<&'static Sleeper>,
+    /// Its thread could not be started.
+    spare: Option<&'static Sleeper>,
 }
 
 static SLEEPERS: PerProcess<Sleepers> = PerProcess::new();
@@ -54,23 +61,35 @@ impl Sleepers {
         SLEEPERS.get()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<&'static Sleeper>> {
+    fn lock(&self) -> MutexGuard<'_, Threads> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Enters somebody with a thread that has room for one more word.
     pub(super) fn add(&self, bed: &Bed, waker: &Waker) -> io::Result<(&'static Sleeper, Entered)> {
-        let mut all = self.lock();
-        for sleeper in all.iter() {
+        // A6. Not under the lock: wakers are cloned there.
+        let running = self.lock().running.clone();
+        for sleeper in running {
             match sleeper.add(bed, waker) {
                 Entered::Elsewhere => {}
-                entered => return Ok((*sleeper, entered)),
+                entered => return Ok((sleeper, entered)),
             }
         }
-        let sleeper: &'static Sleeper = Box::leak(Box::default());
-        std::thread::Builder::new().name("ringway-async".into()).spawn(move || sleeper.run())?;
-        all.push(sleeper);
+        let sleeper = self.start()?;
         Ok((sleeper, sleeper.add(bed, waker)))
+    }
+
+    fn start(&self) -> io::Result<&'static Sleeper> {
+        let mut threads = self.lock();
+        let sleeper = threads.spare.take().unwrap_or_else(|| Box::leak(Box::default()));
+        match std::thread::Builder::new().name("ringway-async".into()).spawn(move || sleeper.run()) {
+            Ok(_) => threads.running.push(sleeper),
+            Err(error) => {
+                threads.spare = Some(sleeper);
+                return Err(error);
+            }
+        }
+        Ok(sleeper)
     }
 }
 

@@ -177,6 +177,16 @@ impl Table {
         self.words.values_mut().flat_map(|word| &mut word.waiters).for_each(|one| one.end(false, wakers));
     }
 
+    /// Nothing is watched any more: the words that were.
+    pub(super) fn let_go(&mut self) -> Vec<Berth> {
+        let mut watched = Vec::new();
+        for word in self.words.values_mut().filter(|word| word.is_watched) {
+            (word.is_watched, word.lingers) = (false, false);
+            watched.push(word.berth.clone());
+        }
+        watched
+    }
+
     /// What is to be watched and is not; marks it as watched. Ends what has moved meanwhile, and
     /// forgets words that nobody needs.
     pub(super) fn take_unwatched(&mut self, wakers: &mut Vec<Waker>) -> Vec<Watch> {
@@ -293,6 +303,21 @@ mod tests {
         assert_eq!((wakers.len(), table.next_slice()), (1, Some(200)));
         assert!(!table.remove(early, &mut wakers));
         assert!(matches!(table.ask(late, Waker::noop(), &mut None, &mut wakers), Asked::Asleep));
+    }
+
+    #[test]
+    fn what_is_let_go_is_watched_no_more() {
+        let queue = Numbers::bounded(2).expect("memory");
+        let (mut table, mut wakers) = (Table::default(), Vec::new());
+        let bed = bed(&queue);
+        entered(&mut table, &bed, 100);
+        assert!(table.let_go().is_empty(), "it was not watched yet");
+        assert_eq!(table.take_unwatched(&mut wakers).len(), 1);
+        assert_eq!(table.let_go().len(), 1);
+        assert!(table.let_go().is_empty());
+        table.end_all(&mut wakers);
+        assert!(table.take_unwatched(&mut wakers).is_empty());
+        assert_eq!(wakers.len(), 1);
     }
 
     #[test]

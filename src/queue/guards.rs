@@ -175,7 +175,6 @@ fn elements<E>(bytes: usize) -> Option<usize> {
 #[must_use = "dropping it consumes the message"]
 pub struct Ref<'q, E: Plain = u8> {
     holder: Holder<'q>,
-    payload: Payload,
     /// Bytes before the message.
     offset: usize,
     len: usize,
@@ -251,7 +250,7 @@ impl<'q, E: Plain> Ref<'q, E> {
         // SAFETY: the element lies in the message; `Bits` has the size of `E`, and any bytes
         // are one.
         let bits = unsafe {
-            self.payload.read_bulk(self.offset + at * size_of::<E>(), bits.as_mut_ptr().cast(), size_of::<E>());
+            self.holder.payload.read_bulk(self.offset + at * size_of::<E>(), bits.as_mut_ptr().cast(), size_of::<E>());
             bits.assume_init()
         };
         // SAFETY: a valid `Bits` is a valid `E` of the same size (`CheckedBitPattern`).
@@ -309,7 +308,7 @@ impl<'q, E: Plain> Ref<'q, E> {
     unsafe fn copy_out(&self, at: usize, count: usize, to: *mut E) {
         let (at, len) = (at * size_of::<E>(), count * size_of::<E>());
         // SAFETY: the contract.
-        unsafe { self.payload.read_bulk(self.offset + at, to.cast(), len) };
+        unsafe { self.holder.payload.read_bulk(self.offset + at, to.cast(), len) };
         self.holder.has_read(at, len);
     }
 
@@ -318,8 +317,8 @@ impl<'q, E: Plain> Ref<'q, E> {
     pub fn cast<F: Plain>(self) -> Result<Ref<'q, F>, Self> {
         match elements::<F>(self.len * size_of::<E>()) {
             Some(len) => {
-                let Ref { holder, payload, offset, .. } = self;
-                Ok(Ref { holder, payload, offset, len, kind: PhantomData })
+                let Ref { holder, offset, .. } = self;
+                Ok(Ref { holder, offset, len, kind: PhantomData })
             }
             None => Err(self),
         }
@@ -333,7 +332,7 @@ impl<'q, E: Plain> Ref<'q, E> {
     /// No other process writes these bytes while the slice is used, as well-behaved ones
     /// do not; and every element is a valid `E`.
     pub unsafe fn as_slice(&self) -> Option<&[E]> {
-        let start = self.payload.as_ptr().wrapping_add(self.offset).cast::<E>();
+        let start = self.holder.payload.as_ptr().wrapping_add(self.offset).cast::<E>();
         // SAFETY: in the message, and aligned; the caller vouches for the rest.
         start.is_aligned().then(|| unsafe { std::slice::from_raw_parts(start, self.len) })
     }
@@ -414,7 +413,7 @@ impl Port {
         };
         let (id, redelivered) = (holding.id, holding.count);
         let holder = Holder { port: self, holding: Some(holding), id, redelivered, payload, read: Cell::new(0) };
-        Ok(Ref { holder, payload, offset, len, kind: PhantomData })
+        Ok(Ref { holder, offset, len, kind: PhantomData })
     }
 }
 
