@@ -245,7 +245,7 @@ pub(super) fn consume(memory: &Memory, participant: usize, count: usize, sleep: 
 /// Gives a chunk's memory back, if nobody is in the way: its stamps then read zero, which no
 /// access may find.
 fn punch(ring: &Ring<'_>, chunk: usize) {
-    if let Some(job) = ring.start_punch(chunk) {
+    if let Some(job) = ring.start_punch(chunk).mine() {
         ring.take_memory(&job);
         ring.finish_punch(&job);
     }

@@ -2,7 +2,7 @@
 
 use super::sleepers::Sleepers;
 use super::table::{Entered, Place, Table, ask, wake_all};
-use crate::queue::Bed;
+use crate::queue::{Bed, Berth};
 use crate::sys::clock::now_ns;
 use crate::sys::uring::{Uring, silent_fd};
 use std::io;
@@ -230,6 +230,12 @@ impl Ring {
         }
         let (mut wakers, mut unused) = (Vec::new(), Vec::new());
         let mut state = self.lock();
+        if is_last {
+            // A3. What the kernel still waits for there it lets go of now: the descriptor may have
+            // been duplicated, and closing it ends nothing at once. A wake-up may have come there
+            // already, whatever the answers say in time: each word is told of one.
+            unused = state.let_go();
+        }
         let answers = state.uring.as_mut().map(Uring::answers).unwrap_or_default();
         for answer in answers {
             if answer.name % 2 == 1 {
@@ -246,13 +252,8 @@ impl Ring {
             }
         }
         state.table.slices(now_ns(), &mut wakers);
-        let mut closed = None;
-        if is_last {
-            // What it still sleeps on it lets go of; they wait elsewhere.
-            closed = state.uring.take();
-            // A3. A wake-up may have come there since it was asked.
-            unused.extend(state.table.let_go());
-        }
+        // They wait elsewhere.
+        let closed = if is_last { state.uring.take() } else { None };
         if state.watch(&mut wakers).is_err() || is_last {
             // They try again, and say what the system said.
             state.table.end_all(&mut wakers);
@@ -265,6 +266,17 @@ impl Ring {
 }
 
 impl State {
+    /// Has the kernel watch nothing any more. Says what it has watched.
+    fn let_go(&mut self) -> Vec<Berth> {
+        let watched = self.table.let_go();
+        if let Some(uring) = &mut self.uring {
+            let asked = watched.iter().try_for_each(|berth| uring.take_back(berth.address() as u64, TAKEN_BACK));
+            // If that fails, it ends with the ring.
+            let _ = asked.and_then(|()| uring.submit());
+        }
+        watched
+    }
+
     /// Has the kernel watch every word on which somebody sleeps.
     fn watch(&mut self, wakers: &mut Vec<Waker>) -> io::Result<()> {
         let Some(uring) = &mut self.uring else { return Ok(()) };

@@ -68,19 +68,23 @@ impl Sleepers {
     /// Enters somebody with a thread that has room for one more word.
     pub(super) fn add(&self, bed: &Bed, waker: &Waker) -> io::Result<(&'static Sleeper, Entered)> {
         // A6. Not under the lock: wakers are cloned there.
-        let running = self.lock().running.clone();
-        for sleeper in running {
+        let mut number = 0;
+        loop {
+            let sleeper = self.number(number)?;
             match sleeper.add(bed, waker) {
-                Entered::Elsewhere => {}
+                // A new one has room, unless others were quicker.
+                Entered::Elsewhere => number += 1,
                 entered => return Ok((sleeper, entered)),
             }
         }
-        let sleeper = self.start()?;
-        Ok((sleeper, sleeper.add(bed, waker)))
     }
 
-    fn start(&self) -> io::Result<&'static Sleeper> {
+    /// The thread of that number, which is started if it is the next one.
+    fn number(&self, number: usize) -> io::Result<&'static Sleeper> {
         let mut threads = self.lock();
+        if let Some(sleeper) = threads.running.get(number) {
+            return Ok(sleeper);
+        }
         let sleeper = threads.spare.take().unwrap_or_else(|| Box::leak(Box::default()));
         match std::thread::Builder::new().name("ringway-async".into()).spawn(move || sleeper.run()) {
             Ok(_) => threads.running.push(sleeper),

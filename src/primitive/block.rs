@@ -116,7 +116,7 @@ impl BlockMemory {
         debug_assert!(cell < self.len_of(block));
         let at = self.block(block).wrapping_add(STAMP_SIZE + cell.wrapping_mul(self.shape.cell));
         // SAFETY: in bounds by the contracts of `new` and of this function.
-        unsafe { Payload::unclaimed(at, self.shape.cell) }
+        unsafe { Payload::new(at, self.shape.cell).unclaimed() }
     }
 
     /// Asks for the line `bytes` behind the start of a block, to read it.

@@ -29,13 +29,9 @@ impl Payload {
     }
 
     /// The same, to be written without an exchange that claims it before.
-    ///
-    /// # Safety
-    ///
-    /// As [`new`](Payload::new).
     #[inline(always)]
-    pub(crate) unsafe fn unclaimed(at: *mut u8, room: usize) -> Payload {
-        Payload { at, room, is_unclaimed: true }
+    pub(crate) fn unclaimed(self) -> Payload {
+        Payload { is_unclaimed: true, ..self }
     }
 
     /// How many bytes there are.
@@ -440,6 +436,10 @@ impl Payload {
 
     pub(crate) fn room(self) -> usize {
         Payload::ROOM
+    }
+
+    pub(crate) fn unclaimed(self) -> Payload {
+        self
     }
 
     /// # Safety

@@ -4,7 +4,7 @@ use super::growth::{blocks_at, heads_at, slots_at};
 use super::port::Port;
 use super::rescue::Scene;
 use crate::primitive::{coarse_now_ns, spin_hint, yield_now};
-use crate::ring::{Growth, Put, Source};
+use crate::ring::{Growth, Punch, Put, Source};
 use crate::segment::Segment;
 use std::cell::Cell;
 use std::io::ErrorKind;
@@ -163,8 +163,8 @@ impl Port {
                     if self.ring.may_give_back(&job) {
                         let _ = segment.punch(part);
                     }
+                    // Who waits for it would find no memory either: its slice is soon enough.
                     self.ring.abandon(&job);
-                    self.chunk_changed();
                     return false;
                 }
             }
@@ -227,12 +227,16 @@ impl Port {
 
     /// G6, G7.
     fn punch_chunk(&self, segment: &Segment, chunk: usize) {
-        if let Some(job) = self.ring.start_punch(chunk) {
-            // If it fails, the chunk keeps its memory until it is backed again.
-            let _ = segment.punch(moved(self.ring.bytes_of(&job), self.growth.slots_at));
-            self.ring.finish_punch(&job);
-            self.chunk_changed();
+        match self.ring.start_punch(chunk) {
+            Punch::Mine(job) => {
+                // If it fails, the chunk keeps its memory until it is backed again.
+                let _ = segment.punch(moved(self.ring.bytes_of(&job), self.growth.slots_at));
+                self.ring.finish_punch(&job);
+            }
+            Punch::GivenUp => {}
+            Punch::No => return,
         }
+        self.chunk_changed();
     }
 
     /// Gives back what memory is idle, at most once in a slice, or now.

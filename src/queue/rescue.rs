@@ -215,7 +215,7 @@ impl<'s> Scene<'s> {
 const LOOK_EVERY_NS: u64 = 95_000_000;
 
 /// How often one that finds a claimed and unfinished position in its way, and may not
-/// wait, does.
+/// wait, does: once in a tick of the coarse clock.
 const BLOCKED_LOOK_EVERY_NS: u64 = 100_000;
 
 /// There is no descriptor (any more) to prove deaths with.

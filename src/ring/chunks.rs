@@ -11,6 +11,8 @@
 
 mod punch;
 
+pub(crate) use punch::Punch;
+
 use super::position::{Position, Stamp, Tag};
 use super::{Participant, Ring, state};
 use crate::primitive::{AtomicU64, Ordering, light_barrier, seeded};
@@ -366,7 +368,8 @@ impl<'m> Ring<'m> {
         Gate::Busy
     }
 
-    /// Whether a participant may have it, which is found if it is dead.
+    /// Whether a participant may have it, which is found if it is dead. (Who scribbles can name one
+    /// that is not at it, and hold puts up for good: timed ones end.)
     fn is_index(&self, owner: u32) -> bool {
         (owner as usize) < self.everyone.len()
     }

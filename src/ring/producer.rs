@@ -117,17 +117,7 @@ impl Ring<'_> {
     /// have moved on to a newer lap), so this is a binary search.
     pub(super) fn first_unpublished(&self) -> Position {
         let from = self.consumed();
-        let (mut low, mut high) = (0, self.capacity());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let position = from.plus(middle);
-            if self.stamp_at(position).is_before(position) {
-                high = middle;
-            } else {
-                low = middle + 1;
-            }
-        }
-        from.plus(low)
+        Position::new(self.first_unpublished_of(from.get()..from.plus(self.capacity()).get()))
     }
 
     /// Everything below it has been taken by the consumers.
@@ -217,7 +207,7 @@ impl Ring<'_> {
         }
         source.place(self, position);
         // SAFETY: `put_index` bounds the index; the source was checked against `room`.
-        unsafe { source.write(slots.payload(index), written) };
+        unsafe { source.write(slots.payload(index).unclaimed(), written) };
         state::publish(slots, index, position);
         cursor.next.set(position.plus(1).get());
         Put::Done

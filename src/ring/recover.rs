@@ -9,6 +9,7 @@
 use super::position::{Position, Stamp};
 use super::{Ring, Side, state};
 use crate::primitive::seeded;
+use core::ops::Range;
 
 /// Attempts at one position: each that fails means that somebody else has finished it, or
 /// taken it again.
@@ -69,18 +70,37 @@ impl Ring<'_> {
         let Some(participant) = self.everyone.get(dead as usize) else { return rescue };
         if self.producers == Side::Multi {
             let tail = self.control.load_tail().position();
-            let positions = participant.put_intent().among_the_last(self.capacity(), tail);
-            rescue.add(self.finish_each(positions, living, Ring::finish_put));
+            let named = participant.put_intent().among_the_last(self.capacity(), tail);
+            // What it claimed at once is published from the front, by it and by whoever finishes
+            // it: a look that comes to its end has its successor go on, and not begin anew.
+            let rest = self.first_unpublished_of(named.clone())..named.end;
+            rescue.add(self.finish_each(rest.map(Position::new), living, Ring::finish_put));
         }
         if self.consumers == Side::Multi {
             let head = self.control.load_head();
-            let positions = participant.get_intent().among_the_last(self.capacity(), head);
-            rescue.add(self.finish_each(positions, living, Ring::finish_get));
+            let named = participant.get_intent().among_the_last(self.capacity(), head);
+            rescue.add(self.finish_each(named.map(Position::new), living, Ring::finish_get));
         }
         if self.producers == Side::Single {
             rescue.add(self.finish_single_producer(living));
         }
         rescue
+    }
+
+    /// Of positions of which the published ones are a prefix: the first that is not. Those of
+    /// earlier laps, and all that consumers have passed, count as published.
+    pub(super) fn first_unpublished_of(&self, positions: Range<u64>) -> u64 {
+        let (mut low, mut high) = (positions.start, positions.end);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let position = Position::new(middle);
+            if self.stamp_at(position).is_before(position) {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        low
     }
 
     /// D6. Looks at the whole window, whoever has claimed in it.

@@ -21,6 +21,8 @@ use super::layout::{Control, Participant};
 use super::position::{Position, Stamp};
 use crate::primitive::{AtomicU64, BlockMemory, Ordering, SlotMemory, fence, seeded};
 
+use core::ops::Range;
+
 const CLOSED: u64 = 1 << 63;
 
 /// What `tail` says.
@@ -215,10 +217,10 @@ impl Intent {
     }
 
     /// The positions it names among the last `window` before `end`.
-    pub(super) fn among_the_last(self, window: u64, end: Position) -> impl Iterator<Item = Position> {
+    pub(super) fn among_the_last(self, window: u64, end: Position) -> Range<u64> {
         let first = self.start.get().max(end.get().saturating_sub(window));
         let last = self.start.get().saturating_add(self.len).min(end.get());
-        (first..last).map(Position::new)
+        first..last.max(first)
     }
 }
 

@@ -144,16 +144,18 @@ impl Watcher {
     }
 
     fn look_everywhere(&self, look: Look) {
-        let mut here: Vec<(Arc<Segment>, u64, u32)> = Vec::new();
+        let mut here: Vec<Arc<Segment>> = Vec::new();
         for attachment in &self.lock().attachments {
             let Some(segment) = attachment.segment.upgrade() else { continue };
-            if !here.iter().any(|(known, ..)| Arc::ptr_eq(known, &segment)) {
-                here.push((segment, attachment.key, attachment.index));
+            if !here.iter().any(|known| Arc::ptr_eq(known, &segment)) {
+                here.push(segment);
             }
         }
-        for (segment, key, index) in here {
+        for segment in here {
             let _turn = self.turn();
-            if self.lock().attachments.iter().any(|attachment| attachment.key == key) {
+            let is_its = |attachment: &&Attachment| std::ptr::eq(attachment.segment.as_ptr(), &*segment);
+            let index = self.lock().attachments.iter().find(is_its).map(|attachment| attachment.index);
+            if let Some(index) = index {
                 look(&segment, index);
             }
         }

@@ -68,7 +68,7 @@ pub enum At {
     Inside,
     /// At the exit marker, after so many steps in all.
     Exit(u64, Said),
-    /// At the exit marker, by another way than along the trail.
+    /// Somewhere else than where the trail leads.
     Astray,
 }
 
@@ -159,13 +159,20 @@ impl Tracee {
         }
         for _ in 0..trail.visits[anchor] {
             self.resume(libc::PTRACE_CONT)?;
-            if self.instruction_pointer() == self.exit {
+            if self.instruction_pointer() == self.exit && trail.addresses[anchor] != self.exit {
                 return Ok(At::Astray);
             }
         }
         self.set_breakpoints(&[])?;
         self.steps = anchor as u64 + 1;
-        self.step(steps - self.steps)
+        let mut at = if trail.addresses[anchor] == self.exit { self.at_exit()? } else { At::Inside };
+        while self.steps < steps && at == At::Inside {
+            at = self.step(1)?;
+            if self.instruction_pointer() != trail.addresses[self.steps as usize - 1] {
+                return Ok(At::Astray);
+            }
+        }
+        Ok(at)
     }
 
     /// Lets it run to the exit marker, without counting.

@@ -168,9 +168,9 @@ pub struct Rate {
 pub fn rate(reports: &[Report], each: bool) -> Result<Rate, Failure> {
     let sent: Vec<u64> = reports.iter().filter_map(|report| report.sent).collect();
     let received: Vec<_> = reports.iter().filter_map(|report| report.received.clone()).collect();
-    let mut total = 0;
-    for together in received.chunks(if each { 1 } else { received.len().max(1) }) {
-        total = all_arrived(&sent, together)?;
+    let mut total = all_arrived(&sent, if each { received.get(..1).unwrap_or_default() } else { &received })?;
+    for one in received.get(1..).filter(|_| each).unwrap_or_default() {
+        total = total.min(all_arrived(&sent, std::slice::from_ref(one))?);
     }
     let start = reports.iter().map(|report| report.start).min().unwrap_or(0);
     let end = reports.iter().map(|report| report.end).max().unwrap_or(0);

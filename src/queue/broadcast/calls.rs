@@ -39,12 +39,11 @@ impl Port {
         }
     }
 
-    /// After puts of a slow path. What is overwritten waits for whoever claimed the slot a lap
-    /// ago, and its producer perhaps sleeps.
+    /// After puts of a slow path. Another producer may sleep until the slot is published that it
+    /// wants a lap later (M3).
     fn after_casts(&self) {
         self.after_cast();
-        let may_hold_up = self.ring.producers == Side::Multi && self.ring.cast.as_ref().is_some_and(|cast| cast.drops);
-        if may_hold_up && self.for_consumers.wanted(self.ring.fences) {
+        if self.ring.producers == Side::Multi && self.for_consumers.wanted(self.ring.fences) {
             self.wake(self.for_consumers, i32::MAX as u32);
         }
     }

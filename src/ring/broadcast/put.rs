@@ -98,20 +98,30 @@ impl Ring<'_> {
         if self.write_ahead > 0 {
             slots.prefetch_write(index, self.write_ahead);
         }
-        Ring::fill(cast, slots, index, position, source);
+        Ring::fill(cast, slots, index, position, source, false);
         cursor.next.set(position.plus(1).get());
         Put::Done
     }
 
-    /// `position` is this producer's, at `index`, which is bounded.
+    /// `position` is this producer's, at `index`, which is bounded; claimed by an exchange or a store.
     #[inline(always)]
-    fn fill<S: Source>(cast: &Cast<'_>, slots: SlotMemory, index: usize, position: Position, source: &S) {
+    fn fill<S: Source>(
+        cast: &Cast<'_>,
+        slots: SlotMemory,
+        index: usize,
+        position: Position,
+        source: &S,
+        is_exchanged: bool,
+    ) {
         if cast.drops {
             state::begin_overwrite(slots, index, position);
         }
         // SAFETY: `cast_index` and `next_index` bound the index; the source was checked
         // against `room`.
-        unsafe { source.write(slots.payload(index), 0) };
+        unsafe {
+            let payload = slots.payload(index);
+            source.write(if is_exchanged { payload } else { payload.unclaimed() }, 0);
+        }
         state::publish(slots, index, position);
     }
 
@@ -238,7 +248,7 @@ impl Ring<'_> {
                 if self.write_ahead > 0 {
                     slots.prefetch_write(index, self.write_ahead);
                 }
-                Ring::fill(cast, slots, index, start.plus(offset), &source(offset));
+                Ring::fill(cast, slots, index, start.plus(offset), &source(offset), true);
                 index = self.next_index(index);
             }
             self.me.count_puts(free);

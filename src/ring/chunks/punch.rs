@@ -10,6 +10,24 @@ use crate::ring::state;
 #[cfg(not(loom))]
 use core::ops::Range;
 
+/// Whether a chunk gives its pages back.
+#[derive(Debug)]
+#[must_use]
+pub(crate) enum Punch {
+    /// Take them, then [`Ring::finish_punch`].
+    Mine(ChunkJob),
+    /// Not just now. A producer may have seen it begun.
+    GivenUp,
+    No,
+}
+
+#[cfg(any(test, loom))]
+impl Punch {
+    pub(crate) fn mine(self) -> Option<ChunkJob> {
+        if let Punch::Mine(job) = self { Some(job) } else { None }
+    }
+}
+
 impl Ring<'_> {
     /// Chunks that may have pages and no messages.
     pub(crate) fn idle_chunks(&self) -> impl Iterator<Item = usize> {
@@ -26,27 +44,27 @@ impl Ring<'_> {
 
     /// G6, G7. Begins to take the pages of a chunk, if nothing is in it and nobody looks
     /// at it or wants it just now.
-    pub(crate) fn start_punch(&self, chunk: usize) -> Option<ChunkJob> {
+    pub(crate) fn start_punch(&self, chunk: usize) -> Punch {
         let mut word = self.chunks.load(chunk);
         if word.state() == ChunkState::Ready && self.drain(chunk, word, None) {
             word = self.chunks.load(chunk);
         }
         if word.state() != ChunkState::Drained {
-            return None;
+            return Punch::No;
         }
         let (wanted, _) = self.chunk_of(self.control.load_tail().position());
         if chunk == wanted {
-            return None;
+            return Punch::No;
         }
         let punching = ChunkWord::punching(word.lap(), self.index);
         if !self.chunks.exchange(chunk, word, punching) {
-            return None;
+            return Punch::No;
         }
         if self.is_watched(chunk, None) {
             let _ = self.chunks.exchange(chunk, punching, word);
-            return None;
+            return Punch::GivenUp;
         }
-        Some(ChunkJob { chunk, word: punching })
+        Punch::Mine(ChunkJob { chunk, word: punching })
     }
 
     /// Takes the pages of a chunk: its stamps read 0 from now on.

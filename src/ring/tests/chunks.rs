@@ -88,8 +88,8 @@ fn chunks_go_round() {
         assert!(ring.is_empty() && ring.is_at_rest());
         // The one that comes next is kept; of the other the memory is taken.
         assert_eq!(ring.idle_chunks().collect::<Vec<_>>(), [0, 1]);
-        assert!(ring.start_punch(0).is_none());
-        let job = ring.start_punch(1).expect("nobody looks");
+        assert!(ring.start_punch(0).mine().is_none());
+        let job = ring.start_punch(1).mine().expect("nobody looks");
         assert_eq!(memory.state(1), (ChunkState::Punching { owner: 0 }, lap));
         ring.finish_punch(&job);
         assert_eq!(memory.state(1), (ChunkState::Hole, lap + 1));
@@ -139,15 +139,15 @@ fn hazards_and_the_dead() {
     for _ in 0..3 {
         assert_eq!(ring.try_get(&get_cursor, &mut word), Get::Item);
     }
-    assert!(ring.start_punch(0).is_none(), "a chunk was punched under a hazard");
+    assert!(ring.start_punch(0).mine().is_none(), "a chunk was punched under a hazard");
     assert_eq!(memory.state(0), (ChunkState::Drained, 1));
     // It dies there.
     std::mem::forget(looks);
-    assert!(ring.start_punch(0).is_none());
+    assert!(ring.start_punch(0).mine().is_none());
     let mut punched = Vec::new();
     assert_eq!(ring.keep_chunks(1, |part| punched.push(part)), 0);
     // Now participant 0 dies in the middle of punching.
-    assert!(ring.start_punch(0).is_some());
+    assert!(ring.start_punch(0).mine().is_some());
     assert_eq!(other.keep_chunks(0, |part| punched.push(part)), 1);
     assert_eq!(memory.state(0), (ChunkState::Hole, 2), "what a dead one was punching is a hole");
     assert_eq!(punched.iter().map(|part| (part.start, part.end)).collect::<Vec<_>>(), [(0, SLOTS * STRIDE as u64)]);
@@ -191,10 +191,10 @@ fn redeliveries_keep_their_chunk() {
     for number in [1, 2] {
         assert_eq!((ring.try_get(&get_cursor, &mut word), word.0), (Get::Item, number));
     }
-    assert!(ring.start_punch(0).is_none());
+    assert!(ring.start_punch(0).mine().is_none());
     memory.heap.news.store(2, Ordering::Relaxed);
     assert_eq!((ring.depth(), ring.take_back(&get_cursor, 5, &mut word), word.0), (1, 1, 0));
-    assert!(ring.start_punch(0).is_some());
+    assert!(ring.start_punch(0).mine().is_some());
     assert_eq!(ring.finish_all(&Nobody), Rescue::default());
 }
 

@@ -85,6 +85,34 @@ fn a_dead_readers_message_comes_back_once() {
     assert!(heap.stamps().iter().all(|stamp| stamp.tag() == position::Tag::Free), "all is released");
 }
 
+/// Each look has time for three positions: the next one goes on where it stopped.
+#[test]
+fn a_long_batch_of_a_dead_writer_is_finished_in_several_looks() {
+    struct Hasty(core::cell::Cell<u32>);
+    impl Living for Hasty {
+        fn is_alive(&self, index: u32) -> bool {
+            index == 0
+        }
+        fn has_single_producer(&self) -> bool {
+            false
+        }
+        fn may_go_on(&self) -> bool {
+            self.0.replace(self.0.get().saturating_sub(1)) > 0
+        }
+    }
+    for consumers in [Side::Multi, Side::Single] {
+        let heap = Heap::new(16, Side::Multi, consumers);
+        let (p, g) = cursors(&heap);
+        (0..3).for_each(|value| assert_eq!(put(&heap, &p, value), Put::Done));
+        heap.claim_put(1, 10);
+        assert_eq!(put(&heap, &p, 3), Put::Done);
+        let looks: Vec<_> = (0..5).map(|_| heap.ring().finish_intents(1, &Hasty(core::cell::Cell::new(3)))).collect();
+        let expected = [rescue(3, 0, 1), rescue(3, 0, 1), rescue(3, 0, 1), rescue(1, 0, 0), rescue(0, 0, 0)];
+        assert_eq!(looks, expected);
+        (0..4).for_each(|value| assert_eq!(get(&heap, &g), Ok(value)));
+    }
+}
+
 #[test]
 fn the_living_are_not_robbed() {
     let heap = Heap::new(4, Side::Multi, Side::Multi);
