@@ -6,7 +6,8 @@
 //!
 //! - **M1** A producer writes below its `limit` only: it looks at the cursors, stores the limit, looks again, and
 //!   takes the lesser.
-//! - **M2** Who joins stores its cursor, sets its bit, then reads `tail` again and (oldest) everybody's limit.
+//! - **M2** Who joins stores its cursor, sets its bit, then reads `tail` again and (oldest) everybody's limit,
+//!   and `tail` once more.
 //! - **M3** A Multi producer stores its intent, claims by exchange, and asks before that whether whoever had the slot a
 //!   lap ago is done with it. A Single one claims by a store.
 //! - **M4** To overwrite: CLAIM first, then the payload, then FULL.
