@@ -60,6 +60,14 @@ fn recoveries_and_sweeps_are_logged_and_operations_are_not() {
     let events = seen();
     assert!(events.iter().any(|event| event.contains("1 participants had died")), "{events:?}");
     assert_eq!(queue.get(), Ok(7));
+    // What the watcher's thread does of itself is told, too.
+    queue.put(9).expect("room");
+    let mut child = sandbox.child("hold", &[]);
+    child.expect("ready");
+    ringway::watch(common::pidfd(child.pid())).expect("a thread");
+    child.kill();
+    common::until(|| seen().iter().any(|event| event.contains("1 participants had died")));
+    assert_eq!(queue.get(), Ok(9));
     // The last participant dies: the next queue that is made sweeps.
     queue.put(8).expect("room");
     let mut child = sandbox.child("hold", &[]);

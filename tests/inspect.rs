@@ -6,9 +6,9 @@ mod common;
 use common::holder::{HOLD, hold};
 use common::{MODES, Role, Sandbox, hear, side_name, tell};
 use ringway::admin::{self, Life, Location};
-use ringway::{Lifetime, Options, PodQueue, Side};
+use ringway::{Lifetime, Options, PodQueue, Side, WaitPolicy};
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const ROLES: &[Role] = &[HOLD, ("anonymous", role_anonymous)];
 
@@ -159,6 +159,58 @@ fn leases_are_shown_with_their_holders() {
 }
 
 /// Any bytes: an answer, in time, and nothing else happens.
+/// What a look says, and what has passed of the test at least and at most when it was made.
+fn timed<R>(begun: Instant, look: impl FnOnce() -> R) -> (Duration, R, Duration) {
+    let least = begun.elapsed();
+    let seen = look();
+    (least, seen, begun.elapsed())
+}
+
+/// Since when is exact: it lies between two readings of the clock.
+#[test]
+fn times_are_those_that_have_passed() {
+    let sandbox = Sandbox::new();
+    let queue = PodQueue::<u64>::create("q", sandbox.mode(5, MODES[0])).expect("a free name");
+    let sleeper = queue.consumer().expect("a place");
+    sleeper.set_wait_policy(WaitPolicy::Park);
+    let begun = Instant::now();
+    const MESSAGES: u64 = 20;
+    let thread = std::thread::spawn(move || (0..MESSAGES).map(|_| sleeper.get()).collect::<Result<Vec<_>, _>>());
+    let asleep = || {
+        let mut seen = inspect(&sandbox, "q").participants;
+        let at = seen.iter().position(|one| one.is_consumer && !one.is_producer).expect("it is there");
+        let one = seen.swap_remove(at);
+        (one.sleeps, one.asleep_for)
+    };
+    // Two looks at the same sleep, which lasts for a slice.
+    loop {
+        let (before, (first_sleep, first), until) = timed(begun, asleep);
+        std::thread::sleep(Duration::from_millis(5));
+        let (from, (second_sleep, second), after) = timed(begun, asleep);
+        let (Some(first), Some(second)) = (first, second) else { continue };
+        assert!(first <= until && second <= after, "it has slept for longer than it is there");
+        if first_sleep == second_sleep {
+            let passed = second - first;
+            assert!(from - until <= passed && passed <= after - before, "{passed:?} of {from:?} to {after:?}");
+            break;
+        }
+    }
+    for number in 0..MESSAGES {
+        common::until(|| asleep().1.is_some());
+        queue.put(number).expect("there is room");
+    }
+    assert_eq!(thread.join().expect("no panic"), Ok((0..MESSAGES).collect()));
+    let wakes: u64 = inspect(&sandbox, "q").participants.iter().map(|one| one.wakes).sum();
+    assert!((1..=MESSAGES).contains(&wakes), "{wakes} of {MESSAGES} puts have woken it");
+
+    queue.put(2).expect("there is room");
+    let (least, lease, most) = timed(begun, || queue.lease().expect("a message"));
+    std::thread::sleep(Duration::from_millis(5));
+    let (from, held, to) = timed(begun, || inspect(&sandbox, "q").leases[0].held_for.expect("it is held"));
+    assert!(from - most <= held && held <= to - least, "{held:?} of {from:?} to {to:?}");
+    assert_eq!(lease.ack(), Ok(2));
+}
+
 #[test]
 fn damaged_queues_can_be_looked_at() {
     let sandbox = Sandbox::new();

@@ -14,7 +14,7 @@
 //! - `KILL_POINT='put,empty,mm,17' cargo test --release --test kill_points replay`: one
 //!   point again, as a failure names it: operation, state, sides (m Multi, s Single;
 //!   producers first), steps; then perhaps the operation and the steps of a second victim;
-//!   then perhaps `wait` (nobody asks for a recovery), `spin` (nor sleeps), `join` (first others attach, also
+//!   then perhaps `wait` (nobody asks for a recovery), `spin` (nor sleeps), `try` (nor waits), `join` (first others attach, also
 //!   in the dead one's place) or `stop` (the victim is stopped there while others recover
 //!   and get, and goes on).
 //!

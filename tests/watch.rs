@@ -8,7 +8,6 @@ use common::{Sandbox, hear, tell, timed, until};
 use ringway::{GetError, Options, PodQueue};
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{FromRawFd, OwnedFd};
 use std::time::Duration;
 
 const ROLES: &[common::Role] = &[("hold", role_hold), ("closes", role_closes)];
@@ -31,7 +30,7 @@ fn role_hold(_: &[String]) {
 /// Watches, closes all descriptors, uses their numbers for files of its own, and watches again.
 fn role_closes(_: &[String]) {
     let own = std::process::id();
-    ringway::watch(pidfd(own)).expect("a pidfd");
+    ringway::watch(common::pidfd(own)).expect("a pidfd");
     // SAFETY: touches no memory. Nothing here uses a descriptor above 2 afterwards that it
     // has opened before, but for the library, whose business this is.
     let closed = unsafe { libc::close_range(3, u32::MAX, 0) };
@@ -41,8 +40,8 @@ fn role_closes(_: &[String]) {
     filled.write_all(b"unread").expect("room");
     // The thread of the first call notices, and ends.
     until(|| watchers() == 0);
-    ringway::watch(pidfd(own)).expect("a pidfd");
-    ringway::watch(pidfd(own)).expect("a pidfd");
+    ringway::watch(common::pidfd(own)).expect("a pidfd");
+    ringway::watch(common::pidfd(own)).expect("a pidfd");
     until(|| watchers() == 1);
     for file in &files {
         assert_eq!(file.metadata().expect("still open").len(), 0, "somebody has written to a file that is not theirs");
@@ -60,15 +59,6 @@ fn watchers() -> usize {
     tasks.flatten().map(name).filter(|name| name.trim_end() == "ringway-watch").count()
 }
 
-fn pidfd(pid: u32) -> OwnedFd {
-    // SAFETY: the call touches no memory; the descriptor is ours alone.
-    unsafe {
-        let fd = libc::syscall(libc::SYS_pidfd_open, pid, 0);
-        assert!(fd >= 0, "this kernel has pidfds");
-        OwnedFd::from_raw_fd(fd as i32)
-    }
-}
-
 #[test]
 fn a_watched_death_is_noticed_at_once() {
     let mut slow = 0;
@@ -80,7 +70,7 @@ fn a_watched_death_is_noticed_at_once() {
         leased.put(round).expect("room");
         let mut child = sandbox.child("hold", &[]);
         child.expect("ready");
-        ringway::watch(pidfd(child.pid())).expect("a pidfd");
+        ringway::watch(common::pidfd(child.pid())).expect("a pidfd");
         assert_eq!(fed.get(), Ok(7));
         let (took_lease, took_gone) = std::thread::scope(|scope| {
             let waiters = (

@@ -136,6 +136,7 @@ fn largest(max_message: u64) -> u64 {
 /// The blocks of an arena that grows are whole pages.
 pub(super) fn classes(plan: &Plan, inline: u64) -> Classes {
     Classes::cut(plan.capacity, inline.max(PAGE - 1), plan.max_message.max(PAGE), plan.arena)
+        .no_longer_than(plan.max_message)
 }
 
 /// Where the slots begin in the file.

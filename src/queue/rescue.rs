@@ -264,14 +264,8 @@ impl Port {
         if told {
             crate::event!("somebody who closed the queue had died before it told everybody");
         }
-        if rescue.changed_anything() {
-            crate::event!(
-                "{} participants had died: {} claims finished, {} messages brought back, {} left for later",
-                rescue.vacated,
-                rescue.finished,
-                rescue.brought_back,
-                rescue.left
-            );
+        if let Some(tidings) = rescue.tidings() {
+            crate::event!("{tidings}");
         }
         Ok(rescue)
     }

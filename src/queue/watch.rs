@@ -36,8 +36,8 @@ pub fn watch(pidfd: impl AsFd) -> std::io::Result<()> {
     segment::watch(pidfd, look_at)
 }
 
-fn look_at(segment: &Arc<Segment>, own: u32) {
-    let (Some(scene), Some(proof)) = (Scene::of(segment, own), segment.proof(own)) else { return };
+fn look_at(segment: &Arc<Segment>, own: u32) -> Option<String> {
+    let (scene, proof) = (Scene::of(segment, own)?, segment.proof(own)?);
     scene.finish_close();
-    scene.look(segment, &proof, own, false);
+    scene.look(segment, &proof, own, false).tidings()
 }

@@ -59,6 +59,8 @@ pub(crate) struct Class {
 pub(crate) struct Classes {
     all: [Class; Classes::MOST],
     count: usize,
+    /// Bytes of the longest message.
+    longest: u64,
 }
 
 impl Classes {
@@ -112,7 +114,7 @@ impl Classes {
         }
 
         // The largest first: those of a page or more then begin on one.
-        let mut classes = Classes { all: [Class::default(); Classes::MOST], count };
+        let mut classes = Classes { all: [Class::default(); Classes::MOST], count, longest: max_message };
         let (mut first, mut offset) = (0u64, 0);
         for class in (0..count).rev() {
             let number = counts[class].min(u64::from(u32::MAX >> 1).saturating_sub(first));
@@ -121,6 +123,11 @@ impl Classes {
             offset += number * sizes[class];
         }
         classes
+    }
+
+    /// The same blocks, for messages that do not fill the largest.
+    pub(crate) fn no_longer_than(self, longest: u64) -> Classes {
+        Classes { longest, ..self }
     }
 
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &Class> {
@@ -334,9 +341,9 @@ impl<'m> Arena<'m> {
         }
     }
 
-    /// The same, read once and no more than there is room for.
+    /// The same, read once, and no more than there is room for, nor than any message has.
     pub(crate) fn len(self, block: u32) -> usize {
-        let room = self.classes.of_block(block).map_or(0, |class| class.size);
+        let room = self.classes.of_block(block).map_or(0, |class| class.size.min(self.classes.longest));
         self.head(block as usize).map_or(0, |head| head.len.load(Ordering::Relaxed).min(room)) as usize
     }
 

@@ -13,8 +13,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-/// Looks for the dead in a segment that participant `own` of this process is attached to.
-pub(crate) type Look = fn(segment: &Arc<Segment>, own: u32);
+/// Looks for the dead in a segment that participant `own` of this process is attached to. Says
+/// what is worth telling.
+pub(crate) type Look = fn(segment: &Arc<Segment>, own: u32) -> Option<String>;
 
 /// After a death the kernel lets go of the dead one's locks within milliseconds, of one
 /// segment sooner than of another: so many looks are made, with pauses that double.
@@ -152,11 +153,14 @@ impl Watcher {
             }
         }
         for segment in here {
-            let _turn = self.turn();
+            let turn = self.turn();
             let is_its = |attachment: &&Attachment| std::ptr::eq(attachment.segment.as_ptr(), &*segment);
             let index = self.lock().attachments.iter().find(is_its).map(|attachment| attachment.index);
-            if let Some(index) = index {
-                look(&segment, index);
+            let tidings = index.and_then(|index| look(&segment, index));
+            // A logger may drop a handle.
+            drop(turn);
+            if let Some(tidings) = tidings {
+                crate::event!("{tidings}");
             }
         }
     }

@@ -5,7 +5,6 @@ use super::ledger::message;
 use super::notes::{Book, Notes, REDELIVERED, Seat, Verdict};
 use super::{Child, Sandbox};
 use ringway::{GetError, Options, Plain, PodQueue, PutError, Side};
-use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::atomic::Ordering::*;
 use std::time::{Duration, Instant};
 
@@ -383,13 +382,7 @@ impl<'s, T: Content> Load<'s, T> {
         let (batch, leases) = (self.shape.batch.to_string(), self.shape.leases.to_string());
         let child = self.sandbox.child(role, &[T::WIDTH, &self.notes.path(), &seat.to_string(), &batch, &leases]);
         if self.shape.watched {
-            // SAFETY: the call touches no memory; a descriptor that it returns is ours.
-            let pidfd = unsafe {
-                let fd = libc::syscall(libc::SYS_pidfd_open, child.pid(), 0) as i32;
-                assert!(fd >= 0, "a child has a pidfd");
-                OwnedFd::from_raw_fd(fd)
-            };
-            ringway::watch(pidfd).expect("a child can be watched");
+            ringway::watch(super::pidfd(child.pid())).expect("a child can be watched");
         }
         let calls = self.calls(seat);
         let hand = &mut self.hands[seat];

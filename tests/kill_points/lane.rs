@@ -39,6 +39,7 @@ impl Point {
         let how = match words.last().copied() {
             Some("wait") => How::Wait,
             Some("spin") => How::Spin,
+            Some("try") => How::Try,
             Some("stop") => How::Stop,
             Some("join") => How::Join,
             _ => How::Recover,

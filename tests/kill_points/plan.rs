@@ -160,7 +160,9 @@ impl Driver<'_> {
                 points.extend(sample(end, waits).into_iter().map(|k| format!("{cell},{k},wait")));
                 if share == Share::All {
                     let more = |how| sample(end, self.size.more).into_iter().map(move |k| format!("{k},{how}"));
-                    points.extend(more("stop").chain(more("join")).map(|point| format!("{cell},{point}")));
+                    points.extend(
+                        more("stop").chain(more("join")).chain(more("try")).map(|point| format!("{cell},{point}")),
+                    );
                 }
                 points.chunks(CHUNK).map(|chunk| Work::Points(chunk.to_vec())).collect()
             }

@@ -50,14 +50,16 @@ pub enum How {
     Wait,
     /// As `Wait`, and who gets never sleeps.
     Spin,
+    /// Nobody waits, nor asks for a recovery: each call finds what is in its way.
+    Try,
     Join,
     Stop,
 }
 
 impl How {
-    /// Nobody asks for a recovery.
-    pub fn waits(self) -> bool {
-        matches!(self, How::Wait | How::Spin)
+    /// Somebody asks for a recovery.
+    pub fn is_told(self) -> bool {
+        !matches!(self, How::Wait | How::Spin | How::Try)
     }
 }
 

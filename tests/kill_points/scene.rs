@@ -27,6 +27,8 @@ const MARKERS: u64 = 3;
 
 /// So many pass every position.
 const LAP: u64 = CAPACITY + 1;
+/// More than the ten slices after which a waiter looks everywhere.
+const LONG: Duration = Duration::from_millis(1500);
 
 /// Room for the survivors, a sleeper and a victim that have two handles while they
 /// start, and one more.
@@ -275,14 +277,23 @@ impl Scene {
                 newcomers.push(text("a newcomer", self.base.try_clone())?);
             }
         }
-        if !how.waits() {
+        if how.is_told() {
             self.recover()?;
         }
         if let Some(sleeper) = sleeper {
             self.wake(sleeper, how)?;
         }
-        let closed = if how.waits() { self.go_on_waiting(how)? } else { self.go_on()? };
-        self.account.check(!how.waits())?;
+        let closed = match how {
+            How::Wait | How::Spin => self.go_on_waiting(how)?,
+            _ => self.go_on(how)?,
+        };
+        if !how.is_told() {
+            match self.recover()? {
+                0 => {}
+                late => return Err(format!("nobody has found {late} positions that recover() finds")),
+            }
+        }
+        self.account.check(how.is_told())?;
         drop(newcomers);
         if !closed {
             self.fill()?;
@@ -298,7 +309,7 @@ impl Scene {
             self.account.got.push(number(unwire(got))?);
             // Where nobody has looked for the dead, that was a later message than the one in
             // the sleeper's way, which comes back while the two wait.
-            let more = if how.waits() { CAPACITY } else { 0 };
+            let more = if how.is_told() { 0 } else { CAPACITY };
             for _ in 0..more {
                 match self.get_within(AWHILE) {
                     Ok(got) => self.account.got.push(number(unwire(got))?),
@@ -335,11 +346,13 @@ impl Scene {
 
     /// Puts and gets without waiting until all that is there came out. Says whether the
     /// queue turned out closed.
-    fn go_on(&mut self) -> Result<bool, String> {
+    fn go_on(&mut self, how: How) -> Result<bool, String> {
         let begun = Instant::now();
+        // All slots, where nobody has looked for the dead: theirs are in the way.
+        let markers = if how.is_told() { MARKERS } else { LAP };
         let (mut sent, mut seen, mut closed) = (0, 0, false);
         loop {
-            if sent < MARKERS && !closed {
+            if sent < markers && !closed {
                 let marker = message(MARKER, sent);
                 match self.producer().map(|producer| producer.try_put(wire(&marker))) {
                     Ok(Ok(())) => {
@@ -358,7 +371,12 @@ impl Scene {
                     seen += u64::from(got == message(MARKER, seen)[0]);
                     self.account.got.push(got);
                 }
-                Err(GetError::Empty) if seen == MARKERS => break,
+                Err(GetError::Empty) if seen == markers => {
+                    let comes_late = !how.is_told() && self.account.may_miss(&[]);
+                    if !comes_late || begun.elapsed() > AWHILE {
+                        break;
+                    }
+                }
                 Err(GetError::Empty) => {}
                 Err(GetError::Closed) if self.closes => {
                     closed = true;
@@ -375,8 +393,6 @@ impl Scene {
 
     /// The same by waiting only: nobody asks for a recovery.
     fn go_on_waiting(&mut self, how: How) -> Result<bool, String> {
-        /// More than the ten slices after which a waiter looks everywhere.
-        const LONG: Duration = Duration::from_millis(1500);
         let producer = match self.producer().map(|_| ()) {
             Ok(()) => self.producer.take(),
             Err(_) if self.closes && self.base.is_closed() => None,
@@ -424,11 +440,7 @@ impl Scene {
         self.account.queue.extend((0..sent).map(|number| Entry::Sure(message(MARKER, number)[0])));
         self.account.got.extend(got);
         (self.producer, self.consumer) = (producer, Some(consumer));
-        closed |= sent < LAP;
-        match self.recover()? {
-            0 => Ok(closed),
-            late => Err(format!("waiting has not found {late} positions that recover() finds")),
-        }
+        Ok(closed || sent < LAP)
     }
 
     /// The whole capacity is there, through ends that are new where that is possible.

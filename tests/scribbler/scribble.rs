@@ -24,6 +24,9 @@ pub struct Segment {
     participants: Part,
     slots: Part,
     rows: Part,
+    /// Of the blocks, if there are any.
+    heads: Part,
+    chunks: Part,
     /// Words from stamp to stamp.
     stride: usize,
     row_stride: usize,
@@ -45,6 +48,8 @@ impl Segment {
             participants: Part { start: 0, len: 0 },
             slots: Part { start: 0, len: 0 },
             rows: Part { start: 0, len: 0 },
+            heads: Part { start: 0, len: 0 },
+            chunks: Part { start: 0, len: 0 },
             stride: 1,
             row_stride: 1,
         };
@@ -58,7 +63,8 @@ impl Segment {
                 (word(at) as u32, part)
             })
             .collect();
-        let part = |kind: u32| parts.iter().find(|part| part.0 == kind).expect("every segment has it").1;
+        let part =
+            |kind: u32| parts.iter().find(|part| part.0 == kind).map_or(Part { start: 0, len: 0 }, |part| part.1);
         let (capacity, payload, single) = (word(64), word(72) as usize, word(56) & 3);
         let size = payload + 8;
         let slot = if size <= 64 { size.next_power_of_two() } else { size.next_multiple_of(64) };
@@ -70,7 +76,8 @@ impl Segment {
             _ => slot,
         };
         (segment.ring, segment.wait, segment.participants, segment.slots) = (part(1), part(2), part(3), part(4));
-        segment.rows = part(6);
+        (segment.rows, segment.heads, segment.chunks) = (part(6), part(7), part(12));
+        assert!([segment.ring, segment.wait, segment.participants, segment.slots].iter().all(|part| part.len > 0));
         (segment.capacity, segment.stride) = (capacity, stride / 8);
         segment
     }
@@ -170,6 +177,13 @@ impl Segment {
     /// A word, the more often the more depends on it.
     fn place(&self, random: &mut Random) -> usize {
         let stamps = self.slots.len.div_ceil(self.stride) as u64;
+        if self.heads.len > 0 && random.below(5) == 0 {
+            // The state of a block, its note, the length of its message, whether it has memory.
+            return self.heads.start + (random.below(24) as usize * 8 + random.below(8) as usize) % self.heads.len;
+        }
+        if self.chunks.len > 0 && random.below(5) == 0 {
+            return self.chunks.start + random.below(self.chunks.len as u64) as usize;
+        }
         match random.below(100) {
             0..=39 => self.slots.start + random.below(stamps) as usize * self.stride,
             40..=59 => self.ring.start + random.pick(&CONTROL_WORDS),
@@ -194,13 +208,19 @@ impl Segment {
         let is_cursor = at >= self.ring.start && at < self.ring.start + self.ring.len;
         let is_length = at > self.slots.start && (at - self.slots.start) % self.stride == 1;
         let is_flag = at >= self.wait.start && at < self.wait.start + self.wait.len;
-        let is_row = at >= self.rows.start && at < self.rows.start + self.rows.len;
+        let is_in = |part: Part| at >= part.start && at < part.start + part.len;
+        let is_row = is_in(self.rows) || is_in(self.heads) && (at - self.heads.start).is_multiple_of(8);
         let is_mark = (128..256).contains(&at);
         let value = match random.below(4) {
             0..=2 if is_row => {
                 let low = self.position(random) & ((1 << 44) - 1);
                 random.below(5) << 61 | random.below(3) << 51 | random.pick(&[0, 1, 127]) << 44 | low
             }
+            0..=2 if is_in(self.heads) => random.pick(&[0, 1, 12, 45, 64, 4096, u64::MAX, 1 << 31]),
+            0..=2 if is_in(self.chunks) => {
+                random.below(7) << 61 | random.pick(&[0, 1, 7, 1023]) << 51 | random.below(4)
+            }
+            0 if is_length => 1 << 31 | random.below(40),
             0..=2 if is_mark => random.pick(&[0, 1, 0x0101_0101_0101_0101, 0x0100_0000_0001, self.pristine[at]]),
             0 | 1 if is_cursor => self.position(random),
             0 if is_block => self.position(random),

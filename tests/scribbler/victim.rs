@@ -30,6 +30,13 @@ trait Kind: Message {
     fn get_into(handle: &Handle<Self>, timeout: Duration) -> Result<(), GetError>
     where
         Self: Sized;
+    /// Writes or reads a message where it lies, if that can be done.
+    fn in_place(_victim: &mut Victim<'_>, _handle: &Handle<Self>, _timeout: Duration) -> Option<End>
+    where
+        Self: Sized,
+    {
+        None
+    }
 }
 
 impl Kind for ringway::Bytes {
@@ -51,6 +58,41 @@ impl Kind for ringway::Bytes {
         assert_eq!(len, buffer.len());
         Self::check(&buffer);
         Ok(())
+    }
+
+    fn in_place(victim: &mut Victim<'_>, handle: &ByteQueue, timeout: Duration) -> Option<End> {
+        if victim.puts && victim.random.below(2) == 0 {
+            let len = victim.random.below(LONGEST as u64 + 1) as usize;
+            let reserved = victim.call("reserve_timeout", timeout, |_| handle.reserve_timeout(len, timeout));
+            let mut reserved = match reserved {
+                Ok(reserved) => reserved,
+                Err(error) => return Some(put_end(Err(error))),
+            };
+            assert_eq!(reserved.len(), len);
+            reserved.copy_from_slice(&[9; LONGEST][..len]).expect("as long as it is");
+            return Some(match victim.random.below(8) {
+                0 => {
+                    drop(reserved);
+                    NOT_NOW
+                }
+                1 => {
+                    std::mem::forget(reserved);
+                    NOT_NOW
+                }
+                _ => put_end(victim.call("commit_timeout", timeout, |_| {
+                    reserved.commit_timeout(timeout).map_err(|error| error.map(drop))
+                })),
+            });
+        }
+        if !victim.gets {
+            return None;
+        }
+        let got = victim.call("get_ref_timeout", timeout, |_| handle.get_ref_timeout(timeout));
+        let end = get_end(got.as_ref().map_err(|error| *error), |message| Self::check(&message.to_vec()));
+        if victim.random.below(16) == 0 {
+            std::mem::forget(got);
+        }
+        Some(end)
     }
 }
 
@@ -214,7 +256,12 @@ impl Victim<'_> {
                 let all: Vec<_> = self.call("try_iter", Duration::ZERO, |_| handle.try_iter().take(50).collect());
                 all.into_iter().map(|got| get_end(got, M::check)).max().unwrap_or(NOT_NOW)
             }
-            85..=87 if self.gets => self.lease(handle, timeout),
+            85..=86 if self.gets => self.lease(handle, timeout),
+            87 if self.random.below(200) == 0 => {
+                let _ = self.call("recover", Duration::from_secs(2), |_| handle.recover());
+                return None;
+            }
+            87 => M::in_place(self, handle, timeout)?,
             88 if self.random.below(40) == 0 => {
                 self.call("close", Duration::ZERO, |_| handle.close());
                 return None;
@@ -337,7 +384,7 @@ pub fn role(arguments: &[String]) {
     };
     let options = Options::default();
     match kind.as_str() {
-        "bytes" => victim.work(ByteQueue::open_with("q", options).expect("it was created")),
+        "bytes" | "blocks" | "growing" => victim.work(ByteQueue::open_with("q", options).expect("it was created")),
         "bool" => victim.work(PodQueue::<bool>::open_with("q", options).expect("it was created")),
         "word" => victim.work(PodQueue::<u64>::open_with("q", options).expect("it was created")),
         _ => victim.work(PodQueue::<[u64; 7]>::open_with("q", options).expect("it was created")),
