@@ -397,3 +397,46 @@ mod chunks {
         }
     }
 }
+
+mod sleep {
+    use crate::models::sleep::*;
+    use crate::models::{Caught, STATE_LIMIT, assert_caught, assert_holds};
+
+    const TWO: Config = Config { wakers: 2, sleepers: 2, messages: 1, ..Config::SMALL };
+    const ONE_EACH: Config = Config { sleepers: 2, one_each: true, ..Config::SMALL };
+    const FENCES: Config = Config { symmetric: true, ..Config::SMALL };
+
+    #[test]
+    fn no_wake_up_is_lost() {
+        for (name, config) in [
+            ("1W1S", Config { messages: 3, ..Config::SMALL }),
+            ("1W2S", Config { sleepers: 2, ..Config::SMALL }),
+            ("2W1S", Config { wakers: 2, ..Config::SMALL }),
+            ("2W2S", TWO),
+            ("1W2S, one each", ONE_EACH),
+            ("2W2S, one each", Config { one_each: true, ..TWO }),
+            ("1W1S, fences", Config { messages: 3, ..FENCES }),
+            ("2W2S, fences", Config { symmetric: true, ..TWO }),
+        ] {
+            assert_holds(&format!("sleep: {name}"), &Sleep(config), STATE_LIMIT);
+        }
+    }
+
+    #[test]
+    fn seeded_bugs_lose_one() {
+        for (bug, config) in [
+            (Bug::AskFirst, Config::SMALL),
+            (Bug::NoFence, FENCES),
+            (Bug::EpochAfterWake, Config::SMALL),
+            (Bug::ClearBlindly, TWO),
+            (Bug::CountsAnew, Config { messages: 3, ..Config::SMALL }),
+            (Bug::EpochLate, Config::SMALL),
+            (Bug::NoBarrier, Config::SMALL),
+            (Bug::BarrierFirst, Config::SMALL),
+            (Bug::NoSecondLook, Config::SMALL),
+        ] {
+            let model = Sleep(Config { bug: Some(bug), ..config });
+            assert_caught(&format!("sleep: {bug:?}"), &model, Caught::Stuck);
+        }
+    }
+}

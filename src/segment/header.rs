@@ -22,7 +22,7 @@ use bytemuck::{Pod, Zeroable};
 const MAGIC: [u8; 8] = *b"ringway\x01";
 
 /// Changes whenever a region, a word or a rule about one changes.
-pub(crate) const LAYOUT_VERSION: u32 = 5;
+pub(crate) const LAYOUT_VERSION: u32 = 6;
 
 /// Bytes of the header, a page.
 pub(crate) const HEADER_SIZE: usize = 4096;
@@ -465,7 +465,7 @@ mod tests {
         let bytes = sample().to_bytes();
         assert_eq!(bytes.len(), 648);
         assert_eq!(&bytes[..8], b"ringway\x01");
-        assert_eq!(bytes[8..12], 5u32.to_le_bytes());
+        assert_eq!(bytes[8..12], 6u32.to_le_bytes());
         assert_eq!(bytes[12..16], 4096u32.to_le_bytes());
         assert_eq!(bytes[24..32], 9u64.to_le_bytes());
         assert_eq!(bytes[40..48], 8192u64.to_le_bytes());

@@ -9,35 +9,34 @@ use crate::primitive::{AtomicU32, Fences, FutexWord, Ordering, light_barrier};
 /// `armed` is a request, not a count: not zero means "somebody may be asleep
 /// on `epoch`". The kernel's queue is the list of sleepers, so a dead one
 /// leaves nothing to repair.
+///
+/// Requests and alerts are taken back by an exchange from what was seen, so each is a number that
+/// was not there before.
 #[repr(C)]
 pub(crate) struct Attention {
     /// What the readers of this line must know before they go on: bit 0 says that the
     /// queue is closed (a copy; for `Single` producers the truth), the rest is an
-    /// *alert*, a count that is not zero while there may be something to look for.
+    /// *alert*, not zero while there may be something to look for.
     /// Producers: the consumers may be gone. Consumers: there may be redeliveries.
     pub(crate) news: AtomicU32,
     armed: AtomicU32,
     epoch: FutexWord,
-    /// The same kind of count as the alert: the side that writes this line may be gone.
+    /// The same as the alert: the side that writes this line may be gone.
     /// Read where there is nothing to do.
     pub(crate) departures: AtomicU32,
+    /// How many requests and alerts there were.
+    numbers: AtomicU32,
 }
 
 /// Bit 0 of `news`.
 pub(crate) const CLOSED: u32 = 1;
-/// What raises the alert.
+/// The least alert.
 const ALERT: u32 = 2;
 
-/// Raises a count so that it is not zero, whatever it was.
-fn raise(word: &AtomicU32, by: u32) {
-    // Pair NEWS: what there is to look for was stored before. Wrapping to no alert
-    // is mended at once; bit 0 is never touched.
-    if word.fetch_add(by, Ordering::Release).wrapping_add(by) < by {
-        word.fetch_add(by, Ordering::Release);
-    }
-}
+/// Exchanges that fail in a row before somebody is taken for a scribbler.
+const ATTEMPTS: u32 = 1 << 10;
 
-/// Takes a count back to zero, unless it was raised since it was `seen`.
+/// Takes an alert back, unless it was raised since it was `seen`.
 fn settle(word: &AtomicU32, seen: u32, to: u32) {
     let _ = word.compare_exchange(seen, to, Ordering::AcqRel, Ordering::Relaxed);
 }
@@ -50,7 +49,31 @@ impl Attention {
             armed: AtomicU32::new(0),
             epoch: FutexWord::new(),
             departures: AtomicU32::new(0),
+            numbers: AtomicU32::new(0),
         }
+    }
+
+    /// A number that neither a request nor an alert had before (in the last 2^31); never 0.
+    fn number(&self) -> u32 {
+        let number = || self.numbers.fetch_add(1, Ordering::Relaxed).wrapping_add(1) << 1;
+        match number() {
+            0 => number() | ALERT,
+            some => some,
+        }
+    }
+
+    /// Raises an alert, beside the bits that are `kept`.
+    fn raise(&self, word: &AtomicU32, kept: u32) {
+        let number = self.number();
+        let mut seen = word.load(Ordering::Relaxed);
+        for _ in 0..ATTEMPTS {
+            // Pair NEWS: what there is to look for was stored before.
+            match word.compare_exchange(seen, number | seen & kept, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(now) => seen = now,
+            }
+        }
+        word.fetch_or(number, Ordering::Release);
     }
 
     /// W1. After a publication: is anybody to be woken? One relaxed load where
@@ -78,7 +101,7 @@ impl Attention {
 
     /// There is something that the readers of this line must look for.
     pub(crate) fn alert(&self) {
-        raise(&self.news, ALERT);
+        self.raise(&self.news, CLOSED);
     }
 
     /// What stands in `news`, if that is an alert.
@@ -95,7 +118,7 @@ impl Attention {
 
     /// Somebody of the side that writes this line has left or died.
     pub(crate) fn has_departed(&self) {
-        raise(&self.departures, 1);
+        self.raise(&self.departures, 0);
     }
 
     /// Not zero: somebody of that side has left or died, and nobody has found another since.
@@ -126,8 +149,8 @@ impl Attention {
         // finds the epoch moved.
         self.epoch.bump(Ordering::Release);
         if self.epoch.wake(count.max(1)) == 0 && armed != 0 {
-            // Nobody was asleep. A sleeper that armed since makes this fail; one
-            // that armed before and is not yet asleep sees the new epoch.
+            // Nobody was asleep. A sleeper that armed since makes this fail, as its request has
+            // another number; one that armed before and is not yet asleep sees the new epoch.
             let _ = self.armed.compare_exchange(armed, 0, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
@@ -145,11 +168,10 @@ impl Attention {
         self.epoch.load(Ordering::Acquire)
     }
 
-    /// S2. Asks to be woken. Never leaves zero behind.
+    /// S2. Asks to be woken, by what is not zero and was never there before. An exchange: what reads
+    /// it later reads nothing older.
     pub(super) fn arm(&self) {
-        if self.armed.fetch_add(1, Ordering::Relaxed) == u32::MAX {
-            self.armed.fetch_add(1, Ordering::Relaxed);
-        }
+        let _ = self.armed.swap(self.number(), Ordering::Relaxed);
     }
 
     /// A seeded bug for the models: S1, S2, S4, S5 without S3.

@@ -5,6 +5,7 @@
 //! - [`cells`]: leases and large messages: rows and blocks as one cell machine, husks, house-keeping, re-use of an index.
 //! - [`chunks`]: a ring that grows and gives its pages back.
 //! - [`single_producer`]: a Single producer that claims in the slot itself, under store buffers.
+//! - [`sleep`]: arming, barriers, epochs and wake-ups, under store buffers.
 //! - [`slices`]: what a waiter looks at while it waits, batches with torn intents, newcomers that finish intents.
 //! - [`spsc`]: a Single producer and a Single consumer, blocks of cells with one stamp, an end that is settled once.
 //!
@@ -18,6 +19,7 @@ pub mod cells;
 pub mod chunks;
 pub mod engine;
 pub mod single_producer;
+pub mod sleep;
 pub mod slices;
 pub mod spsc;
 
