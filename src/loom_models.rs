@@ -459,3 +459,22 @@ fn a_hasty_closed_is_caught() {
         assert_eq!(taken, producer.join().unwrap(), "a message was lost");
     });
 }
+
+/// An all-clear takes back the alert that was looked into, and no later one.
+#[test]
+fn an_alert_that_is_raised_again_stands() {
+    model(|| {
+        let line = Attention::new();
+        line.alert();
+        line.has_departed();
+        let (alert, departure) = (line.alerted().expect("it was raised"), line.departed());
+        // Another one has looked, too, and was quicker.
+        line.all_clear(alert);
+        line.is_there(departure);
+        line.alert();
+        line.has_departed();
+        line.all_clear(alert);
+        line.is_there(departure);
+        assert!(line.alerted().is_some() && line.departed() != 0);
+    });
+}

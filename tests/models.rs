@@ -428,6 +428,8 @@ mod sleep {
             (Bug::AskFirst, Config::SMALL),
             (Bug::NoFence, FENCES),
             (Bug::EpochAfterWake, Config::SMALL),
+            (Bug::ClearAlways, Config { one_each: true, ..TWO }),
+            (Bug::AskedBehindEpoch, Config { messages: 3, ..Config::SMALL }),
             (Bug::ClearBlindly, TWO),
             (Bug::CountsAnew, Config { messages: 3, ..Config::SMALL }),
             (Bug::EpochLate, Config::SMALL),

@@ -244,7 +244,7 @@ impl Port {
         Err(GetError::Undecodable)
     }
 
-    /// S4 of a get that has found nothing, after it saw so many `departed`.
+    /// S4 of a get that has found nothing, after it saw `departed`.
     pub(super) fn may_get(&self, departed: u32) -> bool {
         self.ring.may_get(&self.cursors.get)
             || self.for_consumers.is_closed() && !self.close_seen.get()

@@ -332,7 +332,8 @@ impl Port {
         let given_up = before & !roles;
         if given_up != 0 {
             self.scene().say_departed(given_up);
-            if self.for_producers.wanted(self.ring.fences) || self.for_consumers.wanted(self.ring.fences) {
+            let lines = [self.for_producers, self.for_consumers, self.for_blocks];
+            if lines.iter().any(|line| line.wanted(self.ring.fences)) {
                 self.scene().wake_everybody();
             }
         }

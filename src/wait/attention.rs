@@ -57,7 +57,8 @@ impl Attention {
     fn number(&self) -> u32 {
         let number = || self.numbers.fetch_add(1, Ordering::Relaxed).wrapping_add(1) << 1;
         match number() {
-            0 => number() | ALERT,
+            // Another one has the number 0 next only if all have been through meanwhile.
+            0 => number().max(ALERT),
             some => some,
         }
     }
@@ -144,6 +145,8 @@ impl Attention {
     #[cold]
     #[inline(never)]
     pub(crate) fn wake(&self, count: u32) {
+        // Before the epoch moves: whoever armed no later than this has read the old one (S1). A
+        // request that is read behind W2 may be one of the new epoch, whose sleeper W3 misses.
         let armed = self.armed.load(Ordering::Relaxed);
         // Pair EPOCH: what was published before this is seen by a sleeper that
         // finds the epoch moved.
@@ -168,8 +171,8 @@ impl Attention {
         self.epoch.load(Ordering::Acquire)
     }
 
-    /// S2. Asks to be woken, by what is not zero and was never there before. An exchange: what reads
-    /// it later reads nothing older.
+    /// S2. Asks to be woken, by what is not zero and was never there before. (A store would do; but
+    /// loom lets one slip between the halves of an earlier exchange, see tokio-rs/loom#254.)
     pub(super) fn arm(&self) {
         let _ = self.armed.swap(self.number(), Ordering::Relaxed);
     }

@@ -14,7 +14,14 @@
 //!
 //! Slices, deaths and closes: this is about wake-ups that nobody has to make up for. Messages are counted, not named: which
 //! one somebody takes makes no difference here. Taking is an exchange, as the rings of several consumers have it. That P1
-//! is needed does not show, as every message is published, and asked about, by itself.
+//! is needed does not show, as every message is published, and asked about, by itself; nor that messages are taken in
+//! order, for which the rings have models of their own. Wakes of more than one, and broadcasts.
+//!
+//! # Merged
+//!
+//! Drawing a number and storing it into `armed` (only whether numbers are equal matters); W1 and the second read of `armed`
+//! that stands before W2 (between the two another request may come: then W4 fails, or W2 tells its sleeper); `membarrier`
+//! reaches all wakers at once.
 //!
 //! # Checked
 //!
@@ -31,6 +38,10 @@ pub enum Bug {
     NoFence,
     /// W2: the epoch is raised after the wake.
     EpochAfterWake,
+    /// W4: also when somebody was woken.
+    ClearAlways,
+    /// W2: `armed` is read behind the epoch.
+    AskedBehindEpoch,
     /// W4: a store, whatever `armed` says.
     ClearBlindly,
     /// S2: `armed` += 1: after W4 it begins anew.
@@ -77,6 +88,8 @@ enum Wake {
     Call {
         seen: u8,
     },
+    /// `armed` is read here only.
+    AskAgain,
     /// `Call` and `Epoch` the other way round.
     EpochLast {
         seen: u8,
@@ -176,14 +189,16 @@ impl Sleep {
             Wake::Epoch { seen } if is_drained => {
                 let mut t = *s;
                 t.epoch += 1;
-                push(t, Some(Wake::Call { seen }), "raises the epoch");
+                let next = if self.bug(Bug::AskedBehindEpoch) { Wake::AskAgain } else { Wake::Call { seen } };
+                push(t, Some(next), "raises the epoch");
             }
+            Wake::AskAgain => push(*s, Some(Wake::Call { seen: s.armed }), "reads who is armed"),
             Wake::Call { seen } => {
                 let after = |woke: bool| {
                     if self.bug(Bug::EpochAfterWake) {
                         Some(Wake::EpochLast { seen, woke })
                     } else {
-                        Sleep::after_call(seen, woke)
+                        self.after_call(seen, woke)
                     }
                 };
                 let asleep = (0..MOST).filter(|at| s.sleepers[*at] == Get::Asleep);
@@ -199,7 +214,7 @@ impl Sleep {
             Wake::EpochLast { seen, woke } if is_drained => {
                 let mut t = *s;
                 t.epoch += 1;
-                push(t, Sleep::after_call(seen, woke), "raises the epoch");
+                push(t, self.after_call(seen, woke), "raises the epoch");
             }
             Wake::Clear { seen } if is_drained => {
                 let mut t = *s;
@@ -216,10 +231,9 @@ impl Sleep {
         if self.bug(Bug::EpochAfterWake) { Wake::Call { seen } } else { Wake::Epoch { seen } }
     }
 
-    /// W4 is for when nobody slept. (Where somebody was woken it would do no harm: whoever takes a message goes on to the
-    /// next. It would wake fewer.)
-    fn after_call(seen: u8, woke: bool) -> Option<Wake> {
-        (!woke).then_some(Wake::Clear { seen })
+    /// W4 is for when nobody slept.
+    fn after_call(&self, seen: u8, woke: bool) -> Option<Wake> {
+        (!woke || self.bug(Bug::ClearAlways)).then_some(Wake::Clear { seen })
     }
 
     fn waker(&self, s: &State, at: usize, out: &mut Out) {
