@@ -245,7 +245,7 @@ unsafe fn copy_bulk(to: *mut u8, from: *const u8, len: usize) {
 /// How many bytes to copy before going on by sixteen.
 ///
 /// A message of one line is cut as the compiler cuts it when it is moved on the
-/// stack: another cut could not be forwarded from the store queue, and would wait
+/// stack: where sixteen bytes are loaded at once, another cut could not be forwarded from the store queue, and would wait
 /// until all stores before it are done. A longer one would cross from line to line
 /// with every fourth piece, as payloads start 8 bytes behind the start of a line.
 #[cfg(not(loom))]

@@ -31,7 +31,7 @@ impl Port {
             }
             return Ok(());
         }
-        // A copy, so that on the fast path the message need not lie in memory.
+        // A copy, so that on the fast path of Multi sides the message need not lie in memory.
         let copy = value;
         self.put_slow::<M>(&copy, wait).map_err(|refused| refused.map(|()| M::give_back(copy)))
     }

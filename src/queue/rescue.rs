@@ -211,6 +211,17 @@ impl<'s> Scene<'s> {
     }
 }
 
+/// What there is to tell of a look.
+pub(super) fn tidings(rescue: Rescue) -> Option<String> {
+    let Rescue { finished, brought_back, left, vacated, .. } = rescue;
+    rescue.changed_anything().then(|| {
+        format!(
+            "{vacated} participants had died: {finished} claims finished, {brought_back} messages brought back, \
+             {left} left for later"
+        )
+    })
+}
+
 /// How often a handle that has nothing to do looks for the dead: once a slice.
 const LOOK_EVERY_NS: u64 = 95_000_000;
 
@@ -264,7 +275,7 @@ impl Port {
         if told {
             crate::event!("somebody who closed the queue had died before it told everybody");
         }
-        if let Some(tidings) = rescue.tidings() {
+        if let Some(tidings) = tidings(rescue) {
             crate::event!("{tidings}");
         }
         Ok(rescue)

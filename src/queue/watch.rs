@@ -1,6 +1,6 @@
 //! Learning of a child's death at once, instead of within a slice.
 
-use super::rescue::Scene;
+use super::rescue::{Scene, tidings};
 use crate::segment::{self, Segment};
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -39,5 +39,5 @@ pub fn watch(pidfd: impl AsFd) -> std::io::Result<()> {
 fn look_at(segment: &Arc<Segment>, own: u32) -> Option<String> {
     let (scene, proof) = (Scene::of(segment, own)?, segment.proof(own)?);
     scene.finish_close();
-    scene.look(segment, &proof, own, false).tidings()
+    tidings(scene.look(segment, &proof, own, false))
 }

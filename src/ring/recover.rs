@@ -56,17 +56,6 @@ impl Rescue {
         self.vacated += other.vacated;
     }
 
-    /// What there is to tell of it.
-    pub(crate) fn tidings(self) -> Option<String> {
-        let Rescue { finished, brought_back, left, vacated, .. } = self;
-        self.changed_anything().then(|| {
-            format!(
-                "{vacated} participants had died: {finished} claims finished, {brought_back} messages brought back, \
-                 {left} left for later"
-            )
-        })
-    }
-
     /// Whether somebody may go on who could not before.
     pub(crate) fn changed_anything(self) -> bool {
         self.finished + self.brought_back + self.vacated > 0
