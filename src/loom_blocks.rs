@@ -10,6 +10,7 @@ use crate::loom_crashes::{Kernel, MAIN, Manners, RESCUER, VICTIM, for_every_acce
 use crate::loom_models::{Memory, model};
 use crate::primitive::Payload;
 use crate::primitive::crash::{die_at, outcome};
+use crate::primitive::with_seed;
 use crate::ring::{Get, GetCursor, Hints, IN_A_BLOCK, Placing, Position, Put, PutCursor, Ring, Side, Sink, Taken};
 use bytemuck::Zeroable;
 use loom::sync::Arc;
@@ -256,6 +257,22 @@ fn nobody_is_given_the_block_of_another() {
             assert!(!sent.is_empty(), "one of them had the block");
         });
     }
+}
+
+// Negative controls: mistakes of the library, by number (`primitive::seed`).
+
+/// 9: blocks that the dead had reserved, or copied out of, stay theirs.
+#[test]
+#[should_panic(expected = "is lost")]
+fn a_block_that_stays_with_the_dead_is_caught() {
+    with_seed(9, || death_in_get(Side::Multi));
+}
+
+/// 10: blocks that the dead had placed and never published stay theirs.
+#[test]
+#[should_panic(expected = "is lost")]
+fn a_block_that_was_never_published_is_caught() {
+    with_seed(10, || death_in_put(Side::Multi, Side::Multi));
 }
 
 /// Negative control: a reader that frees the block before it has copied the message out

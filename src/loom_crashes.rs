@@ -10,6 +10,7 @@
 
 use crate::loom_models::{Memory, Word, model};
 use crate::primitive::crash::{die_at, outcome};
+use crate::primitive::with_seed;
 use crate::ring::{Get, GetCursor, Living, Put, PutCursor, Side};
 use bytemuck::Zeroable;
 use loom::sync::Arc;
@@ -235,6 +236,10 @@ fn a_death_with_a_redelivery_is_followed_by_another() {
 /// A death of the rescuer: the next one finishes what it began.
 #[test]
 fn a_rescuer_may_die_too() {
+    rescuer_dies();
+}
+
+fn rescuer_dies() {
     for_every_access(|k, died, manners| {
         model(move || {
             let (memory, kernel) = (Memory::new(2, Side::Multi, Side::Multi), Kernel::new());
@@ -261,6 +266,22 @@ fn a_rescuer_may_die_too() {
             assert!(memory.ring(1).is_at_rest());
         });
     });
+}
+
+// Negative controls: mistakes of the library, by number (`primitive::seed`).
+
+/// 1: what the dead have claimed to put is not buried.
+#[test]
+#[should_panic(expected = "a position is lost")]
+fn a_claim_that_stays_is_caught() {
+    with_seed(1, || death_in_put(Side::Multi, Side::Multi));
+}
+
+/// 2: what the dead have claimed to get is released.
+#[test]
+#[should_panic(expected = "left: []")]
+fn a_message_that_does_not_come_back_is_caught() {
+    with_seed(2, rescuer_dies);
 }
 
 /// Negative control: a rescuer that does not ask whether the claimer lives robs it.

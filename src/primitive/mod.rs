@@ -24,6 +24,8 @@ pub(crate) use futex::FutexWord;
 pub(crate) use futex::wait_any;
 pub use payload::Payload;
 pub(crate) use seed::seeded;
+#[cfg(all(test, loom))]
+pub(crate) use seed::with_seed;
 
 // Time and the processor, for the layers above.
 pub(crate) use crate::sys::clock::{coarse_now_ns, now_ns};

@@ -1,7 +1,8 @@
 //! Seeded bugs: proof that a test can fail.
 //!
 //! Only a build with `--cfg ringway_seeded` has them. There, the environment variable
-//! `RINGWAY_SEEDED` chooses one by number; each place that asks says what it breaks.
+//! `RINGWAY_SEEDED` chooses one by number; each place that asks says what it breaks. Under loom a model
+//! chooses its own with [`with_seed`].
 //!
 //! | seed | what goes wrong |
 //! |---|---|
@@ -15,13 +16,18 @@
 //! | 8 | a redelivery is brought back without telling the consumers |
 //! | 9 | what the dead reserve or copy out of cells is not freed |
 //! | 10 | what the dead had placed and never published is not freed |
+//! | 11 | an index is vacated before what it has left is finished |
+//! | 12 | a participant that has died is taken for alive |
 //! | 20 | the sweep removes ephemeral names without testing the life bytes |
 //! | 21 | a deserted name is removed a moment later, without a second look at the life bytes |
+//! | 22 | opening and creating sweep nothing |
 //! | 30 | the length of a queue is not clamped to its capacity |
 //! | 31 | no deadline ever passes |
 //! | 60 | a chunk is touched though its word is not READY behind the hazard |
 //! | 61 | a chunk of the lap before is opened though not all of its messages are committed |
 //! | 32 | of sixteen positions one is published without its message |
+//! | 33 | a sleep that a signal ends is taken for one that has timed out |
+//! | 34 | a wake-up wakes everybody |
 //! | 40 | a future that is dropped with a wake-up in its hands keeps it |
 //! | 41 | a future does not look again between asking to be woken and sleeping |
 //! | 42 | no slice of a future ever ends |
@@ -36,8 +42,29 @@ pub(crate) fn seeded(number: u32) -> bool {
     *CHOSEN.get_or_init(|| std::env::var("RINGWAY_SEEDED").ok().and_then(|n| n.parse().ok()).unwrap_or(0)) == number
 }
 
+#[cfg(loom)]
+std::thread_local! {
+    /// loom runs all threads of a model on one thread of the system.
+    static CHOSEN: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
+
+/// Whether the model that runs on this thread has seeded bug `number`.
+#[cfg(loom)]
+pub(crate) fn seeded(number: u32) -> bool {
+    CHOSEN.get() == number
+}
+
+/// Runs a model that has seeded bug `number`. The thread keeps it where the model panics: a thread of
+/// its own is to run this.
+#[cfg(all(test, loom))]
+pub(crate) fn with_seed(number: u32, model: impl FnOnce()) {
+    CHOSEN.set(number);
+    model();
+    CHOSEN.set(0);
+}
+
 /// Never: this build has no seeded bugs.
-#[cfg(not(all(ringway_seeded, not(loom))))]
+#[cfg(not(any(ringway_seeded, loom)))]
 #[inline(always)]
 pub(crate) const fn seeded(_number: u32) -> bool {
     false
