@@ -34,7 +34,7 @@ use run::*;
 #[cfg(ringway_seeded)]
 #[test]
 fn seeded_bugs_are_caught() {
-    let cells = ["try_put,full,mm"];
-    assert!(!shows("0", &cells));
-    assert!(shows("61", &cells));
+    let cell = "try_put,full,mm";
+    assert!(!shows("0", all_of(cell)));
+    assert!(shows("61", all_of(cell)));
 }

@@ -11,6 +11,7 @@
 mod common;
 
 use common::{Child, Role, Sandbox, hear, is_root, tell};
+use ringway::admin::{self, Life};
 use ringway::{GetError, Options, Plain, PodQueue, PutError, SetupErrorKind as K};
 use std::time::{Duration, Instant};
 
@@ -261,6 +262,14 @@ fn role_look_in_namespace(_: &[String]) {
     });
 }
 
+/// After a look for the dead nobody is left whose life lock is gone.
+#[track_caller]
+fn nobody_was_missed(sandbox: &Sandbox) {
+    let seen = admin::inspect(Some(sandbox.path()), &"q".parse().expect("a name")).expect("a queue");
+    let missed: Vec<_> = seen.participants.iter().filter(|one| one.life == Life::Dead).collect();
+    assert!(missed.is_empty(), "a dead one was missed: {missed:?}");
+}
+
 /// One process 1 takes the other for alive while it lives, and finishes what it has left
 /// when it has died: by itself, this process only watches.
 #[test]
@@ -297,6 +306,7 @@ fn a_process_recovers_another_that_has_the_same_number() {
         until_alive(&queue, 2);
         let (finished, alive) = look();
         assert!(finished <= 2 && alive == 2, "{finished} of two positions, {alive} alive");
+        nobody_was_missed(&sandbox);
         assert_eq!(look(), (0, 2), "all is finished");
         recovered += finished;
     }
@@ -343,9 +353,23 @@ fn equal_process_numbers_in_two_namespaces() {
         while queue.recover().expect("a descriptor") != 0 {
             assert!(begun.elapsed() < DYING, "the steady one takes what was brought back");
         }
+        nobody_was_missed(&sandbox);
     }
     // The steady one still works.
     assert!(!steady.has_ended());
     steady.kill();
     until_alive(&queue, 1);
+}
+
+/// Either mistake about who lives shows.
+#[cfg(ringway_seeded)]
+#[test]
+fn seeded_bugs_are_found() {
+    if !is_root() {
+        println!("skipped: only root may make a process namespace");
+        return;
+    }
+    let seeds: &[(u32, &[&str])] = &[(7, &["nobody has died"]), (12, &["a dead one was missed"])];
+    common::control::fails_with_seeds("equal_process_numbers_in_two_namespaces", seeds);
+    common::control::fails_with_seeds("a_process_recovers_another_that_has_the_same_number", seeds);
 }

@@ -138,9 +138,10 @@ fn every_name_gets_its_turn_however_many_there_are() {
     (0..LIVE).for_each(|n| fs::remove_file(sandbox.file(&format!("p{n:04}"))).expect("it is there"));
 }
 
-/// The median open, beside the same one in an empty directory.
+/// A sweep is over after a millisecond, and after the name that it looks at then: the median open,
+/// beside the same one in an empty directory.
 #[test]
-fn a_sweep_takes_a_millisecond_at_most() {
+fn a_sweep_takes_a_millisecond_or_little_more() {
     let sandbox = Sandbox::new();
     let queue = PodQueue::<u32>::create("visited", sandbox.options(1)).expect("a free name");
     let median = || {
@@ -382,4 +383,11 @@ fn cleaning_without_the_proof_is_noticed() {
     }
     let _ = fs::remove_file(sandbox.file("q"));
     let _ = fs::remove_file(sandbox.file("new.tmp"));
+}
+
+/// Nobody else removes what those who were killed at once have left.
+#[cfg(ringway_seeded)]
+#[test]
+fn opening_without_a_sweep_is_noticed() {
+    common::control::fails_with_seeds("nothing_is_left_after_all_were_killed_at_once", &[(22, &["round 0 of"])]);
 }

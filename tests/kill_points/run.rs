@@ -168,13 +168,18 @@ fn replay() {
     report("replayed", begun, &result);
 }
 
-/// Runs all points of some cells with a mistake in the library, and says whether that showed.
+/// Runs points with a mistake in the library, and says whether that showed.
 #[cfg(ringway_seeded)]
-pub fn shows(seed: &str, cells: &[&str]) -> bool {
+pub fn shows(seed: &str, work: Vec<Work>) -> bool {
     let sandbox = Sandbox::with_limit(limit());
-    let cell = |cell: &&str| Work::Cell { cell: (*cell).to_owned(), share: table::Share::All };
     let size = Size { some: 0, few: 0, more: u64::MAX, waits: (0, usize::MAX) };
-    let result = plan::run(&sandbox, cells.iter().map(cell).collect(), size, 1, &[("RINGWAY_SEEDED", seed)]);
+    let result = plan::run(&sandbox, work, size, 1, &[("RINGWAY_SEEDED", seed)]);
     println!("seed {seed}: {:?} after {} points", result.failed, result.points);
     !result.failed.is_empty()
+}
+
+/// All points of a cell.
+#[cfg(ringway_seeded)]
+pub fn all_of(cell: &str) -> Vec<Work> {
+    vec![Work::Cell { cell: cell.to_owned(), share: table::Share::All }]
 }
