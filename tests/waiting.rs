@@ -1,14 +1,18 @@
 //! Waiting: who sleeps costs nothing, wakes at once, and not too early; and
 //! nobody asks the system for anything while nobody sleeps.
 
+#![allow(unsafe_code)]
+
 mod common;
 
 use common::{POLICIES, Role, Sandbox, hear, policy_named, tell, thread_id, timed, until_asleep};
 use ringway::{GetError, Options, PodQueue, PutError, Side, WaitPolicy};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-const ROLES: &[Role] = &[("idle", role_idle), ("sleep", role_sleep), ("million", role_million)];
+const ROLES: &[Role] =
+    &[("idle", role_idle), ("sleep", role_sleep), ("million", role_million), ("stormed", role_stormed)];
 
 // ---- sleeping costs nothing ----
 
@@ -164,6 +168,120 @@ fn a_sleeper_in_another_process_is_woken_at_once() {
     }
 }
 
+// ---- one message, one sleeper ----
+
+/// How often a thread gave its processor up by itself.
+fn times_slept(process: u32, thread: i32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/task/{thread}/status")).expect("it lives");
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    line.and_then(|count| count.trim().parse().ok()).expect("the kernel counts")
+}
+
+/// D2. A message wakes one of those who sleep, and not all.
+#[test]
+fn a_message_wakes_one_sleeper() {
+    const SLEEPERS: usize = 4;
+    const MESSAGES: u64 = 40;
+    let sandbox = Sandbox::new();
+    let queue = PodQueue::<u32>::create("q", sandbox.options(8)).expect("a free name");
+    let mut children: Vec<_> = (0..SLEEPERS).map(|_| sandbox.child("sleep", &["get", "park"])).collect();
+    let sleepers: Vec<(u32, i32)> =
+        children.iter_mut().map(|child| (child.pid(), child.line().parse().expect("a thread"))).collect();
+    let all_asleep = || sleepers.iter().for_each(|(process, thread)| until_asleep(*process, *thread));
+    let slept = || sleepers.iter().map(|(process, thread)| times_slept(*process, *thread)).sum::<u64>();
+    all_asleep();
+    let (before, begun) = (slept(), Instant::now());
+    for message in 0..MESSAGES {
+        queue.put(message as u32).expect("there is room");
+        common::until(|| queue.is_empty());
+        all_asleep();
+    }
+    // Each sleeper looks around by itself once in a tenth of a second.
+    let slices = (begun.elapsed().as_millis() as u64 / 100 + 1) * SLEEPERS as u64;
+    let sleeps = slept() - before;
+    println!("{MESSAGES} messages: {sleeps} sleeps, of which {slices} may be slices that have ended");
+    assert!(sleeps >= MESSAGES / 2, "the measure sees who is woken: {sleeps}");
+    assert!(sleeps <= 2 * MESSAGES + slices, "{sleeps} sleeps for {MESSAGES} messages");
+    queue.close();
+    children.into_iter().for_each(|child| drop(child.succeed()));
+}
+
+// ---- signals ----
+
+static SIGNALS: AtomicU64 = AtomicU64::new(0);
+
+extern "C" fn count_signal(_: libc::c_int) {
+    SIGNALS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// From here on this process gets a signal every tenth of a millisecond.
+fn begin_storm() {
+    // SAFETY: the structs are valid as zeros, the pointers are to locals; the handler does
+    // nothing but count.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        // Without SA_RESTART: each interrupts what is being waited for.
+        action.sa_sigaction = count_signal as *const () as usize;
+        assert_eq!(libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut()), 0);
+        let mut event: libc::sigevent = std::mem::zeroed();
+        event.sigev_notify = libc::SIGEV_SIGNAL;
+        event.sigev_signo = libc::SIGUSR1;
+        let mut timer: libc::timer_t = std::mem::zeroed();
+        assert_eq!(libc::timer_create(libc::CLOCK_MONOTONIC, &mut event, &mut timer), 0);
+        let mut when: libc::itimerspec = std::mem::zeroed();
+        when.it_value.tv_nsec = 100_000;
+        when.it_interval.tv_nsec = 100_000;
+        assert_eq!(libc::timer_settime(timer, 0, &when, std::ptr::null_mut()), 0);
+    }
+}
+
+/// Waits in the storm: in vain, and for messages.
+fn role_stormed(arguments: &[String]) {
+    const TRIES: usize = 5;
+    let options = Options::default().wait_policy(policy_named(&arguments[0]));
+    let queue = PodQueue::<u32>::open_with("q", options.clone()).expect("it is there");
+    let full = PodQueue::<u32>::open_with("full", options).expect("it is there");
+    begin_storm();
+    for timeout in [Duration::from_millis(7), Duration::from_millis(130)] {
+        let mut latest = Vec::new();
+        for _ in 0..TRIES {
+            let get = timed(|| assert_eq!(queue.get_timeout(timeout), Err(GetError::TimedOut))).1;
+            let put = timed(|| assert_eq!(full.put_timeout(2, timeout), Err(PutError::TimedOut(2)))).1;
+            assert!(get >= timeout && put >= timeout, "early: {get:?} and {put:?} of {timeout:?}");
+            latest.push(get.max(put));
+        }
+        latest.sort();
+        // A busy machine may make any single one late.
+        assert!(latest[0] < timeout + PROMPT, "late: {latest:?} of {timeout:?}");
+    }
+    assert!(SIGNALS.load(Ordering::Relaxed) > 500, "it storms");
+    tell("in time");
+    while let Ok(message) = queue.get() {
+        tell(message);
+    }
+}
+
+/// D3. Signals neither end a wait nor prolong it, and lose no wake-up.
+#[test]
+fn a_storm_of_signals_changes_no_wait() {
+    for policy in ["default", "park"] {
+        let sandbox = Sandbox::new();
+        let queue = PodQueue::<u32>::create("q", sandbox.options(4)).expect("a free name");
+        let full = PodQueue::<u32>::create("full", sandbox.options(1)).expect("a free name");
+        full.put(1).expect("there is room");
+        let mut child = sandbox.child("stormed", &[policy]);
+        child.expect("in time");
+        let begun = Instant::now();
+        for message in 0..u32::from(u8::MAX) {
+            queue.put(message).expect("there is room");
+            child.expect(&message.to_string());
+        }
+        assert!(begun.elapsed() < PROMPT * 255, "{policy}: {:?} for 255 messages", begun.elapsed());
+        queue.close();
+        child.succeed();
+    }
+}
+
 // ---- timed waits ----
 
 #[test]
@@ -292,4 +410,12 @@ fn the_number_of_system_calls_does_not_grow_with_the_messages() {
             assert!(many < few + SLACK, "{side}, {how}: {few} for a thousand, {many} for a million");
         }
     }
+}
+
+/// Either mistake shows.
+#[cfg(ringway_seeded)]
+#[test]
+fn seeded_bugs_are_found() {
+    common::control::fails_with_seeds("a_storm_of_signals_changes_no_wait", &[(33, &["early", "left == right"])]);
+    common::control::fails_with_seeds("a_message_wakes_one_sleeper", &[(34, &["sleeps for 40 messages"])]);
 }

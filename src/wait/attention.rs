@@ -1,6 +1,6 @@
 //! The words by which one side asks for the other's attention.
 
-use crate::primitive::{AtomicU32, Fences, FutexWord, Ordering, light_barrier};
+use crate::primitive::{AtomicU32, Fences, FutexWord, Ordering, light_barrier, seeded};
 
 /// What the *other* side reads after each of its operations, in one line of its
 /// own: producers read the line of the consumers that may sleep, and the other
@@ -151,7 +151,8 @@ impl Attention {
         // Pair EPOCH: what was published before this is seen by a sleeper that
         // finds the epoch moved.
         self.epoch.bump(Ordering::Release);
-        if self.epoch.wake(count.max(1)) == 0 && armed != 0 {
+        let count = if seeded(34) { i32::MAX as u32 } else { count.max(1) };
+        if self.epoch.wake(count) == 0 && armed != 0 {
             // Nobody was asleep. A sleeper that armed since makes this fail, as its request has
             // another number; one that armed before and is not yet asleep sees the new epoch.
             let _ = self.armed.compare_exchange(armed, 0, Ordering::Relaxed, Ordering::Relaxed);
