@@ -74,6 +74,14 @@ pub const OPERATIONS: &[Operation] = &[
         drop(v.producer().reserve(size_of::<Message>()));
         DONE
     }),
+    get("get_into", 1, |v| {
+        let mut message = v.out.pop().unwrap_or_default();
+        match v.consumer().get_into(&mut message) {
+            Ok(_) => Said { count: 1, first: unwire(message)[0], ..DONE },
+            Err(ringway::GetError::Empty) => REFUSED,
+            Err(_) => FAILED,
+        }
+    }),
     // What a dead one has not let go of comes back; what it has is consumed.
     get("get_ref", 1, |v| match v.consumer().get_ref() {
         Ok(message) => {
@@ -123,14 +131,15 @@ pub const ROWS: &[(&str, &[&str], Share)] = &[
     ("try_put", &["last", "full", "taken"], Share::Some),
     ("put_waits", &["full"], Share::Few),
     ("put_many", &["wrap", "claimed"], Share::Some),
-    ("try_put_many", &["last", "full"], Share::Some),
+    ("try_put_many", &["last", "full", "back", "lease-back"], Share::Some),
     ("get", &["some"], Share::All),
     ("get", &["full", "lap-behind", "full-sleeper", "tomb", "back", "lease-back"], Share::Some),
     ("get", &["claimed", "taken"], Share::Few),
     ("try_get", &["empty", "some", "back", "taken", "lease-back"], Share::Some),
     ("get_many", &["some", "wrap-behind", "full-sleeper", "back"], Share::Some),
     ("lease", &["some", "full-sleeper", "back", "lease-back"], Share::Some),
-    ("ack", &["some", "lease-back"], Share::Some),
+    ("ack", &["some", "back", "lease-back"], Share::Some),
+    ("get_into", &["some", "lease-back"], Share::Some),
     ("lease_drop", &["some", "lease-back"], Share::Some),
     ("commit", &["empty", "lap", "sleeper"], Share::Some),
     ("try_commit", &["some"], Share::Some),

@@ -1,8 +1,9 @@
 //! Messages that lie in their slots: plain data.
 
-use super::table::{Operation, Share};
+use super::step::Said;
+use super::table::{DONE, FAILED, Operation, REFUSED, Share, get};
 use super::{BATCH, Message};
-use ringway::{Options, Pod, Producer, Side};
+use ringway::{GetError, Options, Pod, Producer, Side};
 
 pub type Kind = Pod<Message>;
 pub type Out = Message;
@@ -41,8 +42,14 @@ pub fn nothing_is_kept(_: &Producer<Kind>) -> Result<(), String> {
     Ok(())
 }
 
-/// No other operations.
-pub const OPERATIONS: &[Operation] = &[];
+pub const OPERATIONS: &[Operation] = &[get("get_into", 1, |v| {
+    let mut message = Message::default();
+    match v.consumer().get_into(&mut message) {
+        Ok(()) => Said { count: 1, first: message[0], ..DONE },
+        Err(GetError::Empty | GetError::TimedOut) => REFUSED,
+        Err(_) => FAILED,
+    }
+})];
 
 /// First deaths for those of which two are taken.
 pub const PAIRS: &[&str] = &[
@@ -65,7 +72,7 @@ pub const ROWS: &[(&str, &[&str], Share)] = &[
     ("put_waits", &["full"], Share::Few),
     ("put_many", &["wrap"], Share::All),
     ("put_many", &["empty", "lap", "sleeper", "tomb", "claimed"], Share::Some),
-    ("try_put_many", &["last", "full", "taken", "leased"], Share::Some),
+    ("try_put_many", &["last", "full", "taken", "leased", "back", "lease-back"], Share::Some),
     ("get", &["some", "full", "wrap-behind"], Share::All),
     ("get", &["lap-behind", "full-sleeper", "tomb", "back", "lease-back"], Share::Some),
     ("get", &["claimed", "taken"], Share::Few),
@@ -76,11 +83,11 @@ pub const ROWS: &[(&str, &[&str], Share)] = &[
     ("get_many", &["full", "wrap-behind", "full-sleeper", "tomb", "back"], Share::Some),
     ("try_get_many", &["empty", "some", "claimed", "taken-many"], Share::Some),
     ("lease", &["some"], Share::All),
-    ("lease", &["wrap-behind", "full-sleeper", "tomb", "back", "lease-back"], Share::Some),
+    ("lease", &["full", "wrap-behind", "full-sleeper", "tomb", "back", "lease-back"], Share::Some),
     ("lease", &["claimed", "taken", "leased"], Share::Few),
     ("try_lease", &["empty", "some", "claimed", "taken-many"], Share::Some),
     ("ack", &["some"], Share::All),
-    ("ack", &["full", "lease-back"], Share::Some),
+    ("ack", &["full", "wrap-behind", "tomb", "back", "lease-back"], Share::Some),
     ("lease_drop", &["some"], Share::All),
     ("lease_drop", &["lease-back"], Share::Some),
     ("task_get", &["some"], Share::All),
@@ -90,7 +97,8 @@ pub const ROWS: &[(&str, &[&str], Share)] = &[
     ("task_done", &["some"], Share::All),
     ("task_done", &["full", "lease-back"], Share::Some),
     ("task_join", &["empty", "some", "leased"], Share::Few),
-    ("close", &["empty", "full", "sleeper", "tomb", "claimed", "back", "taken"], Share::Some),
+    ("get_into", &["some", "lease-back"], Share::Some),
+    ("close", &["empty", "wrap", "full", "sleeper", "tomb", "claimed", "back", "taken"], Share::Some),
     ("recover", &["some", "claimed", "claimed-many", "taken", "taken-many", "leased"], Share::Some),
     ("open", &["some", "claimed", "taken"], Share::Few),
     ("clone", &["some", "claimed"], Share::Few),
