@@ -7,7 +7,7 @@
 
 mod common;
 
-use common::load::{CONSUMER, Content, Dice, HANG, Huge, Load, PRODUCER, Shape, Wide};
+use common::load::{Blocks, CONSUMER, Content, Dice, HANG, Huge, Load, PRODUCER, Shape, Wide};
 use common::notes::Verdict;
 use common::{Role, Sandbox};
 use ringway::Side::{self, Multi, Single};
@@ -190,6 +190,17 @@ fn one_and_one_single() {
     soak::<u64>(Shape { leases: true, ..plain((Single, Single), 1, 64, 1) }, 20);
 }
 
+/// Blocks that the dead had reserved, placed, claimed or leased are free again, or the
+/// arena is soon used up.
+#[test]
+fn four_and_four_in_blocks() {
+    soak::<Blocks>(plain((Multi, Multi), 4, 16, 1), 60);
+    soak::<Blocks>(plain((Multi, Multi), 4, 16, 8), 40);
+    soak::<Blocks>(Shape { leases: true, ..plain((Multi, Multi), 4, 16, 1) }, 60);
+    soak::<Blocks>(plain((Multi, Multi), 4, 0, 1), 40);
+    soak::<Blocks>(plain((Single, Single), 1, 16, 1), 20);
+}
+
 /// A queue that grows and shrinks all the time: its chunks are a page.
 #[test]
 fn four_and_four_growing() {
@@ -241,11 +252,18 @@ mod controls {
     }
 
     #[test]
+    #[ignore = "a part of seeded_bugs_are_found; alone: RUSTFLAGS='--cfg ringway_seeded' cargo test --test soak -- --ignored"]
+    fn blocks() {
+        soak::<Blocks>(plain((Multi, Multi), 4, 16, 1), 100);
+    }
+
+    #[test]
     fn seeded_bugs_are_found() {
         use common::control::fails_with_seeds;
         // 8: also those who wait for room wait for what was brought back.
         fails_with_seeds("controls::wide", &[(1, HUNG), (8, HUNG), (7, &["participants 0", "doubled", "lost"])]);
         fails_with_seeds("controls::leases", &[(2, &["lost:"])]);
         fails_with_seeds("controls::small", &[(3, HUNG)]);
+        fails_with_seeds("controls::blocks", &[(9, HUNG)]);
     }
 }

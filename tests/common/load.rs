@@ -1,10 +1,11 @@
 //! Load under which participants are killed and stopped: workers that put or get as
 //! fast as they can and write it down, and the parent that keeps the book.
 
+pub use super::content::{Blocks, Content, Huge, Wide};
 use super::ledger::message;
 use super::notes::{Book, Notes, REDELIVERED, Seat, Verdict};
 use super::{Child, Sandbox};
-use ringway::{GetError, Options, Plain, PodQueue, PutError, Side};
+use ringway::{GetError, Handle, Options, PutError, Side};
 use std::sync::atomic::Ordering::*;
 use std::time::{Duration, Instant};
 
@@ -36,56 +37,6 @@ impl Dice {
 pub const PRODUCER: super::Role = ("load-producer", role_producer);
 pub const CONSUMER: super::Role = ("load-consumer", role_consumer);
 
-/// What is put: a numbered message, small or so large that much of the time is spent
-/// between a claim and its end.
-pub trait Content: Plain {
-    const WIDTH: &'static str;
-    fn of(message: u64) -> Self;
-    /// The message, if it is whole.
-    fn message(&self) -> u64;
-}
-
-impl Content for u64 {
-    const WIDTH: &'static str = "small";
-    fn of(message: u64) -> u64 {
-        message
-    }
-    fn message(&self) -> u64 {
-        *self
-    }
-}
-
-/// 4 KiB.
-pub type Wide = [u64; 512];
-
-/// 64 KiB: whoever is stopped has mostly claimed something.
-pub type Huge = [u64; 8192];
-
-impl Content for Wide {
-    const WIDTH: &'static str = "wide";
-    fn of(message: u64) -> Wide {
-        [message; 512]
-    }
-    fn message(&self) -> u64 {
-        first_of_equals(self)
-    }
-}
-
-impl Content for Huge {
-    const WIDTH: &'static str = "huge";
-    fn of(message: u64) -> Huge {
-        [message; 8192]
-    }
-    fn message(&self) -> u64 {
-        first_of_equals(self)
-    }
-}
-
-fn first_of_equals(words: &[u64]) -> u64 {
-    assert!(words.iter().all(|word| *word == words[0]), "a message is whole: {:x?}", &words[..8]);
-    words[0]
-}
-
 struct Worker<T: Content> {
     notes: Notes,
     seat: usize,
@@ -93,7 +44,7 @@ struct Worker<T: Content> {
     batch: u64,
     leases: bool,
     dice: Dice,
-    queue: PodQueue<T>,
+    queue: Handle<T::Kind>,
 }
 
 impl<T: Content> Worker<T> {
@@ -105,7 +56,7 @@ impl<T: Content> Worker<T> {
             batch: batch.parse().expect("a number"),
             leases: leases == "true",
             dice: Dice::new(u64::from(std::process::id())),
-            queue: PodQueue::open(NAME).expect("there is always a place"),
+            queue: Handle::open(NAME).expect("there is always a place"),
         }
     }
 
@@ -137,17 +88,9 @@ impl<T: Content> Worker<T> {
     }
 }
 
-fn bare<T: Content>(error: PutError<T>) -> PutError<()> {
-    match error {
-        PutError::TimedOut(_) => PutError::TimedOut(()),
-        PutError::Full(_) => PutError::Full(()),
-        PutError::SideTaken { holder, .. } => PutError::SideTaken { value: (), holder },
-        error => panic!("a put said {error}"),
-    }
-}
-
 fn role_producer(arguments: &[String]) {
     match arguments[0].as_str() {
+        Blocks::WIDTH => produce::<Blocks>(arguments),
         Wide::WIDTH => produce::<Wide>(arguments),
         Huge::WIDTH => produce::<Huge>(arguments),
         _ => produce::<u64>(arguments),
@@ -162,21 +105,22 @@ fn produce<T: Content>(arguments: &[String]) {
         let (batch, way, ms) = (1 + worker.dice.below(worker.batch), worker.dice.below(8), worker.dice.below(40));
         let (queue, timeout) = (&worker.queue, Duration::from_millis(ms));
         let values: Vec<T> = (number..number + batch).map(|number| T::of(message(worker.seat, number))).collect();
+        let wires: Vec<_> = values.iter().map(T::wire).collect();
         worker.seat().begun.store(number + batch, SeqCst);
         let (stops, begun) = (worker.seat().stops.load(Relaxed), Instant::now());
         let is_timed = matches!(way, 1 | 2);
         let (put, outcome) = if worker.batch == 1 {
             let outcome = match way {
-                0 => queue.try_put(values[0]),
-                1 | 2 => queue.put_timeout(values[0], timeout),
-                _ => queue.put(values[0]),
+                0 => queue.try_put(values[0].wire()),
+                1 | 2 => queue.put_timeout(values[0].wire(), timeout),
+                _ => queue.put(values[0].wire()),
             };
-            (u64::from(outcome.is_ok()), outcome.map_err(bare))
+            (u64::from(outcome.is_ok()), outcome.map_err(|error| error.map(drop)))
         } else {
             let outcome = match way {
-                0 => queue.try_put_many(&values).map(|put| put as u64),
-                1 | 2 => queue.put_many_timeout(&values, timeout).map(|()| batch),
-                _ => queue.put_many(&values).map(|()| batch),
+                0 => queue.try_put_many(&wires).map(|put| put as u64),
+                1 | 2 => queue.put_many_timeout(&wires, timeout).map(|()| batch),
+                _ => queue.put_many(&wires).map(|()| batch),
             };
             match outcome {
                 Ok(put) => (put, Ok(())),
@@ -203,6 +147,7 @@ fn produce<T: Content>(arguments: &[String]) {
 
 fn role_consumer(arguments: &[String]) {
     match arguments[0].as_str() {
+        Blocks::WIDTH => consume::<Blocks>(arguments),
         Wide::WIDTH => consume::<Wide>(arguments),
         Huge::WIDTH => consume::<Huge>(arguments),
         _ => consume::<u64>(arguments),
@@ -236,7 +181,7 @@ fn consume<T: Content>(arguments: &[String]) {
         };
         match outcome {
             Ok(()) => {
-                out.iter().for_each(|message| worker.seat().note(message.message()));
+                out.iter().for_each(|message| worker.seat().note(T::message(message)));
                 worker.returned(out.len().max(1) as u64);
             }
             Err(GetError::TimedOut) => {
@@ -264,7 +209,7 @@ fn lease<T: Content>(worker: &Worker<T>, way: u64, timeout: Duration) -> Result<
         return Ok(());
     }
     let flag = if lease.redelivered() > 0 { REDELIVERED } else { 0 };
-    worker.seat().note(lease.message() | flag);
+    worker.seat().note(T::message(&lease) | flag);
     lease.ack().map(drop)
 }
 
@@ -301,7 +246,7 @@ struct Hand {
 pub struct Load<'s, T: Content> {
     sandbox: &'s Sandbox,
     pub shape: Shape,
-    pub queue: PodQueue<T>,
+    pub queue: Handle<T::Kind>,
     notes: Notes,
     hands: Vec<Hand>,
     book: Book,
@@ -317,13 +262,11 @@ impl<'s, T: Content> Load<'s, T> {
         let options: Options = match shape.capacity {
             // So little that it grows and shrinks all the time, and is full at times; longer
             // messages need more.
-            0 => {
-                Options::unbounded().cap(if size_of::<T>() > 8 { 1 << 20 } else { 64 << 10 }).directory(sandbox.path())
-            }
+            0 => Options::unbounded().cap(if T::SIZE > 8 { 1 << 20 } else { 64 << 10 }).directory(sandbox.path()),
             capacity => sandbox.mode(capacity, shape.sides),
         };
-        let options = options.max_participants(seats as u32 + 1);
-        let queue = PodQueue::create(NAME, options).expect("a free name");
+        let options = T::fit(options).max_participants(seats as u32 + 1);
+        let queue = Handle::create(NAME, options).expect("a free name");
         let hand = || Hand {
             child: None,
             is_stopped: false,

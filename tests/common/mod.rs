@@ -11,12 +11,14 @@
 // Every test crate uses a part of this.
 #![allow(dead_code)]
 
+pub mod content;
 #[cfg(ringway_seeded)]
 pub mod control;
 pub mod holder;
 pub mod ledger;
 pub mod load;
 pub mod notes;
+pub mod refuse;
 
 use ringway::{Options, Side, WaitPolicy};
 use std::io::{BufRead, BufReader, Read, Write};
