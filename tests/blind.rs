@@ -8,6 +8,7 @@ mod common;
 
 use common::ledger::{PRODUCER_SHIFT, message};
 use common::load::Dice;
+use common::refuse::refuse;
 use common::{Child, MODES, Role, Sandbox, hear, policy_named, tell, timed};
 use ringway::{GetError, Options, PodQueue, Side, WaitPolicy};
 use std::time::{Duration, Instant};
@@ -28,30 +29,9 @@ const ROLES: &[Role] = &[
 const KINDS: [&str; 3] = ["ENOSYS", "EPERM", "late"];
 const ORDINARY: &str = "ordinary";
 
-#[cfg(target_arch = "x86_64")]
-const ARCHITECTURE: u32 = 0xc000_003e;
-#[cfg(target_arch = "aarch64")]
-const ARCHITECTURE: u32 = 0xc000_00b7;
-
 /// Refuses `membarrier` to this process from now on. False: there are no filters here.
 fn refuse_membarrier(error: libc::c_int) -> bool {
-    let step = |code: u32, k, jt, jf| libc::sock_filter { code: code as u16, jt, jf, k };
-    let (load, equals, give) =
-        (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, libc::BPF_RET);
-    let mut program = [
-        step(load, std::mem::offset_of!(libc::seccomp_data, arch) as u32, 0, 0),
-        step(equals, ARCHITECTURE, 0, 3),
-        step(load, std::mem::offset_of!(libc::seccomp_data, nr) as u32, 0, 0),
-        step(equals, libc::SYS_membarrier as u32, 0, 1),
-        step(give, libc::SECCOMP_RET_ERRNO | error as u32, 0, 0),
-        step(give, libc::SECCOMP_RET_ALLOW, 0, 0),
-    ];
-    let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
-    // SAFETY: the program outlives the call, which copies it.
-    unsafe {
-        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
-            && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) == 0
-    }
+    refuse(libc::SYS_membarrier, error)
 }
 
 /// What `membarrier` says to a question that changes nothing.

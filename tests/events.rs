@@ -1,14 +1,18 @@
 //! Rare events go to the `log` facade, and nothing of the hot path does.
 
 #![cfg(feature = "log")]
+#![allow(unsafe_code)]
 
 mod common;
 
-use common::{Sandbox, hear, tell};
-use ringway::PodQueue;
+use common::{Sandbox, hear, refuse::refuse, tell};
+use ringway::{GetError, PodQueue};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::Mutex;
 
-const ROLES: &[common::Role] = &[("hold", role_hold)];
+const ROLES: &[common::Role] =
+    &[("hold", role_hold), ("poisoned", role_poisoned), ("refused", role_refused), ("closing", role_closing)];
 
 /// Holds a lease of queue `q`.
 fn role_hold(_: &[String]) {
@@ -38,10 +42,83 @@ fn seen() -> Vec<String> {
     std::mem::take(&mut SEEN.lock().expect("nobody panics here"))
 }
 
-#[test]
-fn recoveries_and_sweeps_are_logged_and_operations_are_not() {
+fn begin_to_log() {
     log::set_logger(&Collector).expect("the only one");
     log::set_max_level(log::LevelFilter::Trace);
+}
+
+/// Says all that was logged, on one line.
+fn tell_events() {
+    tell(seen().join("; "));
+}
+
+/// Every stamp of queue `q` says what cannot be.
+fn damage(path: &Path) {
+    let bytes = std::fs::read(path).expect("readable");
+    let word = |at: usize| u64::from_ne_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+    let regions = (0..(word(56) >> 32) as usize).map(|region| 264 + 24 * region);
+    let slots = regions.into_iter().find(|at| word(*at) as u32 == 4).expect("it has slots");
+    let words = vec![u64::MAX >> 1; word(slots + 16) as usize / 8];
+    let file = std::fs::OpenOptions::new().write(true).open(path).expect("writable");
+    file.write_all_at(bytemuck::cast_slice(&words), word(slots + 8)).expect("writable");
+}
+
+/// A handle that meets a contradiction says so once.
+fn role_poisoned(arguments: &[String]) {
+    begin_to_log();
+    let queue = PodQueue::<u64>::open("q").expect("it is there");
+    damage(Path::new(&arguments[0]));
+    for _ in 0..3 {
+        assert_eq!(queue.try_get(), Err(GetError::Corrupt));
+    }
+    tell_events();
+}
+
+/// Without membarrier sleeps are short.
+fn role_refused(_: &[String]) {
+    if !refuse(libc::SYS_membarrier, libc::EPERM) {
+        return tell("no filters");
+    }
+    begin_to_log();
+    let queue = PodQueue::<u64>::open("q").expect("it is there");
+    queue.put(1).expect("room");
+    tell_events();
+}
+
+/// Somebody closes descriptors that are not his.
+fn role_closing(_: &[String]) {
+    begin_to_log();
+    let queue = PodQueue::<u64>::open("q").expect("it is there");
+    // SAFETY: closes the descriptors of this process, which has one thread and uses none
+    // above the standard ones but through what is tested here.
+    assert_eq!(unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0u32) }, 0);
+    assert_eq!(queue.recover().expect("opened again"), 0);
+    tell_events();
+}
+
+#[test]
+fn poisoned_handles_and_fall_backs_are_logged() {
+    for (role, event) in [
+        ("poisoned", "contradicts itself: this handle gives up"),
+        ("refused", "membarrier is refused here"),
+        ("closing", "was closed behind our back"),
+    ] {
+        let sandbox = Sandbox::new();
+        let _queue = PodQueue::<u64>::create("q", sandbox.options(4)).expect("a free name");
+        let mut child = sandbox.child(role, &[&sandbox.file("q").display().to_string()]);
+        let events = child.line();
+        child.succeed();
+        if events == "no filters" {
+            println!("skipped: no filters here");
+            continue;
+        }
+        assert_eq!(events.matches(event).count(), 1, "{role}: {events}");
+    }
+}
+
+#[test]
+fn recoveries_and_sweeps_are_logged_and_operations_are_not() {
+    begin_to_log();
     let sandbox = Sandbox::new();
     let queue = PodQueue::<u64>::create("q", sandbox.options(4)).expect("a free name");
     for n in 0..1000 {
