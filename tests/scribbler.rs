@@ -15,6 +15,8 @@
 #[path = "scribbler/board.rs"]
 mod board;
 mod common;
+#[path = "scribbler/listener.rs"]
+mod listener;
 #[path = "scribbler/scribble.rs"]
 mod scribble;
 #[path = "common/shared.rs"]
@@ -24,7 +26,7 @@ mod victim;
 
 use board::Board;
 use common::{Child, MODES, Role, Sandbox, side_name, until};
-use ringway::{ByteQueue, GetError, Options, PodQueue, PutError, Side};
+use ringway::{ByteQueue, GetError, Options, PodBroadcast, PodQueue, PutError, Side, SlowConsumers};
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
@@ -53,6 +55,11 @@ fn create(kind: &str, options: Options) {
         "bytes" => ByteQueue::create("q", options.max_message(victim::LONGEST)).map(drop),
         // Most messages lie in blocks.
         "blocks" => ByteQueue::create("q", options.inline(12).max_message(victim::LONGEST)).map(drop),
+        "cast" => PodBroadcast::<[u64; 7]>::create("q", options).map(drop),
+        "cast-drop" => {
+            let options = options.slow_consumers(SlowConsumers::DropOldest);
+            PodBroadcast::<[u64; 7]>::create("q", options).map(drop)
+        }
         "bool" => PodQueue::<bool>::create("q", options).map(drop),
         "word" => PodQueue::<u64>::create("q", options).map(drop),
         _ => PodQueue::<[u64; 7]>::create("q", options).map(drop),
@@ -178,6 +185,8 @@ fn whatever_a_peer_writes_nobody_crashes_panics_or_hangs() {
     let wanted = wanted();
     let mut combinations: Vec<_> = MODES.iter().flat_map(|mode| KINDS.map(|kind| (*mode, kind))).collect();
     combinations.push((MODES[0], "growing"));
+    // A broadcast has no Single consumer.
+    combinations.extend(MODES[..2].iter().flat_map(|mode| ["cast", "cast-drop"].map(|kind| (*mode, kind))));
     let rounds = (wanted.div_ceil(ROUND) as usize).max(combinations.len());
     let count = wanted.div_ceil(rounds as u64);
     let sandbox = Sandbox::with_limit(Duration::from_secs(80 + wanted / 10_000));
@@ -285,6 +294,69 @@ fn corrupt_poisons_one_handle_only() {
     }
 }
 
+/// A slot whose length has no room in it holds no message that could be decoded; one that names
+/// no block, or another message's, holds none at all. Either costs that message, and the queue
+/// goes on.
+#[test]
+fn a_forged_length_or_block_costs_one_message() {
+    const IN_A_BLOCK: u64 = 1 << 31;
+    let long = [5; victim::LONGEST];
+    for forged in [IN_A_BLOCK | 9999, u64::from(u32::MAX), IN_A_BLOCK | 1, victim::LONGEST as u64, 13] {
+        let sandbox = Sandbox::new();
+        let options = sandbox.options(4).inline(12).max_message(victim::LONGEST);
+        let queue = ByteQueue::create("q", options).expect("a free name");
+        let segment = scribble::Segment::map(&sandbox.file("q"));
+        queue.put(&long).expect("there is room");
+        queue.put(&long).expect("there is room");
+        let length = segment.first_stamp() + 1;
+        let was = segment.load(length);
+        assert!(was & IN_A_BLOCK != 0, "it lies in a block: {was:#x}");
+        segment.store(length, was & !u64::from(u32::MAX) | forged);
+        assert_ne!(forged, was & u64::from(u32::MAX));
+        let got: Vec<_> = queue.try_iter().collect();
+        let bad = got.iter().filter(|got| **got == Err(GetError::Undecodable)).count();
+        assert_eq!(bad, usize::from(forged & IN_A_BLOCK == 0), "{forged:#x}");
+        assert_eq!((got.len() - bad, got.last()), (1, Some(&Ok(long.to_vec()))), "{forged:#x}");
+        for _ in 0..8 {
+            queue.put(b"short").expect("there is room");
+            assert_eq!(queue.get().as_deref(), Ok(&b"short"[..]));
+        }
+    }
+}
+
+/// E5. Marks say who has attached, and prove nothing: whatever they say, nobody who lives is
+/// looked after, robbed or pushed from its place.
+#[test]
+fn forged_marks_prove_nothing() {
+    const PLACES: usize = 8;
+    let sandbox = Sandbox::new();
+    let options = sandbox.options(8).max_participants(PLACES as u32);
+    let queue = PodQueue::<u64>::create("q", options).expect("a free name");
+    let peer = queue.try_clone().expect("a place");
+    let segment = scribble::Segment::map(&sandbox.file("q"));
+    for marks in [u64::MAX / 255, 0, u64::MAX] {
+        (1..4).for_each(|number| queue.put(number).expect("there is room"));
+        let lease = peer.lease().expect("a message");
+        assert_eq!(*lease, 1);
+        let real = segment.forge_marks(marks);
+        for _ in 0..3 {
+            assert_eq!(queue.recover().expect("proof is possible"), 0, "marks {marks:#x} robbed somebody");
+            assert_eq!(peer.recover().expect("proof is possible"), 0, "marks {marks:#x} robbed somebody");
+        }
+        assert_eq!((queue.get(), queue.get()), (Ok(2), Ok(3)));
+        assert_eq!(queue.try_get(), Err(GetError::Empty), "the lease stays where it is");
+        let others: Vec<_> = (2..PLACES).map(|_| queue.try_clone().expect("a place of its own")).collect();
+        assert!(queue.try_clone().is_err(), "nobody gives way");
+        others[0].put(4).expect("there is room");
+        assert_eq!(others[1].get(), Ok(4));
+        drop(others);
+        assert_eq!(lease.ack(), Ok(1));
+        // From here on those who leave must be missed.
+        segment.forge_marks(real);
+        assert_eq!(queue.participants(), 2, "marks {marks:#x}");
+    }
+}
+
 /// Each bug must be found by what finds the real ones.
 #[cfg(ringway_seeded)]
 #[test]
@@ -298,4 +370,5 @@ fn seeded_bugs_are_found() {
     let latest = latest_calls("holder", Some(31));
     println!("deadlines that never pass: {:?}", latest[0]);
     assert!(latest[0].0 > victim::GRACE);
+    common::control::fails_with_seeds("forged_marks_prove_nothing", &[(7, &["robbed somebody"])]);
 }

@@ -36,7 +36,10 @@ struct Victim {
 /// How a put or get may end.
 pub const ENDS: [&str; 7] = ["done", "full or empty", "timed out", "closed", "undecodable", "corrupt", "refused"];
 
-pub const CALLS: [&str; 25] = [
+pub const CALLS: [&str; 28] = [
+    "subscribe",
+    "missed",
+    "lag",
     "reserve_timeout",
     "commit_timeout",
     "get_ref_timeout",

@@ -27,12 +27,16 @@ pub struct Segment {
     /// Of the blocks, if there are any.
     heads: Part,
     chunks: Part,
+    /// Of a broadcast: who subscribes, and where they are.
+    cursors: Part,
     /// Words from stamp to stamp.
     stride: usize,
     row_stride: usize,
 }
 
 const POSITION_BITS: u32 = 58;
+/// Where the marks of who is attached begin.
+const MARKS: usize = 128;
 const CONTROL_WORDS: [usize; 7] = [0, 16, 32, 48, 49, 50, 51];
 
 impl Segment {
@@ -50,6 +54,7 @@ impl Segment {
             rows: Part { start: 0, len: 0 },
             heads: Part { start: 0, len: 0 },
             chunks: Part { start: 0, len: 0 },
+            cursors: Part { start: 0, len: 0 },
             stride: 1,
             row_stride: 1,
         };
@@ -77,6 +82,7 @@ impl Segment {
         };
         (segment.ring, segment.wait, segment.participants, segment.slots) = (part(1), part(2), part(3), part(4));
         (segment.rows, segment.heads, segment.chunks) = (part(6), part(7), part(12));
+        segment.cursors = part(9);
         assert!([segment.ring, segment.wait, segment.participants, segment.slots].iter().all(|part| part.len > 0));
         (segment.capacity, segment.stride) = (capacity, stride / 8);
         segment
@@ -94,6 +100,11 @@ impl Segment {
 
     pub fn store(&self, at: usize, value: u64) {
         self.word(at).store(value, Ordering::Relaxed);
+    }
+
+    /// Of the first eight participants; says what stood there.
+    pub fn forge_marks(&self, marks: u64) -> u64 {
+        self.word(MARKS).swap(marks, Ordering::SeqCst)
     }
 
     pub fn first_stamp(&self) -> usize {
@@ -184,6 +195,13 @@ impl Segment {
         if self.chunks.len > 0 && random.below(5) == 0 {
             return self.chunks.start + random.below(self.chunks.len as u64) as usize;
         }
+        if self.cursors.len > 0 && random.below(4) == 0 {
+            // The roll, and of the first participants what they say.
+            return match random.below(3) {
+                0 => self.cursors.start,
+                _ => self.cursors.start + 16 + (random.below(8) * 32 + random.pick(&[0, 16, 17, 18])) as usize,
+            };
+        }
         match random.below(100) {
             0..=39 => self.slots.start + random.below(stamps) as usize * self.stride,
             40..=59 => self.ring.start + random.pick(&CONTROL_WORDS),
@@ -191,7 +209,9 @@ impl Segment {
             // Intents and whatever else the first participants have.
             72..=79 => self.participants.start + random.below(32 * 8) as usize % self.participants.len,
             // The states of the first leases; their rows are as large as slots.
-            80..=82 => self.rows.start + random.below(32) as usize * self.row_stride % self.rows.len,
+            80..=82 if self.rows.len > 0 => {
+                self.rows.start + random.below(32) as usize * self.row_stride % self.rows.len
+            }
             83..=85 => self.slots.start + random.below(self.slots.len as u64) as usize,
             // The message behind a stamp: its length.
             86..=95 => self.slots.start + (random.below(stamps) as usize * self.stride + 1).min(self.slots.len - 1),
@@ -216,6 +236,8 @@ impl Segment {
                 let low = self.position(random) & ((1 << 44) - 1);
                 random.below(5) << 61 | random.below(3) << 51 | random.pick(&[0, 1, 127]) << 44 | low
             }
+            0..=2 if at == self.cursors.start => random.pick(&[0, 1, 3, 0xff, u64::MAX]),
+            0..=2 if is_in(self.cursors) => self.position(random),
             0..=2 if is_in(self.heads) => random.pick(&[0, 1, 12, 45, 64, 4096, u64::MAX, 1 << 31]),
             0..=2 if is_in(self.chunks) => {
                 random.below(7) << 61 | random.pick(&[0, 1, 7, 1023]) << 51 | random.below(4)

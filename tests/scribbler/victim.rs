@@ -4,7 +4,9 @@
 use crate::board::{Board, CALLS};
 use crate::common::{DIRECTORY_VARIABLE, hear, tell};
 use crate::shared::{Random, now_ns};
-use ringway::{ByteQueue, GetError, Handle, Message, Options, PodQueue, PutError, SetupErrorKind, WaitPolicy};
+use ringway::{
+    ByteQueue, GetError, Handle, Message, Options, PodBroadcast, PodQueue, PutError, SetupErrorKind, WaitPolicy,
+};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -17,7 +19,7 @@ pub const LONGEST: usize = 45;
 pub const GRACE: Duration = Duration::from_millis(100);
 
 /// How many calls a handle makes at most: a new one begins with other cursors.
-const CALLS_PER_HANDLE: u64 = 4000;
+pub const CALLS_PER_HANDLE: u64 = 4000;
 
 pub const POLICIES: [WaitPolicy; 3] =
     [WaitPolicy::Spin, WaitPolicy::SpinThenPark { budget: Duration::from_micros(50) }, WaitPolicy::Park];
@@ -122,7 +124,7 @@ pod_kind!(u64, |n: u64| n, 0);
 pod_kind!([u64; 7], |n: u64| [n; 7], [0; 7]);
 
 /// How long this thread has waited for a processor, if the kernel counts that.
-struct Waits(Option<File>);
+pub struct Waits(Option<File>);
 
 impl Waits {
     fn so_far(&self) -> Duration {
@@ -135,34 +137,34 @@ impl Waits {
     }
 }
 
-struct Victim<'b> {
-    number: usize,
-    board: &'b Board,
-    random: Random,
+pub struct Victim<'b> {
+    pub number: usize,
+    pub board: &'b Board,
+    pub random: Random,
     waits: Waits,
-    puts: bool,
+    pub puts: bool,
     gets: bool,
 }
 
 /// How a call ended, as an index into `ENDS`.
-type End = usize;
+pub type End = usize;
 const DONE: End = 0;
-const NOT_NOW: End = 1;
+pub const NOT_NOW: End = 1;
 const TIMED_OUT: End = 2;
 const CLOSED: End = 3;
 const UNDECODABLE: End = 4;
-const CORRUPT: End = 5;
+pub const CORRUPT: End = 5;
 const REFUSED: End = 6;
 
 /// What queues of this kind may say besides.
 fn refused(error: impl std::fmt::Debug) -> End {
     let text = format!("{error:?}");
-    let known = ["SideTaken", "PeersGone", "RecoveryUnavailable", "TooManyLeases"];
+    let known = ["SideTaken", "PeersGone", "RecoveryUnavailable", "TooManyLeases", "Lagged"];
     assert!(known.iter().any(|known| text.starts_with(known)), "a call said {text}");
     REFUSED
 }
 
-fn put_end<V>(result: Result<(), PutError<V>>) -> End {
+pub fn put_end<V>(result: Result<(), PutError<V>>) -> End {
     match result {
         Ok(()) => DONE,
         Err(PutError::Full(_)) => NOT_NOW,
@@ -173,7 +175,7 @@ fn put_end<V>(result: Result<(), PutError<V>>) -> End {
     }
 }
 
-fn get_end<V>(result: Result<V, GetError>, check: impl FnOnce(&V)) -> End {
+pub fn get_end<V>(result: Result<V, GetError>, check: impl FnOnce(&V)) -> End {
     match result {
         Ok(value) => {
             check(&value);
@@ -190,7 +192,7 @@ fn get_end<V>(result: Result<V, GetError>, check: impl FnOnce(&V)) -> End {
 
 impl Victim<'_> {
     /// Makes one call that must be back `timeout` from now.
-    fn call<R>(&mut self, name: &str, timeout: Duration, f: impl FnOnce(&mut Random) -> R) -> R {
+    pub fn call<R>(&mut self, name: &str, timeout: Duration, f: impl FnOnce(&mut Random) -> R) -> R {
         let call = CALLS.iter().position(|call| *call == name).expect("a call of the list");
         let waited = self.waits.so_far();
         let start = now_ns();
@@ -385,6 +387,7 @@ pub fn role(arguments: &[String]) {
     let options = Options::default();
     match kind.as_str() {
         "bytes" | "blocks" | "growing" => victim.work(ByteQueue::open_with("q", options).expect("it was created")),
+        "cast" | "cast-drop" => victim.hear(PodBroadcast::open_with("q", options).expect("it was created")),
         "bool" => victim.work(PodQueue::<bool>::open_with("q", options).expect("it was created")),
         "word" => victim.work(PodQueue::<u64>::open_with("q", options).expect("it was created")),
         _ => victim.work(PodQueue::<[u64; 7]>::open_with("q", options).expect("it was created")),
