@@ -8,6 +8,7 @@ use common::{MODES, Role, Sandbox, hear, kind, role_unlink, tell};
 use ringway::{ByteQueue, GetError, Lifetime, Options, PodQueue, SetupErrorKind as K};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
 const ROLES: &[Role] =
     &[("unlink", role_unlink), ("fill", role_fill), ("attach", role_attach), ("anonymous", role_anonymous)];
@@ -265,6 +266,35 @@ fn role_anonymous(_: &[String]) {
 }
 
 /// Dropping any participant first, in any order, leaves a queue that works.
+/// Somebody who is stopped in the middle of opening or removing a queue holds nobody up for good,
+/// and those who are in not at all.
+#[test]
+fn a_lock_that_is_held_for_long_makes_openers_give_up() {
+    let sandbox = Sandbox::new();
+    let queue = PodQueue::<u32>::create(NAME, sandbox.options(4)).expect("a free name");
+    let file = std::fs::File::options().read(true).write(true).open(sandbox.file(NAME)).expect("it is there");
+    let lock = |kind: libc::c_int| {
+        // The byte that who opens holds shared, and who removes alone.
+        let byte = libc::flock { l_type: kind as i16, l_whence: libc::SEEK_SET as i16, l_start: 0, l_len: 1, l_pid: 0 };
+        nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_OFD_SETLK(&byte)).expect("nobody holds it");
+    };
+    lock(libc::F_WRLCK);
+    for attempt in [
+        |sandbox: &Sandbox| kind(open(sandbox)),
+        |sandbox: &Sandbox| kind(PodQueue::<u32>::open_or_create(NAME, sandbox.options(4))),
+    ] {
+        let (said, took) = common::timed(|| attempt(&sandbox));
+        assert_is!(said, K::Busy);
+        // Half a second, and whatever this machine does besides.
+        assert!(took < Duration::from_secs(3), "{took:?}");
+        queue.put(1).expect("there is room");
+        assert_eq!(queue.get(), Ok(1));
+        assert_eq!(queue.try_clone().expect("a participant is in already").len(), 0);
+    }
+    lock(libc::F_UNLCK);
+    assert_eq!(open(&sandbox).expect("nobody is in the way").len(), 0);
+}
+
 #[test]
 fn the_order_of_dropping_does_not_matter() {
     for mode in MODES {
