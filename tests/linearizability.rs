@@ -323,6 +323,42 @@ fn a_history_with_a_fault_cannot_be_explained() {
     assert!(lost > 40 && doubled > 40 && swapped > 40);
 }
 
+/// The same with one who was killed meanwhile: it explains one message that is gone, and no
+/// more; and nothing that came twice.
+#[test]
+fn a_death_explains_no_fault() {
+    let (mut lost, mut doubled) = (0, 0);
+    let mut random = Random::new(11);
+    let tally = observe(60, 5, true, None, |history, capacity| {
+        let was_put = |value| history.iter().any(|operation| operation.call == Call::Put(value));
+        let gets: Vec<usize> =
+            (0..history.len()).filter(|at| matches!(history[*at].call, Call::Got(value) if was_put(value))).collect();
+        let ends = history.iter().map(|operation| operation.returned).filter(|end| *end != u64::MAX);
+        let end = ends.max().unwrap_or(0);
+        let excused = history.iter().filter(|operation| operation.call == Call::MayHaveGot).count();
+        let missing = history.iter().filter(|operation| matches!(operation.call, Call::Put(_))).count() - gets.len();
+        // What the dead one took is gone; one more than that is too many.
+        let taken = excused - missing.min(excused) + 1;
+        if gets.len() >= taken {
+            let mut without = history.to_vec();
+            let first = random.below((gets.len() - taken + 1) as u64) as usize;
+            for at in gets[first..first + taken].iter().rev() {
+                without.remove(*at);
+            }
+            assert!(violation(&without, capacity).is_some(), "{taken} lost messages: {without:#?}");
+            lost += 1;
+        }
+        if let Some(one) = gets.first() {
+            let mut twice = history.to_vec();
+            twice.push(Operation { invoked: end + 1, returned: end + 2, ..history[*one] });
+            assert!(violation(&twice, capacity).is_some(), "a doubled message: {twice:#?}");
+            doubled += 1;
+        }
+    });
+    println!("noticed: {lost} lost, {doubled} doubled; {} killed in a get", tally.killed_in_get);
+    assert!(lost > 40 && doubled > 40 && tally.killed_in_put + tally.killed_in_get > 0);
+}
+
 /// A bug of the queue itself is noticed.
 #[cfg(ringway_seeded)]
 #[test]

@@ -159,6 +159,27 @@ fn only_sys_calls_the_system() {
     assert!(outside.is_empty(), "{outside:?}");
 }
 
+/// What never proves a life, nor may stand for a lock: signals and numbers of processes (B1, B7),
+/// robust mutexes (B3, B6), and locks that go with any descriptor of the process (B4).
+const NO_PROOF: &[&str] = &["libc::kill(", "pidfd_send_signal", "pthread_mutex", "robust_list", "F_SETLK", "flock("];
+
+fn false_proofs(file: &str, text: &str) -> Vec<String> {
+    let code = code(text).replace("F_OFD_SETLK", "");
+    NO_PROOF.iter().filter(|name| code.contains(**name)).map(|name| format!("{file}: {name}")).collect()
+}
+
+#[test]
+fn nothing_but_locks_of_open_files_proves_a_life() {
+    let files = files_in(&["src"]);
+    let found: Vec<String> = files
+        .iter()
+        .filter(|(file, _)| !file.starts_with("src/bin"))
+        .flat_map(|(file, text)| false_proofs(file, text))
+        .collect();
+    assert!(found.is_empty(), "{found:?}");
+    assert!(files.iter().any(|(_, text)| code(text).contains("F_OFD_SETLK")), "the locks are there");
+}
+
 #[test]
 fn every_file_says_what_it_is_and_is_not_too_long() {
     let mut wrong = Vec::new();
@@ -181,5 +202,7 @@ fn broken_rules_are_noticed() {
     assert_eq!(broken_arrows("src/ring/x.rs", "// crate::segment is not used\nuse crate::primitive::Line;").len(), 0);
     assert_eq!(broken_arrows("src/primitive/x.rs", "use crate::sys::shm;").len(), 1);
     assert_eq!(broken_arrows("src/sys/linux/x.rs", "use crate::primitive::Line;").len(), 1);
+    assert_eq!(false_proofs("src/x.rs", "fcntl(fd, libc::F_SETLK, &lock)").len(), 1);
+    assert_eq!(false_proofs("src/x.rs", "fcntl(fd, libc::F_OFD_SETLK, &lock)").len(), 0);
     assert_eq!(broken_arrows("src/queue/x.rs", "use crate::SetupError; use crate::ring::Ring;").len(), 0);
 }
