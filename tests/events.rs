@@ -14,9 +14,9 @@ use std::sync::Mutex;
 const ROLES: &[common::Role] =
     &[("hold", role_hold), ("poisoned", role_poisoned), ("refused", role_refused), ("closing", role_closing)];
 
-/// Holds a lease of queue `q`.
-fn role_hold(_: &[String]) {
-    let queue = PodQueue::<u64>::open("q").expect("it is there");
+/// Holds a lease of a queue.
+fn role_hold(arguments: &[String]) {
+    let queue = PodQueue::<u64>::open(&arguments[0]).expect("it is there");
     let _lease = queue.lease().expect("a message");
     tell("ready");
     hear();
@@ -130,7 +130,7 @@ fn recoveries_and_sweeps_are_logged_and_operations_are_not() {
     assert!(queue.try_get().is_err());
     assert_eq!(seen(), [""; 0]);
     queue.put(7).expect("room");
-    let mut child = sandbox.child("hold", &[]);
+    let mut child = sandbox.child("hold", &["q"]);
     child.expect("ready");
     child.kill();
     assert_eq!(queue.recover().map_err(|error| error.to_string()), Ok(1));
@@ -139,15 +139,26 @@ fn recoveries_and_sweeps_are_logged_and_operations_are_not() {
     assert_eq!(queue.get(), Ok(7));
     // What the watcher's thread does of itself is told, too.
     queue.put(9).expect("room");
-    let mut child = sandbox.child("hold", &[]);
+    let mut child = sandbox.child("hold", &["q"]);
     child.expect("ready");
     ringway::watch(common::pidfd(child.pid())).expect("a thread");
     child.kill();
     common::until(|| seen().iter().any(|event| event.contains("1 participants had died")));
     assert_eq!(queue.get(), Ok(9));
+    // So does a newcomer, who takes the place of a dead one.
+    let small = PodQueue::<u64>::create("small", sandbox.options(4).max_participants(2)).expect("a free name");
+    small.put(5).expect("room");
+    let mut child = sandbox.child("hold", &["small"]);
+    child.expect("ready");
+    child.kill();
+    assert_eq!(seen(), [""; 0]);
+    let newcomer = small.try_clone().expect("the dead one's place");
+    let events = seen();
+    assert!(events.iter().any(|event| event.contains("1 participants had died")), "{events:?}");
+    assert_eq!(newcomer.get(), Ok(5));
     // The last participant dies: the next queue that is made sweeps.
     queue.put(8).expect("room");
-    let mut child = sandbox.child("hold", &[]);
+    let mut child = sandbox.child("hold", &["q"]);
     child.expect("ready");
     drop(queue);
     child.kill();

@@ -76,8 +76,9 @@ impl<'s> Scene<'s> {
         // Whose regions make no sense is refused later, with the reason.
         let Some(scene) = Scene::of(segment, index) else { return true };
         let (is_vacant, rescue) = scene.keep(segment, &Witness::new(proof, NEWCOMER_LIMIT_NS), index);
-        if is_vacant || rescue.changed_anything() {
+        if let Some(tidings) = tidings(Rescue { vacated: u64::from(is_vacant), ..rescue }) {
             scene.wake_everybody();
+            crate::event!("{tidings}");
         }
         is_vacant
     }
