@@ -343,7 +343,7 @@ fn equal_process_numbers_in_two_namespaces() {
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_millis(3 + kill % 5) {
             assert_eq!(queue.recover().expect("a descriptor"), 0, "nobody has died");
-            assert_eq!(queue.participants(), 3);
+            assert_eq!(queue.participants(), 3, "nobody has died");
         }
         // Its process 1 goes with it.
         victim.kill();

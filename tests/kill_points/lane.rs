@@ -157,6 +157,10 @@ impl Lane {
     /// `None`: it went another way.
     fn along(&mut self, trail: &Trail, point: &Point) -> Result<Option<Outcome>, String> {
         let Some(mut scene) = self.state_of(point)? else { return Ok(Some(Outcome::None)) };
+        let rescuer = match point.then {
+            Some((second, _)) => scene.rescuer(second)?,
+            None => None,
+        };
         let mut victim = scene.victim(point.operation, point.state)?;
         let sleeper = if point.state.sleeper { Some(scene.sleeper(point.operation)?) } else { None };
         let mut at = if point.steps == TO_THE_END {
@@ -178,7 +182,10 @@ impl Lane {
             scene.look_at_commit();
         }
         if let Some((second, steps)) = point.then {
-            let mut victim = scene.victim(second, &AFTER)?;
+            let mut victim = match rescuer {
+                Some(rescuer) => scene.send(second, rescuer),
+                None => scene.victim(second, &AFTER)?,
+            };
             at = scene.advance(&mut victim, steps)?;
             victim.kill();
         }

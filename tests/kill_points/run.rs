@@ -118,7 +118,8 @@ fn at_every_instruction() {
     assert!(result.points >= least, "{} points", result.points);
 }
 
-/// The second victim comes when nobody has looked after the first.
+/// The second victim looks after the first: one that was there before, where its side is not Single,
+/// and one who comes.
 #[test]
 fn the_rescuer_too() {
     let (first, each) = if is_full() {
@@ -130,7 +131,7 @@ fn the_rescuer_too() {
     };
     let mut work = Vec::new();
     for cell in kind::PAIRS {
-        for second in ["recover", "try_get", "try_put"] {
+        for second in ["recover", "try_get", "try_put", "open"] {
             work.push(Work::Pairs { cell: (*cell).to_owned(), second, first, each });
         }
     }

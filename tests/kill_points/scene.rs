@@ -4,7 +4,7 @@
 use super::account::{Account, Dead, Entry};
 use super::kind::{self, Kind, Out, unwire, wire};
 use super::step::{At, Tracee, Trail};
-use super::table::{FAILED_KIND, On, Operation, State};
+use super::table::{AFTER, FAILED_KIND, On, Operation, State};
 use super::{BATCH, CAPACITY, How, LIMIT, NAME, message, number, taken};
 use crate::common::{Child, role_command, until_asleep};
 use ringway::{Consumer, GetError, Handle, Producer, PutError, Side, TaskError, WaitPolicy};
@@ -156,18 +156,10 @@ impl Scene {
             self.put_before(if buries { 0 } else { state.behind })?;
         }
         self.step_back(operation.on);
-        let me = FIRST_VICTIM + self.victims;
-        self.victims += 1;
         self.closes |= operation.name == "close";
         let puts = if state.earlier.is_none() && warm_producer { state.put } else { 0 };
         let gets = if state.earlier.is_none() && warm_consumer { state.got } else { 0 };
-        // Where a dead one is in the way of a wait, only the end of a slice looks for it.
-        let waits = operation.name.ends_with("waits") || matches!(state.earlier, Some((_, false)));
-        let policy = if waits { "park" } else { "spin" };
-        let arguments = [operation.name, &me.to_string(), &puts.to_string(), &gets.to_string(), policy];
-        let mut command = role_command("victim", &arguments, &self.directory);
-        command.stdin(Stdio::null()).stdout(Stdio::null());
-        let victim = Tracee::start(command)?;
+        let (victim, me) = self.start(operation, state, puts, gets)?;
         self.account.queue.extend((0..puts).map(|number| Entry::Sure(message(me, number)[0])));
         self.account.queue.drain(..gets as usize);
         if state.earlier.is_none() && warm_producer {
@@ -176,6 +168,25 @@ impl Scene {
         if state.earlier.is_none() {
             self.put_before(state.behind)?;
         }
+        self.enroll(operation, me, puts);
+        Ok(victim)
+    }
+
+    /// A process that is to do `operation`, once it has put and got so much; and its number.
+    fn start(&mut self, operation: &Operation, state: &State, puts: u64, gets: u64) -> Result<(Tracee, u64), String> {
+        let me = FIRST_VICTIM + self.victims;
+        self.victims += 1;
+        // Where a dead one is in the way of a wait, only the end of a slice looks for it.
+        let waits = operation.name.ends_with("waits") || matches!(state.earlier, Some((_, false)));
+        let policy = if waits { "park" } else { "spin" };
+        let arguments = [operation.name, &me.to_string(), &puts.to_string(), &gets.to_string(), policy];
+        let mut command = role_command("victim", &arguments, &self.directory);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        Ok((Tracee::start(command)?, me))
+    }
+
+    /// From here on it may have done what it does, after the `puts` messages that it put before.
+    fn enroll(&mut self, operation: &Operation, me: u64, puts: u64) {
         let dead = self.account.dead.len();
         let puts_of_it = (0..operation.puts).map(|index| message(me, puts + index as u64)[0]).collect();
         self.account.queue.extend((0..operation.puts).map(|index| Entry::Maybe { dead, index }));
@@ -186,7 +197,26 @@ impl Scene {
             committed: None,
             said: None,
         });
-        Ok(victim)
+    }
+
+    /// Somebody who is attached before the victim comes, and looks after it when it has died:
+    /// a newcomer would do so before it is at its operation. None: the side is Single.
+    pub fn rescuer(&mut self, operation: &Operation) -> Result<Option<Rescuer>, String> {
+        let is_free = match operation.on {
+            On::Producer => self.mode.0 == Side::Multi,
+            On::Nothing => false,
+            On::Handle => true,
+            _ => self.mode.1 == Side::Multi,
+        };
+        let start = || self.start(operation, &AFTER, 0, 0).map(|(tracee, me)| Rescuer { tracee, me });
+        is_free.then(start).transpose()
+    }
+
+    /// It begins.
+    pub fn send(&mut self, operation: &Operation, rescuer: Rescuer) -> Tracee {
+        self.closes |= operation.name == "close";
+        self.enroll(operation, rescuer.me, 0);
+        rescuer.tracee
     }
 
     /// Takes a victim `steps` steps further. Says whether it is at its exit.
@@ -507,6 +537,12 @@ impl Scene {
             text("listing", std::fs::read_dir(&directory))?.flatten().map(|entry| entry.path()).collect();
         if left.is_empty() { Ok(()) } else { Err(format!("left behind: {left:?}")) }
     }
+}
+
+/// Another process, at the beginning of its operation.
+pub struct Rescuer {
+    tracee: Tracee,
+    me: u64,
 }
 
 /// Another process, asleep.
