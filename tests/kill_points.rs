@@ -51,13 +51,12 @@ use run::*;
 #[cfg(ringway_seeded)]
 #[test]
 fn seeded_bugs_are_caught() {
-    // Seed 4 robs the living: `stops` shows it. Of seed 3 a recovery that is asked for looks at
-    // the whole window, and mends it.
+    // Seed 4 robs the living: `stops` shows it.
     assert!(!shows("0", all_of("get,full,mm")));
-    for (seed, cell) in [("1", "put,empty,mm"), ("2", "get,full,mm"), ("6", "lease,some,mm")] {
+    for (seed, cell) in [("1", "put,empty,mm"), ("2", "get,full,mm"), ("3", "put,wrap,mm"), ("6", "lease,some,mm")] {
         assert!(shows(seed, all_of(cell)), "seed {seed}");
     }
-    // This one takes a rescuer that dies, too. (Of claims a recovery that is asked for mends it, as above.)
+    // This one takes a rescuer that dies, too.
     let pairs = |cell: &str| vec![plan::Work::Pairs { cell: cell.to_owned(), second: "recover", first: 9, each: 60 }];
     assert!(!shows("0", pairs("lease,some,mm")));
     assert!(shows("11", pairs("lease,some,mm")), "seed 11");

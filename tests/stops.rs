@@ -43,11 +43,16 @@ fn stops<T: Content>(sides: (Side, Side), workers: usize, capacity: u64, batch: 
         }
         load.go_on(seat);
     }
-    let late = load.latest();
+    let (late, timed_out) = (load.latest(), load.timed_out());
     let verdict = load.settle();
-    println!("{} {shape:?}\n  {in_the_way} held others up; a timed call was late by {late:?}: {verdict:?}", T::WIDTH);
+    println!(
+        "{} {shape:?}\n  {in_the_way} held others up, {timed_out} calls timed out, the latest {late:?} late",
+        T::WIDTH
+    );
+    println!("  {verdict:?}");
     assert_eq!((verdict.doubled, verdict.missing), (0, 0), "{verdict:?}");
     assert_eq!((verdict.inverted, verdict.invented, verdict.late_acknowledged), (0, 0, 0), "{verdict:?}");
+    assert!(timed_out > 0, "nobody has waited in vain");
     assert!(late < late_limit(), "a timed call returned {late:?} late");
     assert!(
         in_the_way > 0 || [u64::WIDTH, Blocks::WIDTH].contains(&T::WIDTH) || sides == (Single, Single),

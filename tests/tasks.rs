@@ -120,6 +120,7 @@ fn a_dead_consumer_does_not_hang_join() {
         child.kill();
         // What it had is not done.
         assert_eq!(queue.join_timeout(Duration::from_millis(300)), Err(TaskError::TimedOut), "{mode:?}");
+        assert_eq!(queue.len(), 1, "{mode:?}: who joins has brought it back");
         std::thread::scope(|scope| {
             let other = queue.try_clone().expect("a place");
             let joiner = scope.spawn(move || other.join_timeout(LONG));

@@ -69,6 +69,13 @@ fn it_grows_to_its_cap_and_shrinks_again() {
         for number in 0..capacity {
             assert_eq!(queue.get(), Ok([lap * capacity + number; 7]));
         }
+        // Who gets gives it back, and who waits what that has left.
+        let seen = ringway::admin::inspect(Some(sandbox.path()), &"q".parse().expect("a name")).expect("a queue");
+        let chunk = seen.growth.expect("it grows").chunk;
+        let now = backed(sandbox.path(), "q");
+        assert!(now <= start + 2 * chunk, "{now} bytes after the last get, {start} at the start");
+        assert_eq!(queue.get_timeout(Duration::from_millis(250)), Err(GetError::TimedOut));
+        is_back(start, backed(sandbox.path(), "q"));
         at_rest(&queue);
         assert!(queue.is_empty());
         let now = backed(sandbox.path(), "q");

@@ -66,7 +66,8 @@ impl<T: Content> Worker<T> {
 
     /// A timed call has returned: how late is that. Not where this worker itself was
     /// stopped meanwhile.
-    fn timed(&self, stops: u64, begun: Instant, timeout: Duration) {
+    fn timed(&self, stops: u64, begun: Instant, timeout: Duration, timed_out: bool) {
+        self.seat().timed_out.fetch_add(u64::from(timed_out), Relaxed);
         if self.seat().stops.load(Relaxed) != stops {
             return;
         }
@@ -129,13 +130,11 @@ fn produce<T: Content>(arguments: &[String]) {
         };
         number += put;
         worker.seat().acknowledged.store(number, SeqCst);
+        if is_timed {
+            worker.timed(stops, begun, timeout, outcome.is_err());
+        }
         match outcome {
-            Ok(()) | Err(PutError::TimedOut(_)) => {
-                if is_timed && outcome.is_err() {
-                    worker.timed(stops, begun, timeout);
-                }
-                worker.returned(put)
-            }
+            Ok(()) | Err(PutError::TimedOut(_)) => worker.returned(put),
             Err(PutError::Full(_)) => std::thread::yield_now(),
             Err(PutError::SideTaken { .. }) => worker.stand_by(),
             Err(error) => panic!("a put said {error:?}"),
@@ -179,15 +178,15 @@ fn consume<T: Content>(arguments: &[String]) {
             };
             outcome.map(drop)
         };
+        if matches!(way, 1 | 2) {
+            worker.timed(stops, begun, timeout, matches!(outcome, Err(GetError::TimedOut)));
+        }
         match outcome {
             Ok(()) => {
                 out.iter().for_each(|message| worker.seat().note(T::message(message)));
                 worker.returned(out.len().max(1) as u64);
             }
-            Err(GetError::TimedOut) => {
-                worker.timed(stops, begun, timeout);
-                worker.returned(0);
-            }
+            Err(GetError::TimedOut) => worker.returned(0),
             Err(GetError::Empty) => std::thread::yield_now(),
             Err(GetError::SideTaken) => worker.stand_by(),
             Err(GetError::Closed) => return,
@@ -446,7 +445,12 @@ impl<'s, T: Content> Load<'s, T> {
         self.done(across, seat) == settled
     }
 
-    /// The longest lateness of any timed call that ran out.
+    /// How many timed calls ran out.
+    pub fn timed_out(&self) -> u64 {
+        (0..self.seats()).map(|seat| self.notes.seat(seat).timed_out.load(Relaxed)).sum()
+    }
+
+    /// The longest lateness of any timed call.
     pub fn latest(&self) -> Duration {
         let late = (0..self.seats()).map(|seat| self.notes.seat(seat).late_ns.load(Relaxed)).max();
         Duration::from_nanos(late.unwrap_or(0))

@@ -22,6 +22,7 @@ pub mod refuse;
 
 use ringway::{Options, Side, WaitPolicy};
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -134,6 +135,16 @@ impl Child {
         let mut line = String::new();
         self.stdout.read_line(&mut line).expect("the child's pipe can be read");
         line.trim_end().to_owned()
+    }
+
+    /// Whether the child says something, or ends, within this time.
+    pub fn speaks_within(&mut self, limit: Duration) -> bool {
+        if !self.stdout.buffer().is_empty() {
+            return true;
+        }
+        let mut asked = libc::pollfd { fd: self.stdout.get_ref().as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: `asked` is a local, and is one.
+        unsafe { libc::poll(&mut asked, 1, limit.as_millis() as i32) > 0 }
     }
 
     /// Waits until the child says exactly this.

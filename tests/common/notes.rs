@@ -32,6 +32,8 @@ pub struct Seat {
     pub stops: AtomicU64,
     /// The longest time by which a timed call was late, in nanoseconds.
     pub late_ns: AtomicU64,
+    /// How many timed calls ran out.
+    pub timed_out: AtomicU64,
     written: AtomicU64,
     read: AtomicU64,
     log: [AtomicU64; LOG_WORDS],

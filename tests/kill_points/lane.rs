@@ -3,7 +3,7 @@
 
 use super::scene::Scene;
 use super::step::{self, At, Tracee, Trail};
-use super::table::{AFTER, MODES, Operation, State, before_earlier, operation, state};
+use super::table::{AFTER, MODES, On, Operation, State, before_earlier, operation, state};
 use super::{ALARM_S, How};
 use crate::common::{DIRECTORY_VARIABLE, hear, tell};
 use ringway::Side;
@@ -107,10 +107,12 @@ impl Lane {
         Ok(middle)
     }
 
-    /// A queue after the earlier death that the point's state asks for.
-    fn state_of(&mut self, point: &Point) -> Result<Option<Scene>, String> {
+    /// A queue in the state that the point asks for; and who is to die first, in the middle of
+    /// something, if nobody is to look after that before the victim does.
+    fn state_of(&mut self, point: &Point) -> Result<Option<(Scene, Option<Tracee>)>, String> {
+        let scene = |lane: &Lane| Scene::new(&lane.directory, point.sides, point.operation.joinable());
         let Some((name, buried)) = point.state.earlier else {
-            return Scene::new(&self.directory, point.sides, point.operation.joinable()).map(Some);
+            return Ok(Some((scene(self)?, None)));
         };
         // A lease reads the clock, which takes more steps now and then: not a step but what
         // it does says when it has claimed, and from then on it has.
@@ -121,7 +123,7 @@ impl Lane {
         }
         let earlier = operation(name).ok_or("an operation")?;
         for _ in 0..ATTEMPTS {
-            let mut scene = Scene::new(&self.directory, point.sides, point.operation.joinable())?;
+            let mut scene = scene(self)?;
             let mut victim = scene.victim(earlier, &before_earlier(point.state))?;
             match steps {
                 Some(steps) => {
@@ -133,9 +135,12 @@ impl Lane {
                     }
                 }
             }
+            if !buried {
+                return Ok(Some((scene, Some(victim))));
+            }
             victim.kill();
-            if !buried || scene.recover()? > 0 {
-                return Ok(Some(scene));
+            if scene.recover()? > 0 {
+                return Ok(Some((scene, None)));
             }
         }
         Err(format!("{name} has claimed nothing after {steps:?} steps"))
@@ -156,12 +161,18 @@ impl Lane {
 
     /// `None`: it went another way.
     fn along(&mut self, trail: &Trail, point: &Point) -> Result<Option<Outcome>, String> {
-        let Some(mut scene) = self.state_of(point)? else { return Ok(Some(Outcome::None)) };
+        let Some((mut scene, mut earlier)) = self.state_of(point)? else { return Ok(Some(Outcome::None)) };
+        // Who comes when somebody is dead looks after that one before it begins: so the victim
+        // is there before, unless it takes a Single side over, or opens.
+        if point.operation.on == On::Nothing || scene.takes_over(point.operation, earlier.is_some()) {
+            earlier.take().into_iter().for_each(Tracee::kill);
+        }
         let rescuer = match point.then {
             Some((second, _)) => scene.rescuer(second)?,
             None => None,
         };
         let mut victim = scene.victim(point.operation, point.state)?;
+        earlier.into_iter().for_each(Tracee::kill);
         let sleeper = if point.state.sleeper { Some(scene.sleeper(point.operation)?) } else { None };
         let mut at = if point.steps == TO_THE_END {
             let (at, trail) = scene.record(&mut victim)?;
@@ -189,7 +200,7 @@ impl Lane {
             at = scene.advance(&mut victim, steps)?;
             victim.kill();
         }
-        scene.settle(sleeper, point.how)?;
+        scene.settle(sleeper, point.how, point.steps)?;
         Ok(Some(Outcome::Holds(match at {
             At::Exit(steps, _) => Some(steps),
             At::Inside | At::Astray => None,

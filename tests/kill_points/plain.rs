@@ -4,6 +4,7 @@ use super::step::Said;
 use super::table::{DONE, FAILED, Operation, REFUSED, Share, get};
 use super::{BATCH, Message};
 use ringway::{GetError, Options, Pod, Producer, Side};
+use std::path::Path;
 
 pub type Kind = Pod<Message>;
 pub type Out = Message;
@@ -40,6 +41,11 @@ pub const COMMITS_WITH_ITS_SLOT: bool = true;
 /// There is nothing but slots.
 pub fn nothing_is_kept(_: &Producer<Kind>) -> Result<(), String> {
     Ok(())
+}
+
+/// It has all of its memory, always.
+pub fn memory(_: &Path) -> Result<u64, String> {
+    Ok(0)
 }
 
 pub const OPERATIONS: &[Operation] = &[get("get_into", 1, |v| {
@@ -87,7 +93,7 @@ pub const ROWS: &[(&str, &[&str], Share)] = &[
     ("lease", &["claimed", "taken", "leased"], Share::Few),
     ("try_lease", &["empty", "some", "claimed", "taken-many"], Share::Some),
     ("ack", &["some"], Share::All),
-    ("ack", &["full", "wrap-behind", "tomb", "back", "lease-back"], Share::Some),
+    ("ack", &["full", "tomb", "back", "lease-back"], Share::Some),
     ("lease_drop", &["some"], Share::All),
     ("lease_drop", &["lease-back"], Share::Some),
     ("task_get", &["some"], Share::All),

@@ -48,6 +48,8 @@ pub struct Scene {
     victims: u64,
     driver_put: u64,
     closes: bool,
+    /// At the start.
+    memory: u64,
 }
 
 fn text<T, E: std::fmt::Debug>(what: &str, result: Result<T, E>) -> Result<T, String> {
@@ -71,6 +73,7 @@ impl Scene {
             victims: 0,
             driver_put: 0,
             closes: false,
+            memory: kind::memory(directory)?,
         })
     }
 
@@ -199,6 +202,12 @@ impl Scene {
         });
     }
 
+    /// Whether `operation` is of a Single side, and somebody is in the middle of something on it.
+    pub fn takes_over(&self, operation: &Operation, is_busy: bool) -> bool {
+        let side = if operation.on.is_consumer() { self.mode.1 } else { self.mode.0 };
+        is_busy && side == Side::Single && !matches!(operation.on, On::Handle | On::Nothing)
+    }
+
     /// Somebody who is attached before the victim comes, and looks after it when it has died:
     /// a newcomer would do so before it is at its operation. None: the side is Single.
     pub fn rescuer(&mut self, operation: &Operation) -> Result<Option<Rescuer>, String> {
@@ -299,7 +308,7 @@ impl Scene {
     }
 
     /// What the survivors do after the last death, and what must come of it.
-    pub fn settle(mut self, sleeper: Option<Sleeper>, how: How) -> Result<(), String> {
+    pub fn settle(mut self, sleeper: Option<Sleeper>, how: How, steps: u64) -> Result<(), String> {
         let mut newcomers = Vec::new();
         if how == How::Join {
             // They take all places but two, the dead one's among them.
@@ -308,6 +317,14 @@ impl Scene {
             }
         }
         if how.is_told() {
+            // What a recovery that is asked for finds in the whole window, others find in what the
+            // dead have said that they would claim.
+            if steps.is_multiple_of(2) && self.newcomer_looks() {
+                match self.recover()? {
+                    0 => {}
+                    late => return Err(format!("a newcomer has not found {late} positions that recover() finds")),
+                }
+            }
             self.recover()?;
         }
         if let Some(sleeper) = sleeper {
@@ -331,10 +348,26 @@ impl Scene {
         self.finish()
     }
 
+    /// Somebody comes who looks for the dead, and goes. False: it found no Multi side, or the end.
+    fn newcomer_looks(&self) -> bool {
+        match self.mode {
+            (_, Side::Multi) => self.base.consumer().is_ok(),
+            (Side::Multi, _) => self.base.producer().is_ok(),
+            _ => false,
+        }
+    }
+
     fn wake(&mut self, sleeper: Sleeper, how: How) -> Result<(), String> {
         let Sleeper { mut child, puts } = sleeper;
         let mut closed = false;
-        if puts {
+        // What there is for it, it finds by itself: it was woken, or its slice has ended.
+        let woke = child.speaks_within(AWHILE);
+        let has_room = puts && how.is_told() && !self.base.is_full();
+        if !woke && has_room && !self.closes {
+            return Err("the sleeper sleeps beside room for its message".to_owned());
+        }
+        if woke {
+        } else if puts {
             let got = text("a get beside the sleeper", self.get_within(LIMIT))?;
             self.account.got.push(number(unwire(got))?);
             // Where nobody has looked for the dead, that was a later message than the one in
@@ -366,6 +399,9 @@ impl Scene {
             "put" if puts => self.account.queue.push(Entry::Sure(message(SLEEPER, 0)[0])),
             "Closed" if self.closes && (closed || self.base.is_closed()) => {}
             _ => match said.parse() {
+                Ok(got) if !puts && !woke && got != message(MARKER, 2 * LAP)[0] => {
+                    return Err(format!("the sleeper slept beside {got:#x}"));
+                }
                 Ok(got) if !puts => self.account.aside.push(got),
                 _ => return Err(format!("the sleeper said {said}")),
             },
@@ -505,7 +541,12 @@ impl Scene {
             Ok(()) | Err(TaskError::NotJoinable) => {}
             Err(error) => return Err(format!("all is done, but join says {error:?}")),
         }
-        kind::nothing_is_kept(self.producer()?)
+        kind::nothing_is_kept(self.producer()?)?;
+        self.recover()?;
+        match kind::memory(&self.directory)? {
+            now if now <= self.memory => Ok(()),
+            now => Err(format!("{now} bytes of memory at rest, {} at the start", self.memory)),
+        }
     }
 
     /// Closing works, every place among the participants is free again, and nothing

@@ -2,8 +2,9 @@
 //! allocates one and every get gives one back.
 
 use super::table::{Operation, Share};
-use super::{BATCH, Message};
-use ringway::{Bytes, Options, Producer, Side};
+use super::{BATCH, Message, NAME};
+use ringway::{Bytes, Options, Producer, Side, admin};
+use std::path::Path;
 
 pub type Kind = Bytes;
 pub type Out = Vec<u8>;
@@ -43,6 +44,13 @@ pub const COMMITS_WITH_ITS_SLOT: bool = false;
 /// There is nothing but slots.
 pub fn nothing_is_kept(_: &Producer<Kind>) -> Result<(), String> {
     Ok(())
+}
+
+/// The bytes of memory that the queue has.
+pub fn memory(directory: &Path) -> Result<u64, String> {
+    let name = NAME.parse().map_err(|_| "no name")?;
+    let seen = admin::inspect(Some(directory), &name).map_err(|error| error.to_string())?;
+    Ok(seen.growth.ok_or("a queue that grows")?.backed)
 }
 
 /// No other operations.
