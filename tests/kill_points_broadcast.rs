@@ -22,7 +22,7 @@ mod common;
 mod step;
 
 use common::{Role, Sandbox};
-use ringway::{GetError, Options, Pod, PodBroadcast, Side, SlowConsumers, StartAt, Subscriber};
+use ringway::{GetError, Options, Pod, PodBroadcast, PutError, Side, SlowConsumers, StartAt, Subscriber, WaitPolicy};
 use std::time::{Duration, Instant};
 use step::{At, Said, Tracee, Trail};
 
@@ -147,6 +147,19 @@ struct Observer {
 }
 
 impl Observer {
+    /// Waits until this message comes.
+    fn wait_for(&mut self, last: u64) -> Result<(), String> {
+        while self.got.last() != Some(&last) {
+            match self.subscriber.get_timeout(LIMIT) {
+                Ok(one) if one == message(one[0]) => self.got.push(one[0]),
+                Ok(torn) => return Err(format!("torn: {torn:x?}")),
+                Err(GetError::Lagged) => {}
+                Err(error) => return Err(format!("the observer waits for {last}: {error:?}")),
+            }
+        }
+        Ok(())
+    }
+
     fn drain(&mut self) -> Result<(), String> {
         loop {
             match self.subscriber.try_get() {
@@ -174,9 +187,12 @@ fn point(sandbox: &Sandbox, cell: &Cell, steps: Option<(u64, &Trail)>) -> Result
     // Who is to find a full ring or a gap puts by itself, after it has subscribed.
     let by_victim = matches!(cell.operation, "get_lagged" | "try_put_full" | "get" | "get_many");
     if !by_victim {
-        // Another handle, as the victim may need the Single side.
-        let first = publisher.try_clone().map_err(|error| error.to_string())?;
-        (0..cell.before).try_for_each(|number| say(&first, number, &mut observer))?;
+        // Another handle, as the victim may need the Single side. Of Multi ones the first put of a
+        // handle, which looks for the dead, is to be behind it when somebody dies.
+        let another = (cell.producers == Side::Single).then(|| publisher.try_clone()).transpose();
+        let another = another.map_err(|error| error.to_string())?;
+        let first = another.as_ref().unwrap_or(&publisher);
+        (0..cell.before).try_for_each(|number| say(first, number, &mut observer))?;
         observer.drain()?;
     }
     let first = if by_victim { cell.before } else { 0 };
@@ -200,13 +216,33 @@ fn point(sandbox: &Sandbox, cell: &Cell, steps: Option<(u64, &Trail)>) -> Result
         }
     }
     tracee.kill();
-    // Most are told of the death, some find out by themselves.
-    if steps.is_none_or(|(steps, _)| steps % 16 != 0) {
-        publisher.recover().map_err(|error| error.to_string())?;
-    }
     let begun = Instant::now();
     let mut closed = false;
-    for number in 500..500 + 2 * CAPACITY + 1 {
+    // Most are told of the death, some find out by themselves: who waits for a message, parked or not.
+    let mut next = 500;
+    match steps {
+        Some((steps, _)) if steps % 8 == 0 => {
+            let policy = if steps % 16 == 0 { WaitPolicy::Park } else { WaitPolicy::Spin };
+            observer.subscriber.set_wait_policy(policy);
+            let mut put = publisher.try_put(message(next));
+            if matches!(put, Err(PutError::Full(_))) {
+                // The observer may be in the way itself.
+                observer.drain()?;
+                put = publisher.put_timeout(message(next), LIMIT);
+            }
+            match put {
+                Ok(()) => observer.wait_for(next)?,
+                Err(PutError::Closed(_)) if cell.operation == "close" => closed = true,
+                Err(error) => return Err(format!("putting {next}: {error:?}")),
+            }
+            next += 1;
+        }
+        _ => drop(publisher.recover().map_err(|error| error.to_string())?),
+    }
+    for number in next..500 + 2 * CAPACITY + 1 {
+        if closed {
+            break;
+        }
         match say(&publisher, number, &mut observer) {
             Ok(()) => {}
             Err(why) if cell.operation == "close" && why.contains("Closed") => {

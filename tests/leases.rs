@@ -128,7 +128,7 @@ fn the_leases_of_the_dead_come_back() {
             child.kill();
         }
         let consumer = queue.consumer().expect("the dead one's side is free");
-        // Whoever waits finds it, by itself.
+        // Whoever takes the side over finds it; who waits already, in `watch`.
         let back = consumer.lease_timeout(LONG).expect("it comes back");
         assert_eq!((*back, back.redelivered()), (1, 4), "{mode:?}");
         assert_eq!(consumer.get_timeout(LONG), Ok(2), "{mode:?}");
