@@ -201,7 +201,7 @@ fn point(sandbox: &Sandbox, cell: &Cell, steps: Option<(u64, &Trail)>) -> Result
     let at = match steps {
         Some((steps, trail)) => tracee.step_along(trail, steps)?,
         None => {
-            let (at, trail) = tracee.record()?;
+            let (at, trail) = tracee.record(|_| ())?;
             whole = Some(trail);
             at
         }

@@ -120,6 +120,7 @@ pub const PAIRS: &[&str] = &[
     "put,empty,ss",
     "put_many,wrap,mm",
     "get,some,mm",
+    "get,full,mm",
     "get,some,ss",
     "commit,wrap,sm",
     "get_ref,some,ms",

@@ -61,8 +61,9 @@ impl Point {
 
 /// How a point went.
 enum Outcome {
-    /// It holds; the last victim ended after so many steps, if it got there.
-    Holds(Option<u64>),
+    /// It holds; the last victim ended after so many steps, if it got there, and the first one had
+    /// claimed after so many (0: that did not show).
+    Holds(Option<(u64, u64)>),
     /// There is no such state.
     None,
 }
@@ -174,8 +175,10 @@ impl Lane {
         let mut victim = scene.victim(point.operation, point.state)?;
         earlier.into_iter().for_each(Tracee::kill);
         let sleeper = if point.state.sleeper { Some(scene.sleeper(point.operation)?) } else { None };
+        let mut claimed = 0;
         let mut at = if point.steps == TO_THE_END {
-            let (at, trail) = scene.record(&mut victim)?;
+            let (at, trail, claim) = scene.record(&mut victim)?;
+            claimed = claim.unwrap_or(0);
             self.trail = ([point.operation.name, point.state.name, point.mode], Rc::new(trail));
             at
         } else {
@@ -202,7 +205,7 @@ impl Lane {
         }
         scene.settle(sleeper, point.how, point.steps)?;
         Ok(Some(Outcome::Holds(match at {
-            At::Exit(steps, _) => Some(steps),
+            At::Exit(steps, _) => Some((steps, claimed)),
             At::Inside | At::Astray => None,
         })))
     }
@@ -221,7 +224,7 @@ fn until_the_length_changes(scene: &mut Scene, victim: &mut Tracee) -> Result<(u
     }
 }
 
-/// Hears points, and says `end STEPS`, `ok`, `none` or `fail WHY` to each.
+/// Hears points, and says `end STEPS CLAIMED`, `ok`, `none` or `fail WHY` to each.
 pub fn role_lane(_: &[String]) {
     step::fix_addresses();
     let directory = std::env::var_os(DIRECTORY_VARIABLE).expect("a directory for the queues");
@@ -242,7 +245,7 @@ pub fn role_lane(_: &[String]) {
         unsafe { libc::alarm(ALARM_S) };
         let outcome = catch_unwind(AssertUnwindSafe(|| lane.run(&point)));
         match outcome.unwrap_or_else(|_| Err("a panic, see above".to_owned())) {
-            Ok(Outcome::Holds(Some(steps))) => tell(format_args!("end {steps}")),
+            Ok(Outcome::Holds(Some((steps, claimed)))) => tell(format_args!("end {steps} {claimed}")),
             Ok(Outcome::Holds(None)) => tell("ok"),
             Ok(Outcome::None) => tell("none"),
             Err(why) => tell(format_args!("fail {}", why.replace('\n', " "))),

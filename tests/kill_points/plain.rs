@@ -63,6 +63,8 @@ pub const PAIRS: &[&str] = &[
     "put_many,wrap,mm",
     "put_many,empty,ms",
     "get,some,mm",
+    // Whose slots a put finds in its way.
+    "get,full,mm",
     "get_many,full,sm",
     "put,wrap,sm",
     "lease,some,mm",

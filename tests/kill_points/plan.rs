@@ -143,7 +143,7 @@ impl Driver<'_> {
                 Vec::new()
             }
             Work::Cell { cell, share } => {
-                let Some(end) = self.point(&format!("{cell},end")) else { return Vec::new() };
+                let Some((end, _)) = self.point(&format!("{cell},end")) else { return Vec::new() };
                 let mut state = self.shared.0.lock().expect("nobody panics here");
                 state.result.lengths.push((cell.clone(), end));
                 state.cells += 1;
@@ -167,11 +167,12 @@ impl Driver<'_> {
                 points.chunks(CHUNK).map(|chunk| Work::Points(chunk.to_vec())).collect()
             }
             Work::Pairs { cell, second, first, each } => {
-                let Some(end) = self.point(&format!("{cell},end")) else { return Vec::new() };
+                let Some((end, claimed)) = self.point(&format!("{cell},end")) else { return Vec::new() };
                 let few = Size { few: each, more: 0, waits: (0, usize::MAX), ..self.size };
                 let mut more = Vec::new();
-                for k in sample(end, first) {
-                    let Some(end) = self.point(&format!("{cell},{k},{second},end")) else { continue };
+                // From its claim on, where it has one: before, there is nothing to look after.
+                for k in sample(end - claimed, first).into_iter().map(|k| claimed + k) {
+                    let Some((end, _)) = self.point(&format!("{cell},{k},{second},end")) else { continue };
                     let points = sample(end.saturating_sub(1), few.few);
                     more.extend(points.into_iter().map(|j| format!("{cell},{k},{second},{j}")));
                 }
@@ -180,8 +181,8 @@ impl Driver<'_> {
         }
     }
 
-    /// Runs one. Says after how many steps it ended, if it did.
-    fn point(&mut self, point: &str) -> Option<u64> {
+    /// Runs one. Says after how many steps it ended, if it did, and after how many it had claimed.
+    fn point(&mut self, point: &str) -> Option<(u64, u64)> {
         if self.shared.0.lock().expect("nobody panics here").result.failed.len() >= self.enough {
             return None;
         }
@@ -200,7 +201,8 @@ impl Driver<'_> {
         match said.split_once(' ') {
             Some(("end", steps)) => {
                 result.points += 1;
-                return steps.parse().ok();
+                let (steps, claimed) = steps.split_once(' ')?;
+                return Some((steps.parse().ok()?, claimed.parse().ok()?));
             }
             None if said == "ok" => result.points += 1,
             None if said == "none" => result.absent.push(point.to_owned()),

@@ -242,11 +242,16 @@ impl Scene {
         Ok(at)
     }
 
-    /// As `advance`, to its exit.
-    pub fn record(&mut self, victim: &mut Tracee) -> Result<(At, Trail), String> {
-        let (at, trail) = victim.record()?;
+    /// As `advance`, to its exit. Says in which step it claimed something, if that shows.
+    pub fn record(&mut self, victim: &mut Tracee) -> Result<(At, Trail, Option<u64>), String> {
+        let (base, before, mut claimed) = (&self.base, self.base.len(), None);
+        let (at, trail) = victim.record(|steps| {
+            if claimed.is_none() && base.len() != before {
+                claimed = Some(steps);
+            }
+        })?;
         self.note(at)?;
-        Ok((at, trail))
+        Ok((at, trail, claimed))
     }
 
     pub fn run_out(&mut self, victim: &mut Tracee) -> Result<(), String> {

@@ -131,8 +131,9 @@ impl Tracee {
         Ok(At::Inside)
     }
 
-    /// Runs it from the entry marker to the exit marker, and writes down how it went.
-    pub fn record(&mut self) -> Result<(At, Trail), String> {
+    /// Runs it from the entry marker to the exit marker, and writes down how it went; says after
+    /// each step how many there were.
+    pub fn record(&mut self, mut each: impl FnMut(u64)) -> Result<(At, Trail), String> {
         let (mut trail, mut visits) = (Trail::default(), HashMap::new());
         loop {
             let at = self.step(1)?;
@@ -141,6 +142,7 @@ impl Tracee {
             *count += u64::from(trail.addresses.last() != Some(&address));
             trail.addresses.push(address);
             trail.visits.push(*count);
+            each(self.steps);
             if at != At::Inside {
                 return Ok((at, trail));
             }
