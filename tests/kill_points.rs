@@ -57,7 +57,7 @@ fn seeded_bugs_are_caught() {
         assert!(shows(seed, all_of(cell)), "seed {seed}");
     }
     // This one takes a rescuer that dies, too.
-    let pairs = |cell: &str| vec![plan::Work::Pairs { cell: cell.to_owned(), second: "recover", first: 9, each: 60 }];
+    let pairs = |cell: &str| vec![plan::Work::Pairs { cell: cell.to_owned(), second: "recover", first: 4, each: 60 }];
     assert!(!shows("0", pairs("lease,some,mm")));
     assert!(shows("11", pairs("lease,some,mm")), "seed 11");
 }

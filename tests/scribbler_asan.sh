@@ -1,5 +1,5 @@
 #!/bin/sh
-# The scribbler under AddressSanitizer: needs a nightly toolchain, says so where there
+# The scribbler, and the ring's own tests of hostile bytes, under AddressSanitizer: needs a nightly toolchain, says so where there
 # is none. RINGWAY_SCRIBBLES sets how many words are written.
 set -eu
 cd "$(dirname "$0")/.."
@@ -13,4 +13,5 @@ fi
 export ASAN_OPTIONS="detect_leaks=0 ${ASAN_OPTIONS:-}"
 export RUSTFLAGS="-Zsanitizer=address ${RUSTFLAGS:-}"
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/asan"
+cargo +nightly test --target "$host" --lib hostile
 exec cargo +nightly test --target "$host" --test scribbler -- --nocapture

@@ -57,7 +57,7 @@ pub(crate) struct Intents {
     pub(super) hazards: [AtomicU64; 4],
 }
 
-/// For people who look inside; nothing is decided by it.
+/// For people who look inside; but `roles` also says whether there is anybody to wait for.
 #[repr(C)]
 pub(crate) struct Who {
     pub(crate) pid: AtomicU64,
