@@ -14,7 +14,8 @@
 //! - `KILL_POINT='put,empty,mm,17' cargo test --release --test kill_points replay`: one
 //!   point again, as a failure names it: operation, state, sides (m Multi, s Single;
 //!   producers first), steps; then perhaps the operation and the steps of a second victim;
-//!   then perhaps `wait` (nobody asks for a recovery), `spin` (nor sleeps), `try` (nor waits), `join` (first others attach, also
+//!   then perhaps `wait` (nobody asks for a recovery), `try` (nor waits), `alone` and `closed` (one
+//!   consumer waits, for a message or for the end), `join` (first others attach, also
 //!   in the dead one's place) or `stop` (the victim is stopped there while others recover
 //!   and get, and goes on).
 //!
@@ -35,6 +36,8 @@ mod plan;
 mod scene;
 #[path = "kill_points/step.rs"]
 mod step;
+#[path = "kill_points/survivors.rs"]
+mod survivors;
 #[path = "kill_points/table.rs"]
 mod table;
 #[path = "kill_points/victim.rs"]

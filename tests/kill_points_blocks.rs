@@ -18,6 +18,8 @@ mod plan;
 mod scene;
 #[path = "kill_points/step.rs"]
 mod step;
+#[path = "kill_points/survivors.rs"]
+mod survivors;
 #[path = "kill_points/table.rs"]
 mod table;
 #[path = "kill_points/victim.rs"]

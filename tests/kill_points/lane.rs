@@ -38,7 +38,8 @@ impl Point {
         let mut words: Vec<&str> = text.trim().split(',').collect();
         let how = match words.last().copied() {
             Some("wait") => How::Wait,
-            Some("spin") => How::Spin,
+            Some("alone") => How::Alone,
+            Some("closed") => How::Closed,
             Some("try") => How::Try,
             Some("stop") => How::Stop,
             Some("join") => How::Join,
@@ -172,6 +173,9 @@ impl Lane {
             Some((second, _)) => scene.rescuer(second)?,
             None => None,
         };
+        if point.how.is_alone() {
+            scene.begin_to_get()?;
+        }
         let mut victim = scene.victim(point.operation, point.state)?;
         earlier.into_iter().for_each(Tracee::kill);
         let sleeper = if point.state.sleeper { Some(scene.sleeper(point.operation)?) } else { None };
@@ -187,9 +191,14 @@ impl Lane {
         if at == At::Astray {
             return Ok(None);
         }
-        if point.how == How::Stop {
-            scene.go_on_beside(point.operation)?;
-            scene.run_out(&mut victim)?;
+        match point.how {
+            How::Stop => {
+                scene.go_on_beside(point.operation)?;
+                scene.run_out(&mut victim)?;
+            }
+            How::Alone => scene.put_behind()?,
+            How::Closed => scene.close_beside(),
+            _ => {}
         }
         victim.kill();
         if matches!(point.operation.name, "get" | "try_get") && point.state.name == "full" && point.then.is_none() {

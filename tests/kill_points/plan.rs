@@ -14,6 +14,8 @@ pub enum Work {
     /// For the second death: a first one at each of some points, then the cell of the
     /// second operation there.
     Pairs { cell: String, second: &'static str, first: u64, each: u64 },
+    /// From the claim of the operation to its end, in each of these ways.
+    Alone { cell: String, hows: &'static [&'static str] },
     /// Runs them.
     Points(Vec<String>),
 }
@@ -165,6 +167,12 @@ impl Driver<'_> {
                     );
                 }
                 points.chunks(CHUNK).map(|chunk| Work::Points(chunk.to_vec())).collect()
+            }
+            Work::Alone { cell, hows } => {
+                let Some((end, claimed)) = self.point(&format!("{cell},end")) else { return Vec::new() };
+                let steps = sample(end - claimed, self.size.some).into_iter().map(|k| claimed + k);
+                let points = steps.flat_map(|k| hows.iter().map(move |how| (k, how)));
+                vec![Work::Points(points.map(|(k, how)| format!("{cell},{k},{how}")).collect())]
             }
             Work::Pairs { cell, second, first, each } => {
                 let Some((end, claimed)) = self.point(&format!("{cell},end")) else { return Vec::new() };

@@ -5,7 +5,7 @@ use super::kind;
 use super::plan::{ENOUGH, Size, Work};
 use super::{lane, plan, table, victim};
 use crate::common::{self, Role, Sandbox};
-use ringway::{Consumer, GetError, TaskError};
+use ringway::{Consumer, GetError, Side, TaskError};
 use std::time::{Duration, Instant};
 
 pub const ROLES: &[Role] =
@@ -48,8 +48,10 @@ pub const ALARM_S: u32 = 40;
 pub enum How {
     Recover,
     Wait,
-    /// As `Wait`, and who gets never sleeps.
-    Spin,
+    /// One consumer waits, and nobody does anything else: for a message behind the dead one's,
+    /// or for the end of a queue that was closed before the death.
+    Alone,
+    Closed,
     /// Nobody waits, nor asks for a recovery: each call finds what is in its way.
     Try,
     Join,
@@ -59,7 +61,11 @@ pub enum How {
 impl How {
     /// Somebody asks for a recovery.
     pub fn is_told(self) -> bool {
-        !matches!(self, How::Wait | How::Spin | How::Try)
+        matches!(self, How::Recover | How::Join | How::Stop)
+    }
+
+    pub fn is_alone(self) -> bool {
+        matches!(self, How::Alone | How::Closed)
     }
 }
 
@@ -148,17 +154,22 @@ fn the_rescuer_too() {
     assert!(result.points >= least, "{} points", result.points);
 }
 
-/// Also where the queue was closed, which ends no wait while a dead one is in the way.
+/// Whoever comes or begins looks for the dead, and so do all who wait: here one who has begun long ago
+/// waits, parked or spinning, and nobody does anything else. Also where the queue was closed, which ends
+/// no wait while a dead one is in the way.
 #[test]
-fn those_who_only_spin_find_the_dead() {
-    let cells = ["close,claimed,mm", "close,claimed,ms", "close,claimed,sm", "close,taken,mm", "put,claimed,mm"];
-    let there_are =
-        |cell: &&&str| table::MODES.iter().any(|(name, sides)| cell.ends_with(name) && kind::has_mode(*sides));
-    let points: Vec<String> = cells.iter().filter(there_are).map(|cell| format!("{cell},end,spin")).collect();
-    let (sandbox, begun, count) = (Sandbox::with_limit(limit()), Instant::now(), points.len());
-    let result = plan::run(&sandbox, vec![Work::Points(points)], size(), ENOUGH, &[]);
-    report("beside spinners", begun, &result);
-    assert_eq!(result.points, count);
+fn who_waits_alone_finds_the_dead() {
+    let modes = table::MODES.iter().filter(|(_, sides)| kind::has_mode(*sides));
+    let work = modes.map(|(mode, (producers, _))| Work::Alone {
+        cell: format!("put,empty,{mode}"),
+        // Behind a Single producer nobody puts.
+        hows: if *producers == Side::Multi { &["alone", "closed"] } else { &["closed"] },
+    });
+    let (sandbox, begun, work) = (Sandbox::with_limit(limit()), Instant::now(), work.collect::<Vec<_>>());
+    let least = 3 * work.len();
+    let result = plan::run(&sandbox, work, size(), ENOUGH, &[]);
+    report("beside one who waits alone", begun, &result);
+    assert!(result.points >= least, "{} points", result.points);
 }
 
 #[test]
