@@ -1,7 +1,7 @@
 //! The sleeper's side of the protocol.
 
 use super::{Attention, Deadline};
-use crate::primitive::{Fences, heavy_barrier, now_ns, seeded};
+use crate::primitive::{Fences, heavy_barrier, seeded};
 
 /// No sleep is longer than this, so that whatever a dead waker left undone is
 /// found by its survivors.
@@ -14,9 +14,10 @@ const BLIND_SLICE_NS: u64 = 1_000_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Parked {
-    /// The question was answered yes, or somebody or a signal woke us: try again.
+    /// The question was answered yes, or somebody woke us: try again.
     TryAgain,
-    /// A slice ended with nobody's help: look after the dead, then try again.
+    /// A slice ended with nobody's help, or a signal came: sleep on, after a look for the dead if
+    /// one is due.
     SliceEnded,
     /// The deadline has passed.
     TimedOut,
@@ -48,9 +49,6 @@ pub(crate) fn park(
         Parked::TryAgain
     } else if deadline.passed() || seeded(33) {
         Parked::TimedOut
-    } else if now_ns() < until {
-        // A signal: of those there may be thousands a second.
-        Parked::TryAgain
     } else {
         Parked::SliceEnded
     }
