@@ -221,8 +221,9 @@ fn point(sandbox: &Sandbox, cell: &Cell, steps: Option<(u64, &Trail)>) -> Result
     // Most are told of the death, some find out by themselves: who waits for a message, parked or not.
     let mut next = 500;
     match steps {
-        Some((steps, _)) if steps % 8 == 0 => {
-            let policy = if steps % 16 == 0 { WaitPolicy::Park } else { WaitPolicy::Spin };
+        // Spread over all of an operation, however far its points are from each other.
+        Some((steps, _)) if mixed(steps) % 8 == 0 => {
+            let policy = if mixed(steps) % 16 == 0 { WaitPolicy::Park } else { WaitPolicy::Spin };
             observer.subscriber.set_wait_policy(policy);
             let mut put = publisher.try_put(message(next));
             if matches!(put, Err(PutError::Full(_))) {
@@ -265,6 +266,11 @@ fn point(sandbox: &Sandbox, cell: &Cell, steps: Option<(u64, &Trail)>) -> Result
     }
     account(cell, &observer, done, closed)?;
     Ok(end)
+}
+
+/// A number that does not follow that of the steps.
+fn mixed(steps: u64) -> u64 {
+    steps.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40
 }
 
 /// Every message once, in order; of the victim's a prefix, all that it had acknowledged.

@@ -265,7 +265,6 @@ fn role_anonymous(_: &[String]) {
     tell("nothing left");
 }
 
-/// Dropping any participant first, in any order, leaves a queue that works.
 /// Somebody who is stopped in the middle of opening or removing a queue holds nobody up for good,
 /// and those who are in not at all.
 #[test]
@@ -295,6 +294,7 @@ fn a_lock_that_is_held_for_long_makes_openers_give_up() {
     assert_eq!(open(&sandbox).expect("nobody is in the way").len(), 0);
 }
 
+/// Dropping any participant first, in any order, leaves a queue that works.
 #[test]
 fn the_order_of_dropping_does_not_matter() {
     for mode in MODES {

@@ -1,6 +1,6 @@
 #!/bin/sh
-# The scribbler, and the ring's own tests of hostile bytes, under AddressSanitizer: needs a nightly toolchain, says so where there
-# is none. RINGWAY_SCRIBBLES sets how many words are written.
+# The scribbler and the ring's own tests of hostile bytes under AddressSanitizer. Needs a
+# nightly toolchain, and says so where there is none. RINGWAY_SCRIBBLES sets how many words are written.
 set -eu
 cd "$(dirname "$0")/.."
 host=$(rustc -vV | sed -n 's/^host: //p')

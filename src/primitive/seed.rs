@@ -26,7 +26,7 @@
 //! | 60 | a chunk is touched though its word is not READY behind the hazard |
 //! | 61 | a chunk of the lap before is opened though not all of its messages are committed |
 //! | 32 | of sixteen positions one is published without its message |
-//! | 33 | a sleep that a signal ends is taken for one that has timed out |
+//! | 33 | a sleep that nobody has ended is taken for one that has timed out |
 //! | 34 | a wake-up wakes everybody |
 //! | 40 | a future that is dropped with a wake-up in its hands keeps it |
 //! | 41 | a future does not look again between asking to be woken and sleeping |

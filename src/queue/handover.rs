@@ -3,11 +3,11 @@
 use super::message::Message;
 use super::options::Options;
 use super::port::Port;
-use super::rescue::Scene;
+use super::rescue::Newcomer;
 use crate::error::{SetupError, SetupErrorKind};
 use crate::handover::{self, Ticket, Whereabouts};
 use crate::primitive::Fences;
-use crate::segment::{Arrival, Directory, Header, Place, Segment, SegmentName};
+use crate::segment::{Arrival, Directory, Header, Keeper, Place, Segment, SegmentName};
 use std::ffi::OsStr;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
@@ -87,7 +87,8 @@ impl Port {
         };
         // Registration comes before the first operation.
         let _ = Fences::of_this_process(false);
-        let (prefault, keeper) = (options.prefault_bytes(), &Scene::keep_for_newcomer);
+        let (prefault, newcomer) = (options.prefault_bytes(), Newcomer::default());
+        let keeper: Keeper<'_> = &|segment, proof, index| newcomer.keep(segment, proof, index);
         let arrival = match (&ticket.place, arrival) {
             (_, Some(arrival)) => arrival,
             (Whereabouts::Process { pid, fd }, None) => Arrival::Process { pid: *pid, fd: *fd },

@@ -9,13 +9,13 @@ use super::growth;
 use super::message::Message;
 use super::options::{Options, regions_with_cursors};
 use super::put::Lacking;
-use super::rescue::Scene;
+use super::rescue::Newcomer;
 use super::tasks::Tasks;
 use super::view::View;
 use crate::error::{SetupError, SetupErrorKind};
 use crate::primitive::{Fences, Line, Ordering};
 use crate::ring::{CastGet, CastPut, GETS, GetCursor, Hints, PUTS, Pace, PutCursor, Ring, Side};
-use crate::segment::{Attached, Header, Member, Place, Role, Segment, Wiped, unix_seconds};
+use crate::segment::{Attached, Header, Keeper, Member, Place, Role, Segment, Wiped, unix_seconds};
 use crate::wait::{Attention, Deadline, Patience, WaitPolicy};
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -113,7 +113,8 @@ impl Port {
             }
         };
         let prefault = options.prefault_bytes();
-        let keeper = &Scene::keep_for_newcomer;
+        let newcomer = Newcomer::default();
+        let keeper: Keeper<'_> = &|segment, proof, index| newcomer.keep(segment, proof, index);
         let (regions, holes) = (regions_with_cursors(&plan), growth::holes);
         let member = Segment::create(place, plan.clone(), &regions, holes, prefault, initialise, keeper)?;
         Port::attach(member, options.policy(), options.reports_gone(place.is_none()), PUTS | GETS)
@@ -133,7 +134,9 @@ impl Port {
         // Registration comes before the first operation.
         let _ = Fences::of_this_process(false);
         let check = |header: &Header| options.check::<M>(&header.plan);
-        let opened = Segment::open(place, options.prefault_bytes(), check, &Scene::keep_for_newcomer)?;
+        let newcomer = Newcomer::default();
+        let keeper: Keeper<'_> = &|segment, proof, index| newcomer.keep(segment, proof, index);
+        let opened = Segment::open(place, options.prefault_bytes(), check, keeper)?;
         let Some(member) = opened else { return Ok(None) };
         Port::opened(member, options, false, roles).map(Some)
     }
@@ -190,7 +193,9 @@ impl Port {
     /// Another participant of the same queue, which can do what `roles` says.
     pub(super) fn another(&self, roles: u64) -> Result<Port, SetupError> {
         let segment = self.segment()?;
-        Port::attach(segment.join(&Scene::keep_for_newcomer)?, self.policy.get(), self.reports_gone, roles)
+        let newcomer = Newcomer::default();
+        let keeper: Keeper<'_> = &|segment, proof, index| newcomer.keep(segment, proof, index);
+        Port::attach(segment.join(keeper)?, self.policy.get(), self.reports_gone, roles)
     }
 
     fn attach(member: Member, policy: WaitPolicy, reports_gone: bool, roles: u64) -> Result<Port, SetupError> {

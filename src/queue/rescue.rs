@@ -70,19 +70,6 @@ impl<'s> Scene<'s> {
         Some(Scene { ring, for_producers, for_consumers, for_blocks })
     }
 
-    /// A newcomer's: it finishes what the last owner of its index left, before it has an
-    /// index. False: not now.
-    pub(super) fn keep_for_newcomer(segment: &Arc<Segment>, proof: &Proof<'_>, index: u32) -> bool {
-        // Whose regions make no sense is refused later, with the reason.
-        let Some(scene) = Scene::of(segment, index) else { return true };
-        let (is_vacant, rescue) = scene.keep(segment, &Witness::new(proof, NEWCOMER_LIMIT_NS), index);
-        if let Some(tidings) = tidings(Rescue { vacated: u64::from(is_vacant), ..rescue }) {
-            scene.wake_everybody();
-            crate::event!("{tidings}");
-        }
-        is_vacant
-    }
-
     /// Finds the dead and finishes what they left; `thorough`ly: in the whole window,
     /// whoever claimed there. Wakes everybody if something has changed.
     ///
@@ -209,6 +196,37 @@ impl<'s> Scene<'s> {
         let others = self.ring.everyone.iter().zip(0..).filter(|(_, index)| *index != own);
         let able = others.filter(|(participant, _)| participant.who.roles.load(Ordering::Acquire) & role != 0);
         able.map(|(_, index)| index).any(|index| proof.is_alive(index))
+    }
+}
+
+/// What somebody who comes finishes of the dead whose places it tries. It is told when this goes, which
+/// is when the newcomer holds no lock any more.
+#[derive(Default)]
+pub(super) struct Newcomer(Cell<Rescue>);
+
+impl Newcomer {
+    /// Finishes what the last owner of an index left, before the newcomer has an index. False: not
+    /// now.
+    pub(super) fn keep(&self, segment: &Arc<Segment>, proof: &Proof<'_>, index: u32) -> bool {
+        // Whose regions make no sense is refused later, with the reason.
+        let Some(scene) = Scene::of(segment, index) else { return true };
+        let (is_vacant, rescue) = scene.keep(segment, &Witness::new(proof, NEWCOMER_LIMIT_NS), index);
+        let rescue = Rescue { vacated: u64::from(is_vacant), ..rescue };
+        if rescue.changed_anything() {
+            scene.wake_everybody();
+            let mut all = self.0.get();
+            all.add(rescue);
+            self.0.set(all);
+        }
+        is_vacant
+    }
+}
+
+impl Drop for Newcomer {
+    fn drop(&mut self) {
+        if let Some(tidings) = tidings(self.0.get()) {
+            crate::event!("{tidings}");
+        }
     }
 }
 

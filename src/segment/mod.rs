@@ -21,7 +21,7 @@ pub(crate) use header::Header;
 pub use header::Lifetime;
 pub(crate) use header::{Identity, MessageKind, Plan, RegionKind, max_tag};
 pub(crate) use lifecycle::{Place, Segment, unix_seconds};
-pub(crate) use members::{LookedAfter, Member, Proof, Role};
+pub(crate) use members::{Keeper, LookedAfter, Member, Proof, Role};
 pub(crate) use stale::{Kept, Verdict, clean};
 pub(crate) use survey::{Presence, Survey, anonymous, names};
 pub(crate) use watch::{Attached, watch};

@@ -67,11 +67,12 @@ impl<T: Content> Worker<T> {
     /// A timed call has returned: how late is that. Not where this worker itself was
     /// stopped meanwhile.
     fn timed(&self, stops: u64, begun: Instant, timeout: Duration, timed_out: bool) {
+        // In this order: whoever is stopped after the first is not late.
+        let late = begun.elapsed().saturating_sub(timeout);
         self.seat().timed_out.fetch_add(u64::from(timed_out), Relaxed);
-        if self.seat().stops.load(Relaxed) != stops {
+        if self.seat().stops.load(SeqCst) != stops {
             return;
         }
-        let late = begun.elapsed().saturating_sub(timeout);
         self.seat().late_ns.fetch_max(late.as_nanos() as u64, Relaxed);
     }
 
@@ -131,7 +132,7 @@ fn produce<T: Content>(arguments: &[String]) {
         number += put;
         worker.seat().acknowledged.store(number, SeqCst);
         if is_timed {
-            worker.timed(stops, begun, timeout, outcome.is_err());
+            worker.timed(stops, begun, timeout, matches!(outcome, Err(PutError::TimedOut(_))));
         }
         match outcome {
             Ok(()) | Err(PutError::TimedOut(_)) => worker.returned(put),

@@ -38,8 +38,10 @@ impl Point {
         let mut words: Vec<&str> = text.trim().split(',').collect();
         let how = match words.last().copied() {
             Some("wait") => How::Wait,
-            Some("alone") => How::Alone,
-            Some("closed") => How::Closed,
+            Some("alone") => How::Alone { spins: false },
+            Some("alone-spin") => How::Alone { spins: true },
+            Some("closed") => How::Closed { spins: false },
+            Some("closed-spin") => How::Closed { spins: true },
             Some("try") => How::Try,
             Some("stop") => How::Stop,
             Some("join") => How::Join,
@@ -196,8 +198,8 @@ impl Lane {
                 scene.go_on_beside(point.operation)?;
                 scene.run_out(&mut victim)?;
             }
-            How::Alone => scene.put_behind()?,
-            How::Closed => scene.close_beside(),
+            How::Alone { .. } => scene.put_behind()?,
+            How::Closed { .. } => scene.close_beside(),
             _ => {}
         }
         victim.kill();

@@ -9,8 +9,9 @@ use std::sync::{Condvar, Mutex, PoisonError};
 /// What a lane does next.
 pub enum Work {
     /// Finds out how many steps there are from the start of `cell` to its end, then the
-    /// points. A cell is a point without its last number.
-    Cell { cell: String, share: Share },
+    /// points, if it `is_whole` those of survivors in each way. A cell is a point without its last
+    /// number.
+    Cell { cell: String, share: Share, is_whole: bool },
     /// For the second death: a first one at each of some points, then the cell of the
     /// second operation there.
     Pairs { cell: String, second: &'static str, first: u64, each: u64 },
@@ -68,7 +69,8 @@ pub fn cells() -> Vec<Work> {
                 let operation = operation(name).expect("of the table");
                 let found = STATES.iter().find(|known| known.name == *state).expect("of the table");
                 if fits(operation, found, *sides) {
-                    cells.push(Work::Cell { cell: format!("{name},{state},{mode}"), share: *share });
+                    let cell = format!("{name},{state},{mode}");
+                    cells.push(Work::Cell { cell, share: *share, is_whole: *share == Share::All });
                 }
             }
         }
@@ -144,7 +146,7 @@ impl Driver<'_> {
                 }
                 Vec::new()
             }
-            Work::Cell { cell, share } => {
+            Work::Cell { cell, share, is_whole } => {
                 let Some((end, _)) = self.point(&format!("{cell},end")) else { return Vec::new() };
                 let mut state = self.shared.0.lock().expect("nobody panics here");
                 state.result.lengths.push((cell.clone(), end));
@@ -160,7 +162,7 @@ impl Driver<'_> {
                     sample(end - 1, count).into_iter().map(|k| format!("{cell},{k}")).collect();
                 // In the middle of an operation that is killed and nobody told.
                 points.extend(sample(end, waits).into_iter().map(|k| format!("{cell},{k},wait")));
-                if share == Share::All {
+                if is_whole {
                     let more = |how| sample(end, self.size.more).into_iter().map(move |k| format!("{k},{how}"));
                     points.extend(
                         more("stop").chain(more("join")).chain(more("try")).map(|point| format!("{cell},{point}")),

@@ -34,7 +34,7 @@ impl Scene {
         if how.is_told() {
             // What a recovery that is asked for finds in the whole window, others find in what the
             // dead have said that they would claim.
-            if steps.is_multiple_of(2) && self.newcomer_looks() {
+            if steps.count_ones().is_multiple_of(2) && self.newcomer_looks() {
                 match self.recover()? {
                     0 => {}
                     late => return Err(format!("a newcomer has not found {late} positions that recover() finds")),
@@ -47,7 +47,7 @@ impl Scene {
         }
         let closed = match how {
             How::Wait => self.go_on_waiting()?,
-            How::Alone | How::Closed => self.get_alone(steps)?,
+            How::Alone { spins } | How::Closed { spins } => self.get_alone(spins)?,
             _ => self.go_on(how)?,
         };
         if !how.is_told() {
@@ -82,8 +82,7 @@ impl Scene {
         if !woke && has_room && !self.closes {
             return Err("the sleeper sleeps beside room for its message".to_owned());
         }
-        if woke {
-        } else if puts {
+        if !woke && puts {
             let got = text("a get beside the sleeper", self.get_within(LIMIT))?;
             self.account.got.push(number(unwire(got))?);
             // Where nobody has looked for the dead, that was a later message than the one in
@@ -96,7 +95,7 @@ impl Scene {
                     Err(error) => return Err(format!("more gets beside the sleeper: {error:?}")),
                 }
             }
-        } else {
+        } else if !woke {
             let sent = message(MARKER, 2 * LAP);
             let result = self.producer().map(|producer| producer.put_timeout(wire(&sent), LIMIT));
             match result {
@@ -175,8 +174,8 @@ impl Scene {
 
     /// One consumer waits, parked or not, until it has what lies behind a claim of the dead: a
     /// message, or the end of the queue. Says which.
-    fn get_alone(&mut self, steps: u64) -> Result<bool, String> {
-        let policy = if steps.is_multiple_of(2) { WaitPolicy::Spin } else { WaitPolicy::Park };
+    fn get_alone(&mut self, spins: bool) -> Result<bool, String> {
+        let policy = if spins { WaitPolicy::Spin } else { WaitPolicy::Park };
         let consumer = self.consumer()?;
         consumer.set_wait_policy(policy);
         let mut got = Vec::new();
