@@ -338,7 +338,7 @@ fn run(sandbox: &Sandbox, cell: &Cell, most: u64, enough: usize, failed: &mut Ve
 fn at_every_instruction() {
     step::fix_addresses();
     let most = if is_full() {
-        600
+        300
     } else if cfg!(debug_assertions) {
         6
     } else {
