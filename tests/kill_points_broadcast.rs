@@ -222,8 +222,8 @@ fn point(sandbox: &Sandbox, cell: &Cell, steps: Option<(u64, &Trail)>) -> Result
     let mut next = 500;
     match steps {
         // Spread over all of an operation, however far its points are from each other.
-        Some((steps, _)) if mixed(steps) % 8 == 0 => {
-            let policy = if mixed(steps) % 16 == 0 { WaitPolicy::Park } else { WaitPolicy::Spin };
+        Some((steps, _)) if mixed(steps).is_multiple_of(8) => {
+            let policy = if mixed(steps).is_multiple_of(16) { WaitPolicy::Park } else { WaitPolicy::Spin };
             observer.subscriber.set_wait_policy(policy);
             let mut put = publisher.try_put(message(next));
             if matches!(put, Err(PutError::Full(_))) {
