@@ -101,17 +101,7 @@ fn role_worker(arguments: &[String]) {
 
 /// The kernel kills this process after a while, at whatever it does then.
 fn die_in(time: Duration) {
-    // SAFETY: the structs are valid as zeros, all pointers are to locals.
-    unsafe {
-        let mut event: libc::sigevent = std::mem::zeroed();
-        event.sigev_notify = libc::SIGEV_SIGNAL;
-        event.sigev_signo = libc::SIGKILL;
-        let mut timer: libc::timer_t = std::mem::zeroed();
-        assert_eq!(libc::timer_create(libc::CLOCK_MONOTONIC, &mut event, &mut timer), 0);
-        let mut when: libc::itimerspec = std::mem::zeroed();
-        when.it_value.tv_nsec = time.as_nanos() as i64;
-        assert_eq!(libc::timer_settime(timer, 0, &when, std::ptr::null_mut()), 0);
-    }
+    common::signal_after(libc::SIGKILL, time, Duration::ZERO);
 }
 
 // ---- the rounds ----

@@ -216,23 +216,15 @@ extern "C" fn count_signal(_: libc::c_int) {
 
 /// From here on this process gets a signal every tenth of a millisecond.
 fn begin_storm() {
-    // SAFETY: the structs are valid as zeros, the pointers are to locals; the handler does
-    // nothing but count.
+    const EVERY: Duration = Duration::from_micros(100);
+    // SAFETY: the struct is valid as zeros and a local; the handler does nothing but count.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         // Without SA_RESTART: each interrupts what is being waited for.
         action.sa_sigaction = count_signal as *const () as usize;
         assert_eq!(libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut()), 0);
-        let mut event: libc::sigevent = std::mem::zeroed();
-        event.sigev_notify = libc::SIGEV_SIGNAL;
-        event.sigev_signo = libc::SIGUSR1;
-        let mut timer: libc::timer_t = std::mem::zeroed();
-        assert_eq!(libc::timer_create(libc::CLOCK_MONOTONIC, &mut event, &mut timer), 0);
-        let mut when: libc::itimerspec = std::mem::zeroed();
-        when.it_value.tv_nsec = 100_000;
-        when.it_interval.tv_nsec = 100_000;
-        assert_eq!(libc::timer_settime(timer, 0, &when, std::ptr::null_mut()), 0);
     }
+    common::signal_after(libc::SIGUSR1, EVERY, EVERY);
 }
 
 /// Waits in the storm: in vain, and for messages.

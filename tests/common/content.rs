@@ -39,35 +39,27 @@ pub type Wide = [u64; 512];
 /// 64 KiB: whoever is stopped has mostly claimed something.
 pub type Huge = [u64; 8192];
 
-impl Content for Wide {
-    type Kind = Pod<Wide>;
-    const WIDTH: &'static str = "wide";
-    const SIZE: usize = size_of::<Wide>();
-    fn of(message: u64) -> Wide {
-        [message; 512]
-    }
-    fn wire(&self) -> Wide {
-        *self
-    }
-    fn message(out: &Wide) -> u64 {
-        first_of_equals(out)
-    }
+macro_rules! content_of_words {
+    ($type:ty, $width:literal) => {
+        impl Content for $type {
+            type Kind = Pod<$type>;
+            const WIDTH: &'static str = $width;
+            const SIZE: usize = size_of::<$type>();
+            fn of(message: u64) -> $type {
+                [message; Self::SIZE / 8]
+            }
+            fn wire(&self) -> $type {
+                *self
+            }
+            fn message(out: &$type) -> u64 {
+                first_of_equals(out)
+            }
+        }
+    };
 }
 
-impl Content for Huge {
-    type Kind = Pod<Huge>;
-    const WIDTH: &'static str = "huge";
-    const SIZE: usize = size_of::<Huge>();
-    fn of(message: u64) -> Huge {
-        [message; 8192]
-    }
-    fn wire(&self) -> Huge {
-        *self
-    }
-    fn message(out: &Huge) -> u64 {
-        first_of_equals(out)
-    }
-}
+content_of_words!(Wide, "wide");
+content_of_words!(Huge, "huge");
 
 /// As [`Wide`], in a block of the arena.
 pub struct Blocks(Wide);

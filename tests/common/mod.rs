@@ -356,6 +356,23 @@ pub fn thread_id() -> i32 {
     unsafe { libc::gettid() }
 }
 
+/// The kernel sends this process a signal after a while (below a second), and then every so often
+/// (zero: once).
+pub fn signal_after(signal: libc::c_int, first: Duration, every: Duration) {
+    // SAFETY: the structs are valid as zeros, all pointers are to locals.
+    unsafe {
+        let mut event: libc::sigevent = std::mem::zeroed();
+        event.sigev_notify = libc::SIGEV_SIGNAL;
+        event.sigev_signo = signal;
+        let mut timer: libc::timer_t = std::mem::zeroed();
+        assert_eq!(libc::timer_create(libc::CLOCK_MONOTONIC, &mut event, &mut timer), 0);
+        let mut when: libc::itimerspec = std::mem::zeroed();
+        when.it_value.tv_nsec = first.subsec_nanos().into();
+        when.it_interval.tv_nsec = every.subsec_nanos().into();
+        assert_eq!(libc::timer_settime(timer, 0, &when, std::ptr::null_mut()), 0);
+    }
+}
+
 /// Waits until a thread of this or another process sleeps in a futex.
 pub fn until_asleep(process: u32, thread: i32) {
     until(|| is_asleep(process, thread));
