@@ -54,13 +54,21 @@ pub(crate) fn seeded(number: u32) -> bool {
     CHOSEN.get() == number
 }
 
-/// Runs a model that has seeded bug `number`. The thread keeps it where the model panics: a thread of
-/// its own is to run this.
+/// Runs a model that has seeded bug `number`.
 #[cfg(all(test, loom))]
 pub(crate) fn with_seed(number: u32, model: impl FnOnce()) {
+    /// Also where the model panics, as it should.
+    struct Unchoose;
+
+    impl Drop for Unchoose {
+        fn drop(&mut self) {
+            CHOSEN.set(0);
+        }
+    }
+
+    let _unchoose = Unchoose;
     CHOSEN.set(number);
     model();
-    CHOSEN.set(0);
 }
 
 /// Never: this build has no seeded bugs.
