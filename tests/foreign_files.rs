@@ -14,6 +14,7 @@ use std::path::Path;
 
 const ROLES: &[Role] = &[
     ("unlink", role_unlink),
+    ("masked", role_masked),
     ("no-shm", role_no_shm),
     ("no-proc", role_no_proc),
     ("default-directory", role_default_directory),
@@ -200,6 +201,28 @@ fn what_is_stated_must_match() {
     assert_eq!(queue.participants(), 1);
     let same = PodQueue::<u32>::open_with("q", options).expect("all as stated");
     assert_eq!(same.get(), Ok(9));
+}
+
+/// Creates a queue under a mask that forbids everything.
+fn role_masked(_: &[String]) {
+    // SAFETY: this process has one thread, which makes no file but here.
+    unsafe { libc::umask(0o777) };
+    let queue = PodQueue::<u8>::create("q", Options::new(1)).expect("a free name");
+    tell("made");
+    common::hear();
+    drop(queue);
+}
+
+#[test]
+fn a_file_is_its_owners_whatever_the_mask() {
+    let sandbox = Sandbox::new();
+    let mut child = sandbox.child("masked", &[]);
+    child.expect("made");
+    assert_eq!(fs::metadata(sandbox.file("q")).expect("it is there").mode() & 0o7777, 0o600);
+    let queue = PodQueue::<u8>::open_with("q", sandbox.here()).expect("ours");
+    child.tell("end");
+    child.succeed();
+    queue.put(1).expect("there is room");
 }
 
 // ---- directories ----

@@ -231,6 +231,32 @@ fn an_anonymous_queue_leaves_nothing() {
     child.succeed();
 }
 
+/// Nobody can change its size and, where the kernel knows that seal, nobody can run it.
+#[test]
+fn an_anonymous_queue_is_sealed() {
+    use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+    const F_SEAL_EXEC: i32 = 0x20;
+    let _sandbox = Sandbox::new();
+    let _queue = PodQueue::<u32>::bounded(4).expect("memory");
+    let mut wanted = (SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL).bits();
+    match memfd_create("probe", MFdFlags::from_bits_retain(libc::MFD_NOEXEC_SEAL)) {
+        Ok(_) => wanted |= F_SEAL_EXEC,
+        Err(_) => println!("not looked for: this kernel does not know MFD_NOEXEC_SEAL"),
+    }
+    let mut found = 0;
+    for entry in std::fs::read_dir("/proc/self/fd").expect("readable").flatten() {
+        let is_ours = |link: std::path::PathBuf| link.to_string_lossy().starts_with("/memfd:ringway");
+        if std::fs::read_link(entry.path()).is_ok_and(is_ours) {
+            let file = std::fs::File::open(entry.path()).expect("it can be read");
+            let seals = fcntl(&file, FcntlArg::F_GET_SEALS).expect("a memory file");
+            assert_eq!(seals & wanted, wanted, "{:#x}", seals);
+            found += 1;
+        }
+    }
+    assert!(found > 0, "the handle keeps a descriptor");
+}
+
 /// In a process of its own, where nobody else opens descriptors.
 fn role_anonymous(_: &[String]) {
     let count = |path: &str| std::fs::read_dir(path).expect("readable").count();

@@ -1,5 +1,5 @@
 //! Who counts as alive (B1, B2, B4, B5, A11): a participant whose descriptors are closed
-//! lives, and works; a dead one is dead, whoever has copies of its descriptors or was
+//! lives, and works; so does one whose first thread has ended; a dead one is dead, whoever has copies of its descriptors or was
 //! forked from it; places of the dead are used again, without end; processes that have the
 //! same number in namespaces of their own are not mistaken for each other.
 //!
@@ -19,6 +19,7 @@ const ROLES: &[Role] = &[
     ("closing-all", role_closing_all),
     ("closing-anonymous", role_closing_anonymous),
     ("leaking", role_leaking),
+    ("outliving-its-first-thread", role_outliving_its_first_thread),
     ("hammer", role_hammer),
     ("hammer-in-namespace", role_hammer_in_namespace),
     ("hammer-slabs-in-namespace", role_hammer_slabs_in_namespace),
@@ -181,6 +182,50 @@ fn copies_of_descriptors_and_forks_keep_no_dead_participant_alive() {
         assert_eq!(queue.get(), Err(GetError::PeersGone), "{how}");
         // SAFETY: as above; the heir is a grandchild that this test has made.
         unsafe { libc::kill(heir, libc::SIGKILL) };
+    }
+}
+
+// ---- threads ----
+
+/// Its first thread ends, and another works on.
+fn role_outliving_its_first_thread(_: &[String]) {
+    let queue = PodQueue::<u64>::open("q").expect("it is there");
+    std::thread::spawn(move || {
+        tell("begun");
+        while hear() == "work" {
+            queue.put(1).expect("it works");
+            tell(format_args!("{:?}", queue.get()));
+        }
+        std::process::exit(0);
+    });
+    // SAFETY: ends this thread alone, without a word to the others. Nothing of its stack is lent to them.
+    unsafe { libc::syscall(libc::SYS_exit, 0) };
+}
+
+/// The process table shows such a process as a zombie; its memory, and so its lock, is there
+/// until its last thread has ended.
+#[test]
+fn a_process_lives_as_long_as_its_last_thread() {
+    let sandbox = Sandbox::new();
+    let queue = PodQueue::<u64>::create("q", sandbox.options(4)).expect("a free name");
+    for round in 0..20 {
+        let mut child = sandbox.child("outliving-its-first-thread", &[]);
+        child.expect("begun");
+        let status = format!("/proc/{}/stat", child.pid());
+        common::until(|| std::fs::read_to_string(&status).is_ok_and(|stat| stat.contains(") Z ")));
+        for _ in 0..3 {
+            assert_eq!(queue.recover().expect("a descriptor"), 0, "nobody has died");
+            assert_eq!(queue.participants(), 2, "it lives");
+            child.tell("work");
+            child.expect("Ok(1)");
+        }
+        if round % 2 == 0 {
+            child.kill();
+        } else {
+            child.tell("end");
+            child.succeed();
+        }
+        until_alive(&queue, 1);
     }
 }
 
