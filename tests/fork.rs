@@ -13,7 +13,12 @@ use ringway::{
 };
 use std::time::{Duration, Instant};
 
-const ROLES: &[Role] = &[("fork", role_fork), ("fork-dropping", role_fork_dropping), ("fork-reopening", role_reopen)];
+const ROLES: &[Role] = &[
+    ("fork", role_fork),
+    ("fork-dropping", role_fork_dropping),
+    ("fork-reopening", role_reopen),
+    ("fork-holding", role_holding),
+];
 
 type Put = Producer<Pod<u32>>;
 type Get = Consumer<Pod<u32>>;
@@ -217,6 +222,82 @@ fn role_reopen(_: &[String]) {
 fn a_fork_can_open_the_queue_anew() {
     let sandbox = Sandbox::new();
     let mut child = sandbox.child("fork-reopening", &[]);
+    child.expect("all well");
+    child.succeed();
+}
+
+// ---- guards ----
+
+/// A copy of something for the fork alone, as `fork` itself copies everything else.
+fn copied<T>(what: &T) -> std::mem::ManuallyDrop<T> {
+    // SAFETY: the copy is dropped in the fork only, which never returns to where the original is.
+    std::mem::ManuallyDrop::new(unsafe { std::ptr::read(what) })
+}
+
+/// Guards of every kind, held through a fork: what they lead to is not mapped there.
+fn role_holding(_: &[String]) {
+    let options = Options::new(8).max_message(100_000).arena(1 << 20).joinable(true);
+    let queue = ByteQueue::create("q", options).expect("a free name");
+    let small = ByteQueue::with_options(Options::new(8).max_message(40)).expect("memory");
+    for value in [&[1; 30][..], &[2; 50_000], &[3; 10], &[4; 10]] {
+        queue.put(value).expect("there is room");
+    }
+    queue.put(b"task").expect("there is room");
+    let (inline, block) = (queue.get_ref().expect("there"), queue.get_ref().expect("there"));
+    let (lease, dropped) = (queue.lease().expect("there"), queue.lease().expect("there"));
+    assert_eq!(queue.get().as_deref(), Ok(&b"task"[..]));
+    let mut reserved = [queue.reserve(80_000), queue.reserve(9), small.reserve(9)].map(|one| one.expect("room"));
+    reserved.iter_mut().for_each(|one| one.fill(5));
+    let fine = forked(|| {
+        for guard in [copied(&inline), copied(&block)].map(std::mem::ManuallyDrop::into_inner) {
+            assert_eq!((guard.len(), guard.is_empty(), guard.get(0)), (0, true, None));
+            assert!(guard.copy_to_slice(0, &mut [0]).is_err());
+            assert_eq!((guard.to_vec(), guard.chunks(10).count()), (Vec::new(), 0));
+            // SAFETY: nobody writes no bytes.
+            assert!(unsafe { guard.as_slice() }.is_none_or(<[u8]>::is_empty));
+            let guard = guard.cast::<u16>().expect("pairs");
+            assert_eq!((guard.len(), guard.get(0)), (0, None));
+            assert_eq!(guard.ack(), Err(GetError::Forked));
+        }
+        for mut guard in
+            [copied(&reserved[0]), copied(&reserved[1]), copied(&reserved[2])].map(std::mem::ManuallyDrop::into_inner)
+        {
+            assert_eq!((guard.len(), guard.is_empty()), (0, true));
+            assert!(guard.write_at(0, b"x").is_err());
+            guard.fill(7);
+            guard.truncate(2);
+            // SAFETY: nobody writes no bytes.
+            assert!(unsafe { guard.as_mut_slice() }.is_empty());
+            let moment = Duration::from_millis(1);
+            let Err(PutError::Forked(guard)) = guard.commit() else { panic!("not refused") };
+            let Err(PutError::Forked(guard)) = guard.try_commit() else { panic!("not refused") };
+            let Err(PutError::Forked(guard)) = guard.commit_timeout(moment) else { panic!("not refused") };
+            drop(guard);
+        }
+        let lease = std::mem::ManuallyDrop::into_inner(copied(&lease));
+        assert_eq!(lease.ack(), Err(GetError::Forked));
+        drop(std::mem::ManuallyDrop::into_inner(copied(&dropped)));
+        assert_eq!(queue.task_done(), Err(TaskError::Forked));
+        assert_eq!(queue.reserve(1).map(drop), Err(PutError::Forked(())));
+        assert_eq!(queue.get_ref().map(drop), Err(GetError::Forked));
+    });
+    assert!(fine, "in the fork");
+    // All of it is the parent's still.
+    assert_eq!((inline.to_vec(), block.to_vec()), (vec![1; 30], vec![2; 50_000]));
+    assert_eq!((&lease[..], &dropped[..]), (&[3; 10][..], &[4; 10][..]));
+    queue.task_done().expect("a task");
+    drop(dropped);
+    assert_eq!(queue.lease().expect("given back").redelivered(), 1);
+    for guard in reserved {
+        guard.commit().expect("there is room");
+    }
+    tell("all well");
+}
+
+#[test]
+fn guards_that_a_fork_copied_lead_nowhere() {
+    let sandbox = Sandbox::new();
+    let mut child = sandbox.child("fork-holding", &[]);
     child.expect("all well");
     child.succeed();
 }

@@ -67,6 +67,53 @@ fn both_kinds_of_both_ends_mix() {
     }
 }
 
+/// Where every message fits a slot there are no blocks, and a guard is memory of its own.
+#[test]
+fn a_queue_without_an_arena_can_be_written_in_place() {
+    for options in [Options::new(2).max_message(40), Options::unbounded().cap(1 << 20).max_message(40)] {
+        let queue = ByteQueue::with_options(options).expect("memory");
+        for round in 0..3u8 {
+            for len in [0, 1, 39, 40] {
+                let mut message = queue.reserve(len).expect("room");
+                assert_eq!(message.len(), len);
+                message.fill(round);
+                if len > 0 {
+                    message.write_at(len - 1, b"!").expect("in range");
+                }
+                message.commit().expect("room");
+                let got = queue.get_ref().expect("there").to_vec();
+                let mut want = vec![round; len];
+                want.iter_mut().last().into_iter().for_each(|last| *last = b'!');
+                assert_eq!(got, want);
+            }
+        }
+        let refused = queue.reserve(41).map(drop);
+        assert!(matches!(refused, Err(PutError::TooLarge { len: 41, max: 40, .. })), "{refused:?}");
+        drop(queue.reserve(40).expect("room"));
+        assert!(queue.is_empty());
+        let mut kept = queue.reserve(40).expect("room");
+        kept.truncate(2);
+        kept.copy_from_slice(b"ok").expect("in range");
+        queue.close();
+        let (kept, refused) = match kept.commit() {
+            Err(PutError::Closed(kept)) => (kept, queue.reserve(1).map(drop)),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((kept.len(), refused), (2, Err(PutError::Closed(()))));
+    }
+    let queue = ByteQueue::with_options(Options::new(1).max_message(8)).expect("memory");
+    queue.put(b"first").expect("room");
+    let mut second = queue.try_reserve(8).expect("room");
+    second.fill(2);
+    let second = match second.try_commit() {
+        Err(PutError::Full(second)) => second,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(queue.get().as_deref(), Ok(&b"first"[..]));
+    second.commit().expect("room");
+    assert_eq!(queue.get().as_deref(), Ok(&[2; 8][..]));
+}
+
 #[test]
 fn committing_less_is_a_shorter_message() {
     let queue = queue();

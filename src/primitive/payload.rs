@@ -20,7 +20,7 @@ pub struct Payload {
 impl Payload {
     /// # Safety
     ///
-    /// `at` is aligned to 8, lies in shared memory, and `room` bytes from it stay
+    /// `at` is aligned to 8, lies in shared memory or is this process' own, and `room` bytes from it stay
     /// mapped readable and writable for as long as any copy of the result is used;
     /// others access them only through atomics or volatile copies.
     #[inline(always)]

@@ -18,6 +18,7 @@
 //! | 10 | what the dead had placed and never published is not freed |
 //! | 11 | an index is vacated before what it has left is finished |
 //! | 12 | a participant that has died is taken for alive |
+//! | 13 | a fork may copy a descriptor whose description has locks |
 //! | 20 | the sweep removes ephemeral names without testing the life bytes |
 //! | 21 | a deserted name is removed a moment later, without a second look at the life bytes |
 //! | 22 | opening and creating sweep nothing |

@@ -24,7 +24,10 @@ use std::time::Duration;
 /// meanwhile. [`commit`](Reserved::commit) puts the message; dropping the guard gives the
 /// block back, and so does the death of the process. What is not written has whatever
 /// bytes earlier messages left there. A guard that is forgotten (`mem::forget`) keeps its
-/// block until its handle is dropped.
+/// block until its handle is dropped. One that `fork` copied has no room, and its commit says `Forked`.
+///
+/// A queue of which every message fits a slot (`max_message` is `inline`) has no arena: the
+/// guard is memory of this process then, and `commit` copies it, as `put` does.
 ///
 /// ```
 /// let queue = ringway::ByteQueue::bounded(4)?;
@@ -47,12 +50,12 @@ pub struct Reserved<'q, E: Plain = u8> {
 impl<'q, E: Plain> Reserved<'q, E> {
     /// How many elements the message will have.
     pub fn len(&self) -> usize {
-        self.len
+        if self.block.is_forked() { 0 } else { self.len }
     }
 
     /// Whether it will have none.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
     /// Makes the message shorter. Longer it cannot be: then nothing happens.
@@ -66,9 +69,9 @@ impl<'q, E: Plain> Reserved<'q, E> {
     ///
     /// `RangeError` if they are more than there is room for; then nothing is written.
     pub fn write_at(&mut self, at: usize, from: &[E]) -> Result<(), RangeError> {
-        RangeError::check(at, from.len(), self.len)?;
-        // SAFETY: checked against the length, which fits the block; elements of a plain type
-        // have no uninitialised bytes.
+        RangeError::check(at, from.len(), self.len())?;
+        // SAFETY: checked against the length, which fits the block and is 0 where that is not
+        // mapped; elements of a plain type have no uninitialised bytes.
         unsafe { self.block.payload().write_bulk(at * size_of::<E>(), from.as_ptr().cast(), size_of_val(from)) };
         Ok(())
     }
@@ -87,8 +90,9 @@ impl<'q, E: Plain> Reserved<'q, E> {
         const PIECE: usize = 64;
         let piece = [value; PIECE];
         let mut at = 0;
-        while at < self.len {
-            let count = PIECE.min(self.len - at);
+        let len = self.len();
+        while at < len {
+            let count = PIECE.min(len - at);
             // Inside by the loop's condition.
             let _ = self.write_at(at, &piece[..count]);
             at += count;
@@ -114,7 +118,7 @@ impl<'q, E: Plain> Reserved<'q, E> {
     pub unsafe fn as_mut_slice(&mut self) -> &mut [E] {
         // SAFETY: `len` elements fit the block, which is aligned to more than any plain type
         // that fits it needs (checked by `elements`); the caller vouches for the rest.
-        unsafe { std::slice::from_raw_parts_mut(self.block.payload().as_ptr().cast(), self.len) }
+        unsafe { std::slice::from_raw_parts_mut(self.block.payload().as_ptr().cast(), self.len()) }
     }
 
     /// Puts the message, waiting for a place in the queue as `put` does.
@@ -169,7 +173,8 @@ fn elements<E>(bytes: usize) -> Option<usize> {
 /// The queue goes on meanwhile: the message is out of the ring. Dropping the guard consumes
 /// it. When the process dies first, somebody else gets it, as with a
 /// [`Lease`](super::Lease), and a guard counts as one of the handle's leases. A guard that
-/// is forgotten (`mem::forget`) gives its message back when its handle is dropped.
+/// is forgotten (`mem::forget`) gives its message back when its handle is dropped. One that
+/// `fork` copied is empty: the message is the parent's.
 ///
 /// See [`Reserved`] for an example.
 #[must_use = "dropping it consumes the message"]
@@ -223,12 +228,12 @@ impl Drop for Holder<'_> {
 impl<'q, E: Plain> Ref<'q, E> {
     /// How many elements the message has.
     pub fn len(&self) -> usize {
-        self.len
+        if self.holder.port.is_forked() { 0 } else { self.len }
     }
 
     /// Whether it has none.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
     /// As [`Lease::id`](super::Lease::id).
@@ -243,7 +248,7 @@ impl<'q, E: Plain> Ref<'q, E> {
 
     /// A copy of element `at`. None: there is no such element, or its bytes are no `E`.
     pub fn get(&self, at: usize) -> Option<E> {
-        if at >= self.len {
+        if at >= self.len() {
             return None;
         }
         let mut bits = MaybeUninit::<E::Bits>::uninit();
@@ -264,7 +269,7 @@ impl<'q, E: Plain> Ref<'q, E> {
     /// `RangeError` if there are not so many, or if one of them is no `E`: `to` is then
     /// written in part.
     pub fn copy_to_slice(&self, at: usize, to: &mut [E]) -> Result<(), RangeError> {
-        RangeError::check(at, to.len(), self.len)?;
+        RangeError::check(at, to.len(), self.len())?;
         if has_no_bad_bits::<E>() {
             // SAFETY: the elements lie in the message, and any bytes are some.
             unsafe { self.copy_out(at, to.len(), to.as_mut_ptr()) };
@@ -279,8 +284,9 @@ impl<'q, E: Plain> Ref<'q, E> {
     /// Copies of up to `size` elements at a time; ends early at one that is no `E`.
     pub fn chunks(&self, size: usize) -> impl Iterator<Item = Vec<E>> {
         let size = size.max(1);
-        (0..self.len).step_by(size).map_while(move |at| {
-            let count = size.min(self.len - at);
+        // Each time: the iterator may be carried through a `fork`.
+        (0..self.len()).step_by(size).map_while(move |at| {
+            let count = size.min(self.len().checked_sub(at).filter(|rest| *rest > 0)?);
             if has_no_bad_bits::<E>() {
                 Some(self.copied(at, count))
             } else {
@@ -313,7 +319,7 @@ impl<'q, E: Plain> Ref<'q, E> {
     }
 
     /// The same bytes as elements of another type. Gives the guard back if they do not
-    /// fill it exactly, or if it does not begin where an `F` may.
+    /// fill it exactly. Where it begins matters to [`as_slice`](Ref::as_slice) alone.
     pub fn cast<F: Plain>(self) -> Result<Ref<'q, F>, Self> {
         match elements::<F>(self.len * size_of::<E>()) {
             Some(len) => {
@@ -334,7 +340,7 @@ impl<'q, E: Plain> Ref<'q, E> {
     pub unsafe fn as_slice(&self) -> Option<&[E]> {
         let start = self.holder.payload.as_ptr().wrapping_add(self.offset).cast::<E>();
         // SAFETY: in the message, and aligned; the caller vouches for the rest.
-        start.is_aligned().then(|| unsafe { std::slice::from_raw_parts(start, self.len) })
+        start.is_aligned().then(|| unsafe { std::slice::from_raw_parts(start, self.len()) })
     }
 
     /// Consumes the message, as dropping does, and says whether that went well.
@@ -351,7 +357,7 @@ impl<'q, E: Plain> Ref<'q, E> {
 impl Ref<'_> {
     /// The message, copied.
     pub fn to_vec(&self) -> Vec<u8> {
-        self.copied(0, self.len)
+        self.copied(0, self.len())
     }
 }
 

@@ -17,23 +17,54 @@ use crate::ring::Placing;
 /// attempt finds none.
 const MOST_EXTENSIONS: u32 = 64;
 
-/// A block that this handle may write: given back when dropped.
+/// Room for one message that this handle may write: a block of the arena, given back when dropped.
 pub(super) struct Reservation<'q> {
     port: &'q Port,
-    block: u32,
+    room: Room,
     payload: Payload,
 }
 
+enum Room {
+    Block(u32),
+    /// Where every message fits a slot there is no arena: memory of this process, copied in the end.
+    Own(Vec<Line>),
+}
+
+/// As blocks are aligned.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Line {
+    _bytes: [u8; 64],
+}
+
 impl Reservation<'_> {
+    /// Not to be touched where the handle [is forked](Port::is_forked).
     pub(super) fn payload(&self) -> Payload {
         self.payload
+    }
+
+    pub(super) fn is_forked(&self) -> bool {
+        self.port.is_forked()
     }
 
     /// Puts the first `len` bytes of the block. What was refused is this handle's still.
     pub(super) fn put(self, len: usize, wait: Wait) -> Result<(), (Self, PutError<()>)> {
         let port = self.port;
-        port.ring.arena.set_len(self.block, len);
-        let placing = Placing::new(self.block);
+        if let Err(refusal) = port.usable() {
+            return Err((self, refusal.into_put()));
+        }
+        let block = match &self.room {
+            Room::Block(block) => *block,
+            Room::Own(lines) => {
+                let len = len.min(size_of_val(lines.as_slice()));
+                // SAFETY: so many bytes are there, all of them once written; nobody writes them
+                // while `self` is ours, and the payload's pointer is not used meanwhile.
+                let bytes = unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), len) };
+                return port.put::<Bytes>(bytes, wait).map_err(|refused| (self, refused));
+            }
+        };
+        port.ring.arena.set_len(block, len);
+        let placing = Placing::new(block);
         match port.put_source(&placing, wait) {
             Ok(()) => {
                 port.cursors.reserved.set(port.cursors.reserved.get().saturating_sub(1));
@@ -56,9 +87,11 @@ impl Drop for Reservation<'_> {
         if port.usable().is_err() {
             return;
         }
-        port.cursors.reserved.set(port.cursors.reserved.get().saturating_sub(1));
-        port.ring.arena.cancel_block(self.block, port.ring.index);
-        port.block_freed();
+        if let Room::Block(block) = self.room {
+            port.cursors.reserved.set(port.cursors.reserved.get().saturating_sub(1));
+            port.ring.arena.cancel_block(block, port.ring.index);
+            port.block_freed();
+        }
     }
 }
 
@@ -71,7 +104,7 @@ impl Port {
             return Err(PutError::TooLarge { value: (), len, max: self.max_message });
         }
         let reserved = self.reserve_block(len, wait)?;
-        // SAFETY: the block has room for `len` bytes.
+        // SAFETY: the block has room for `len` bytes, and was reserved just now, in this process.
         unsafe { reserved.payload().write_bulk(0, value.as_ptr(), len) };
         reserved.put(len, wait).map_err(|(_, refused)| refused)
     }
@@ -80,6 +113,9 @@ impl Port {
     pub(super) fn reserve_block(&self, len: usize, wait: Wait) -> Result<Reservation<'_>, PutError<()>> {
         self.ready_to_put().map_err(Refusal::into_put)?;
         self.needs_consumers()?;
+        if self.inline >= self.max_message {
+            return self.reserve_own(len);
+        }
         self.growth.begin();
         let mut reserved = None;
         let mut attempt = |_exact: bool| {
@@ -101,7 +137,8 @@ impl Port {
         reserved.ok_or(PutError::Full(()))
     }
 
-    fn try_reserve_block(&self, len: usize) -> Result<Option<Reservation<'_>>, PutError<()>> {
+    /// Nothing is reserved of a closed or damaged queue.
+    fn check_reserving(&self) -> Result<(), PutError<()>> {
         if self.ring.is_closed() {
             return Err(PutError::Closed(()));
         }
@@ -109,6 +146,21 @@ impl Port {
             self.poison();
             return Err(PutError::Corrupt(()));
         }
+        Ok(())
+    }
+
+    /// Room in this process, for a queue that has no blocks.
+    fn reserve_own(&self, len: usize) -> Result<Reservation<'_>, PutError<()>> {
+        self.check_reserving()?;
+        let mut lines = vec![Line { _bytes: [0; 64] }; len.div_ceil(size_of::<Line>())];
+        // SAFETY: the lines stay where they are and are not used otherwise as long as the
+        // reservation has both.
+        let payload = unsafe { Payload::new(lines.as_mut_ptr().cast(), len) };
+        Ok(Reservation { port: self, room: Room::Own(lines), payload })
+    }
+
+    fn try_reserve_block(&self, len: usize) -> Result<Option<Reservation<'_>>, PutError<()>> {
+        self.check_reserving()?;
         let arena = self.ring.arena;
         let reserve = || arena.reserve_block(self.ring.index, len, &self.cursors.hints);
         let mut reserved = reserve();
@@ -134,7 +186,7 @@ impl Port {
             return Ok(None);
         };
         self.cursors.reserved.set(self.cursors.reserved.get() + 1);
-        Ok(Some(Reservation { port: self, block, payload }))
+        Ok(Some(Reservation { port: self, room: Room::Block(block), payload }))
     }
 
     /// A batch of which some lie in slots and some in blocks.

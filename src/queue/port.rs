@@ -184,7 +184,7 @@ impl Port {
 
     /// The segment, for this process.
     pub(super) fn segment(&self) -> Result<Arc<Segment>, SetupError> {
-        if self.cursors.alive.get() == 0 {
+        if self.is_forked() {
             return Err(SetupError::new(SetupErrorKind::Forked));
         }
         Ok(Arc::clone(self.member.borrow().segment()))
@@ -270,8 +270,9 @@ impl Port {
     /// Gives the consumers' side back, if this port took it.
     pub(super) fn stop_consuming(&mut self) {
         self.give_tasks_back();
+        let is_forked = self.is_forked();
         let member = self.member.get_mut();
-        if self.cursors.alive.get() != 0 && self.cursors.get.is_started() {
+        if !is_forked && self.cursors.get.is_started() {
             self.ring.catch_up_head(&self.cursors.get);
             self.cursors.get.stop();
             if member.holds(Role::Consumer) {
@@ -321,9 +322,15 @@ impl Port {
         Ok(())
     }
 
+    /// Whether `fork` copied this handle: its segment is not mapped in this process.
+    #[inline]
+    pub(super) fn is_forked(&self) -> bool {
+        self.cursors.alive.get() == 0
+    }
+
     #[inline]
     pub(super) fn usable(&self) -> Result<(), Refusal> {
-        if self.cursors.alive.get() == 0 {
+        if self.is_forked() {
             Err(Refusal::Forked)
         } else if self.poisoned.get() || self.is_torn() {
             Err(Refusal::Corrupt)
@@ -453,7 +460,7 @@ impl Port {
 
 impl Drop for Port {
     fn drop(&mut self) {
-        if self.cursors.alive.get() == 0 {
+        if self.is_forked() {
             return;
         }
         let member = self.member.get_mut();

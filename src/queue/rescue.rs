@@ -287,8 +287,10 @@ impl Port {
         let proof = segment.proof(own).ok_or(Unprovable)?;
         let mut rescue = self.scene().look(&segment, &proof, own, thorough);
         rescue.finished += u64::from(told);
+        let had_to_open_again = proof.had_to_open_again();
+        drop(proof);
         self.trim(thorough);
-        if proof.had_to_open_again() {
+        if had_to_open_again {
             crate::event!("the descriptor of a segment was closed behind our back, and was opened again");
         }
         if told {
