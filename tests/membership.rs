@@ -19,6 +19,7 @@ const ROLES: &[Role] = &[
     ("closing-all", role_closing_all),
     ("closing-anonymous", role_closing_anonymous),
     ("leaking", role_leaking),
+    ("forking", role_forking),
     ("outliving-its-first-thread", role_outliving_its_first_thread),
     ("hammer", role_hammer),
     ("hammer-in-namespace", role_hammer_in_namespace),
@@ -183,6 +184,61 @@ fn copies_of_descriptors_and_forks_keep_no_dead_participant_alive() {
         // SAFETY: as above; the heir is a grandchild that this test has made.
         unsafe { libc::kill(heir, libc::SIGKILL) };
     }
+}
+
+/// So many participants, one after the other, while another thread forks children that live on.
+const MANY: u32 = 60;
+
+fn role_forking(_: &[String]) {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    static DONE: AtomicBool = AtomicBool::new(false);
+    let forks = std::thread::spawn(|| {
+        let mut children = Vec::new();
+        while !DONE.load(Ordering::Acquire) && children.len() < 500 {
+            // SAFETY: the child waits for signals and does nothing else.
+            let pid = unsafe { libc::fork() };
+            if pid == 0 {
+                // SAFETY: as above.
+                unsafe {
+                    libc::alarm(60);
+                    loop {
+                        libc::pause();
+                    }
+                }
+            }
+            children.push(pid);
+        }
+        children
+    });
+    let queue = PodQueue::<u64>::open("q").expect("it is there");
+    let copies: Vec<_> = (1..MANY).map(|_| queue.try_clone().expect("a place")).collect();
+    DONE.store(true, Ordering::Release);
+    let children = forks.join().expect("no panic");
+    tell(children.iter().map(i32::to_string).collect::<Vec<_>>().join(" "));
+    hear();
+    drop(copies);
+}
+
+/// Forks that never execute anything keep nobody alive, whenever they were made.
+#[test]
+fn a_fork_in_the_middle_of_an_attachment_has_no_part_in_it() {
+    let sandbox = Sandbox::new();
+    let queue = PodQueue::<u64>::create("q", sandbox.options(4).max_participants(MANY + 1)).expect("a free name");
+    let mut child = sandbox.child("forking", &[]);
+    let line = child.line();
+    let heirs: Vec<i32> = line.split_whitespace().map(|pid| pid.parse().expect("a process")).collect();
+    assert_eq!(queue.participants(), 1 + MANY as usize);
+    child.kill();
+    let begun = Instant::now();
+    while queue.participants() != 1 && begun.elapsed() < DYING {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let alive = queue.participants() - 1;
+    // SAFETY: touches no memory; they are grandchildren that this test has made, and live.
+    heirs.iter().for_each(|heir| assert_eq!(unsafe { libc::kill(*heir, libc::SIGKILL) }, 0));
+    println!("{} forks", heirs.len());
+    assert!(heirs.len() > 3, "it was tried");
+    assert_eq!(alive, 0, "kept alive by forks");
 }
 
 // ---- threads ----
@@ -417,6 +473,8 @@ fn equal_process_numbers_in_two_namespaces() {
 #[cfg(ringway_seeded)]
 #[test]
 fn seeded_bugs_are_found() {
+    let seeds: &[(u32, &[&str])] = &[(13, &["kept alive by forks"])];
+    common::control::fails_with_seeds("a_fork_in_the_middle_of_an_attachment_has_no_part_in_it", seeds);
     if !is_root() {
         println!("skipped: only root may make a process namespace");
         return;

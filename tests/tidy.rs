@@ -56,6 +56,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/segment/lifecycle.rs",
     "src/sys/linux/clock.rs",
     "src/sys/linux/cpu.rs",
+    "src/sys/linux/fork.rs",
     "src/sys/linux/futex.rs",
     "src/sys/linux/mem.rs",
     "src/sys/linux/membarrier.rs",

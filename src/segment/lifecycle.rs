@@ -15,7 +15,7 @@
 
 use super::directory::{Directory, SegmentName};
 use super::header::{HEADER_SIZE, Header, Lifetime, MARKS_LEN, MARKS_OFFSET, Plan, Region, RegionKind};
-use super::members::{ADMIN_BYTE, Keeper, Member, Population};
+use super::members::{ADMIN_BYTE, Keeper, Member, Population, unforked};
 use crate::error::{SetupError, SetupErrorKind};
 use crate::primitive::seeded;
 use crate::sys::lock::{self, Kind};
@@ -149,6 +149,7 @@ impl Segment {
             // one, and take a dead queue's messages along.
             check(&header)?;
             // The description that holds the admin byte shared, until we are in.
+            let _unforked = unforked();
             let admin = shm::reopen(&file).map_err(|e| SetupError::system("re-opening the segment", e))?;
             let admin = AdminLock::take(admin, Kind::Shared)?;
             if !names_this(place, &file)? {
@@ -180,6 +181,7 @@ impl Segment {
                 return Err(SetupError::new(SetupErrorKind::NotFound));
             };
             Segment::read_header(&file)?;
+            let _unforked = unforked();
             let admin = shm::reopen(&file).map_err(|e| SetupError::system("re-opening the segment", e))?;
             let _admin = AdminLock::take(admin, Kind::Exclusive)?;
             if names_this(place, &file)? {
@@ -288,11 +290,13 @@ impl Segment {
     pub(super) fn unlink_if_deserted(file: &File, place: &Place, max_participants: u32, mut patience: u32) -> bool {
         let mut looks = 2;
         while looks > 0 {
+            let unforked = unforked();
             let Ok(own) = shm::reopen(file) else { return false };
             match Segment::population(&own, max_participants) {
                 Population::Nobody => looks -= 1,
                 Population::Ghosts if patience > 0 => {
                     patience -= 1;
+                    drop((own, unforked));
                     std::thread::sleep(GHOST_PAUSE);
                     continue;
                 }

@@ -12,15 +12,17 @@
 //! description of its own, and lets go of it at once. An index is taken only after what its last owner
 //! left was finished.
 //!
-//! One window is left: while a description has a descriptor (from opening it until
-//! its anchor is mapped), a `fork` in another thread copies that descriptor, and
-//! the lock then outlives us until the child executes or ends. Such a *ghost* is
-//! told from a living participant by the attachment marks: it has left.
+//! While a description has a descriptor (from opening it until its anchor is mapped), a `fork`
+//! in another thread would copy that, and the lock would outlive us until the child executes
+//! or ends. So forks are held off meanwhile. One that cannot be (`clone` by hand,
+//! a window that lasts too long) makes a *ghost*, which is told from a living participant by
+//! the attachment marks only if it has left.
 
 use super::header::{MARKS_LEN, MARKS_OFFSET};
 use super::lifecycle::Segment;
 use crate::error::{SetupError, SetupErrorKind};
 use crate::primitive::{Ordering, seeded};
+use crate::sys::fork::{self, HoldOff};
 use crate::sys::lock::{self, Kind};
 use crate::sys::mem::Anchor;
 use crate::sys::shm;
@@ -43,6 +45,11 @@ const JOIN_PAUSE: Duration = Duration::from_millis(1);
 /// Finishes what the dead owner of an index left, for a newcomer or a survivor who holds
 /// its keep byte. False: not now, a live participant is in the way.
 pub(crate) type Keeper<'k> = &'k dyn Fn(&Arc<Segment>, &Proof<'_>, u32) -> bool;
+
+/// No fork copies a description that will have locks while this lives.
+pub(super) fn unforked() -> Option<HoldOff> {
+    (!seeded(13)).then(fork::hold_off)
+}
 
 /// A side of which there is one holder at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,9 +80,10 @@ impl Member {
     /// segment has no name yet.
     pub(super) fn join(segment: Arc<Segment>, keeper: Keeper<'_>) -> Result<Member, SetupError> {
         let max = segment.header().plan.max_participants;
-        let description = segment.own_description()?;
         let start = Instant::now();
         loop {
+            let unforked = unforked();
+            let description = segment.own_description()?;
             let mut passing = false;
             for index in 0..max {
                 if passing && start.elapsed() > JOIN_LIMIT {
@@ -90,6 +98,8 @@ impl Member {
             if !passing || start.elapsed() > JOIN_LIMIT {
                 break;
             }
+            drop(description);
+            drop(unforked);
             std::thread::sleep(JOIN_PAUSE);
         }
         Err(SetupError::new(SetupErrorKind::TooManyParticipants { max }))
@@ -113,6 +123,7 @@ impl Member {
         if self.holds(role) {
             return Ok(true);
         }
+        let _unforked = unforked();
         let description = self.segment.own_description()?;
         if !lock::try_lock(&description, role.byte(), Kind::Exclusive).map_err(|e| SetupError::system("locking", e))? {
             return Ok(false);
@@ -165,6 +176,7 @@ pub(crate) struct Proof<'s> {
     file: Descriptor<'s>,
     max_participants: u32,
     reopened: bool,
+    _unforked: Option<HoldOff>,
 }
 
 /// What came of looking after an index.
@@ -266,12 +278,14 @@ impl Segment {
     /// descriptor that is kept may be gone (`close_range`), and its number may mean another
     /// file, or this very one with somebody's life byte; so it is opened anew each time.
     pub(crate) fn proof(&self, own: u32) -> Option<Proof<'_>> {
+        let unforked = unforked();
         let kept = self.descriptor().ok()?;
         let reopened = matches!(kept, Descriptor::Reopened(_));
         let file = shm::reopen(kept.file()).ok().filter(|file| self.test_file().is(file))?;
         let lives = matches!(lock::any_held(&file, life_byte(own as usize), 1), Ok(Some(_)));
         let max_participants = self.header().plan.max_participants;
-        lives.then_some(Proof { file: Descriptor::Reopened(file), max_participants, reopened })
+        let file = Descriptor::Reopened(file);
+        lives.then_some(Proof { file, max_participants, reopened, _unforked: unforked })
     }
 
     /// The marked participants that have died, but for `own`.
@@ -306,7 +320,7 @@ impl Segment {
         }
         let Some(_keep) = KeepLock::take(own, index) else { return Ok(Taken::NotNow) };
         let max_participants = self.header().plan.max_participants;
-        let proof = Proof { file: Descriptor::Kept(own), max_participants, reopened: false };
+        let proof = Proof { file: Descriptor::Kept(own), max_participants, reopened: false, _unforked: unforked() };
         if self.is_marked(index) && !seeded(6) {
             // Of the dead first the claims are finished, then its place is taken.
             if lock::any_held(own, byte, 1).map_err(system)?.is_some() {
