@@ -69,6 +69,36 @@ fn every_length_around_the_limits() {
     }
 }
 
+/// A value that is formatted as it is encoded.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(transparent)]
+struct Formatted(String);
+
+impl Serialize for Formatted {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+#[test]
+fn formatted_values_of_every_length() {
+    let queue = Queue::<Formatted>::with_options(Options::new(2).max_message(5000)).expect("memory");
+    let cast = ringway::Broadcast::<Formatted>::with_options(Options::new(4).inline(1000)).expect("memory");
+    let subscriber = cast.subscribe(ringway::StartAt::Now).expect("a place");
+    for len in (0..700).chain([4998]) {
+        let value = Formatted("x".repeat(len));
+        queue.put(value.clone()).expect("room");
+        assert_eq!(queue.get().as_ref(), Ok(&value));
+        if len < 998 {
+            cast.put(value.clone()).expect("room");
+            assert_eq!(subscriber.get(), Ok(value));
+        } else {
+            assert_is!(cast.put(value), Err(PutError::TooLarge { .. }));
+        }
+    }
+    assert_is!(queue.put(Formatted("x".repeat(4999))), Err(PutError::TooLarge { len: 5001, max: 5000, .. }));
+}
+
 #[test]
 fn a_full_queue_gives_the_value_back() {
     let queue = Queue::<String>::bounded(1).expect("memory");

@@ -255,6 +255,6 @@ macro_rules! serde_as_ticket {
     )*};
 }
 
-serde_as_ticket!(Handle, Producer, Consumer, Publisher);
+serde_as_ticket!(Handle, Producer, Consumer, Publisher, Subscriber);
 
 pub(super) use handover_methods;

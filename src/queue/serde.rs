@@ -169,7 +169,7 @@ fn cast_encoded<T: Serialize>(port: &Port, value: &T, wait: Wait) -> Result<(), 
     let room = port.inline.min(SMALL);
     match postcard::to_slice(value, &mut small[..room]) {
         Ok(bytes) => port.cast::<Bytes>(&&*bytes, wait),
-        Err(postcard::Error::SerializeBufferFull) => {
+        Err(error) if may_be_too_long(&error) => {
             let len = postcard::serialize_with_flavor(value, Size::default()).map_err(unencodable)?;
             if len > port.inline {
                 return Err(PutError::TooLarge { value: (), len, max: port.inline });
@@ -180,6 +180,11 @@ fn cast_encoded<T: Serialize>(port: &Port, value: &T, wait: Wait) -> Result<(), 
         }
         Err(error) => Err(unencodable(error)),
     }
+}
+
+/// Of a text that is formatted as it is encoded (`collect_str`) postcard says no more than that.
+fn may_be_too_long(error: &postcard::Error) -> bool {
+    matches!(error, postcard::Error::SerializeBufferFull | postcard::Error::CollectStrError)
 }
 
 fn unencodable(error: postcard::Error) -> PutError<()> {
@@ -198,7 +203,7 @@ fn put_encoded<T: Serialize>(port: &Port, value: &T, wait: Wait) -> Result<(), P
     let room = port.inline.min(SMALL);
     match postcard::to_slice(value, &mut small[..room]) {
         Ok(bytes) => Bytes::put_through(port, bytes, wait),
-        Err(postcard::Error::SerializeBufferFull) => put_measured(port, value, wait),
+        Err(error) if may_be_too_long(&error) => put_measured(port, value, wait),
         Err(error) => Err(unencodable(error)),
     }
 }

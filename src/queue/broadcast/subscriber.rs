@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 /// Taken with [`Publisher::subscribe`](super::Publisher::subscribe), or [`open`](Subscriber::open)ed by name. It can move to another
 /// thread. Dropping it ends the subscription; one that dies is looked after by whoever waits
 /// for it. One that is only stopped (a debugger, SIGSTOP) is alive: under
-/// [`SlowConsumers::Block`] producers wait for it.
+/// [`SlowConsumers::Block`] producers wait for it. Handed over, it is a way to subscribe: the
+/// receiver begins with what is put from then on.
 pub struct Subscriber<M: Message> {
     port: Port,
     kind: PhantomData<fn() -> M>,
