@@ -6,7 +6,7 @@ mod common;
 use common::holder::{HOLD, hold};
 use common::{MODES, Role, Sandbox, hear, side_name, tell};
 use ringway::admin::{self, Life, Location};
-use ringway::{Lifetime, Options, PodQueue, Side, WaitPolicy};
+use ringway::{ByteQueue, Lifetime, Options, PodQueue, Side, WaitPolicy};
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -111,6 +111,34 @@ fn a_dead_queue_is_shown_as_it_was_left() {
         assert_eq!((summary.alive, summary.dead), (0, 1));
         forget(&sandbox, &names);
     }
+}
+
+/// Blocks: what they are used for, and by whom.
+#[test]
+fn blocks_are_shown_with_who_has_them() {
+    let sandbox = Sandbox::new();
+    let options = sandbox.options(4).max_message(4096).arena(64 << 10);
+    let queue = ByteQueue::create("q", options).expect("a free name");
+    let count = |seen: &admin::Snapshot| {
+        let sum = |of: fn(&admin::BlockClass) -> u64| seen.blocks.iter().map(of).sum::<u64>();
+        [sum(|c| c.free), sum(|c| c.writing), sum(|c| c.queued), sum(|c| c.leased), sum(|c| c.reading)]
+    };
+    let all = count(&inspect(&sandbox, "q"))[0];
+    assert!(all > 6, "{all}");
+    (0..3).for_each(|_| queue.put(&[1; 1000]).expect("room"));
+    queue.put(b"short").expect("room");
+    let other = queue.try_clone().expect("a place");
+    let (first, second) = (other.reserve(4096).expect("room"), other.reserve(100).expect("room"));
+    let lease = queue.lease().expect("there");
+    let seen = inspect(&sandbox, "q");
+    assert_eq!(count(&seen), [all - 5, 2, 2, 1, 0]);
+    let held: Vec<u64> = seen.participants.iter().map(|one| one.blocks).collect();
+    assert_eq!(held, [0, 2], "{:?}", seen.participants);
+    assert_eq!(seen.leases.len(), 1);
+    drop((first, second, lease));
+    assert_eq!(count(&inspect(&sandbox, "q")), [all - 3, 0, 2, 1, 0], "it came back");
+    assert_eq!(queue.try_iter().filter(Result::is_ok).count(), 4);
+    assert_eq!(count(&inspect(&sandbox, "q")), [all, 0, 0, 0, 0]);
 }
 
 /// A claim that nobody finishes is told, with the participant that announced it.

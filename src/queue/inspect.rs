@@ -187,6 +187,8 @@ pub struct Participant {
     pub wakes: u64,
     /// For how long it has been asleep, exactly; `None`: it is awake.
     pub asleep_for: Option<Duration>,
+    /// How many blocks it has reserved or copies out; those of its leases are not counted.
+    pub blocks: u64,
 }
 
 /// Which operation is unfinished.
@@ -365,8 +367,11 @@ pub(super) fn snapshot(survey: &Survey) -> Snapshot {
         let singles = [0, 1].map(|side| on_a_single_side(look, &looks, side, reached[side]));
         participant(*presence, look, &pending, singles)
     };
-    let participants = looks.iter().map(of_one).collect();
-    let (leases, blocks) = cells::look(survey);
+    let mut participants: Vec<Participant> = looks.iter().map(of_one).collect();
+    let cells::CellsLook { leases, blocks, owners } = cells::look(survey);
+    for one in &mut participants {
+        one.blocks = owners.iter().filter(|owner| **owner == one.index).count() as u64;
+    }
     let presences: Vec<Presence> = looks.iter().map(|(presence, _)| *presence).collect();
     let subscribers = broadcast::subscribers(survey, reached[0], &presences);
     let growth = chunks::look(survey);
@@ -441,6 +446,7 @@ fn participant(presence: Presence, look: &ParticipantLook, pending: &[Pending], 
         sleeps: look.sleeps,
         wakes: look.wakes,
         asleep_for: (look.asleep_since != 0).then(|| Duration::from_nanos(now_ns().saturating_sub(look.asleep_since))),
+        blocks: 0,
     }
 }
 

@@ -12,10 +12,18 @@ use std::time::Duration;
 const MOST_BLOCKS: u64 = 1 << 22;
 
 /// What is in the cells.
-pub(super) fn look(survey: &Survey) -> (Vec<LeaseState>, Vec<BlockClass>) {
+#[derive(Default)]
+pub(super) struct CellsLook {
+    pub(super) leases: Vec<LeaseState>,
+    pub(super) blocks: Vec<BlockClass>,
+    /// Who writes or copies out a block: once for each.
+    pub(super) owners: Vec<u32>,
+}
+
+pub(super) fn look(survey: &Survey) -> CellsLook {
     let plan = &survey.header.plan;
     if !is_sane(plan) {
-        return (Vec::new(), Vec::new());
+        return CellsLook::default();
     }
     let word = |at: u64| {
         let mut word = [0; 8];
@@ -47,7 +55,7 @@ pub(super) fn look(survey: &Survey) -> (Vec<LeaseState>, Vec<BlockClass>) {
             leases.extend(state(at).and_then(|state| lease(state, note)));
         }
     }
-    let mut blocks = Vec::new();
+    let (mut blocks, mut owners) = (Vec::new(), Vec::new());
     if let Some(heads) = start(RegionKind::BlockHeads) {
         let reach = if plan.chunk > 0 { start(RegionKind::Reach) } else { None };
         for (class, at) in classes(plan).iter().zip(0..) {
@@ -66,6 +74,9 @@ pub(super) fn look(survey: &Survey) -> (Vec<LeaseState>, Vec<BlockClass>) {
                     CellState::Taken { .. } => seen.reading += 1,
                     CellState::Nonsense => {}
                 }
+                if let CellState::Writing { owner } | CellState::Taken { owner, .. } = state {
+                    owners.push(owner);
+                }
                 leases.extend(lease(state, head.saturating_add(offset_of!(BlockHead, note) as u64)));
             }
             if class.count > 0 {
@@ -74,5 +85,5 @@ pub(super) fn look(survey: &Survey) -> (Vec<LeaseState>, Vec<BlockClass>) {
         }
     }
     leases.sort_by_key(|lease| lease.position);
-    (leases, blocks)
+    CellsLook { leases, blocks, owners }
 }

@@ -217,6 +217,7 @@ fn participant(one: &Participant) -> Value {
         "asleep_s": one.asleep_for.map(|time| time.as_secs_f64()),
         "put_intent": one.put_intent.as_ref().map(intent),
         "get_intent": one.get_intent.as_ref().map(intent),
+        "blocks": one.blocks,
     })
 }
 

@@ -256,7 +256,11 @@ fn blocks(seen: &Snapshot, colours: bool) -> String {
         (std::iter::once(bytes(class.size)).chain(counts.map(|count| count.to_string())).collect(), "")
     };
     let heads = ["blocks of", "all", "free", "being written", "in the queue", "leased", "being read"];
-    lines(&heads, seen.blocks.iter().map(row).collect(), &[0, 1, 2, 3, 4, 5, 6], colours)
+    let mut text = lines(&heads, seen.blocks.iter().map(row).collect(), &[0, 1, 2, 3, 4, 5, 6], colours);
+    for one in seen.participants.iter().filter(|one| one.blocks > 0) {
+        let _ = writeln!(text, "  participant {} writes or reads {} of them", one.index, one.blocks);
+    }
+    text
 }
 
 fn messages(facts: &Facts) -> String {
