@@ -4,7 +4,7 @@ use super::growth::{blocks_at, heads_at, slots_at};
 use super::port::Port;
 use super::rescue::Scene;
 use crate::primitive::{coarse_now_ns, spin_hint, yield_now};
-use crate::ring::{Growth, Punch, Put, Source};
+use crate::ring::{Growth, Memory, Punch, Put, Source};
 use crate::segment::Segment;
 use std::cell::Cell;
 use std::io::ErrorKind;
@@ -278,8 +278,10 @@ impl Port {
         let mut has_freed = false;
         for _ in 0..count {
             let Some(block) = arena.reserve_idle(self.ring.index, &self.growth.next_block, most, all) else { break };
-            arena.set_memory(block, false);
-            let _ = segment.punch(moved(arena.bytes_of(block), self.growth.blocks_at));
+            arena.set_memory(block, Memory::Some);
+            if segment.punch(moved(arena.bytes_of(block), self.growth.blocks_at)).is_ok() {
+                arena.set_memory(block, Memory::None);
+            }
             arena.cancel_block(block, self.ring.index);
             has_freed = true;
         }
@@ -313,9 +315,10 @@ impl Port {
         if self.growth.has_just_failed() {
             return false;
         }
+        arena.set_memory(block, Memory::Some);
         let is_there = self.allocate(&self.ground(), moved(arena.bytes_of(block), self.growth.blocks_at));
         if is_there {
-            arena.set_memory(block, true);
+            arena.set_memory(block, Memory::All);
         }
         is_there
     }

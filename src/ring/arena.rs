@@ -26,7 +26,7 @@ pub(crate) struct BlockHead {
     pub(crate) note: CellNote,
     /// Of the message that was written there last, in bytes.
     pub(crate) len: AtomicU64,
-    /// Of an arena that grows: 1 if the block has memory. Its owner's to say. (G10)
+    /// Of an arena that grows: a [`Memory`](super::reach::Memory). Its owner's to say. (G10)
     pub(super) backed: AtomicU64,
 }
 

@@ -43,6 +43,7 @@ pub(crate) use pace::Pace;
 pub(crate) use position::Position;
 use position::Stamp;
 pub(crate) use producer::{Put, PutCursor};
+pub(crate) use reach::Memory;
 pub(crate) use recover::{Living, Rescue};
 pub(crate) use rows::{Leased, Rows};
 

@@ -15,6 +15,15 @@ const PART: u32 = 8;
 /// are larger.
 const KEPT_BYTES: u64 = 64 << 10;
 
+/// What memory a block has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Memory {
+    None = 0,
+    All = 1,
+    /// It is being given or taken, or whoever was at that has died: nobody may count on any.
+    Some = 2,
+}
+
 /// More blocks of a class, once their heads have memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Extension {
@@ -126,15 +135,24 @@ impl<'m> Arena<'m> {
         self.head(block as usize).map(|head| &head.backed)
     }
 
-    /// Whether a block, which is this participant's, has memory.
-    pub(crate) fn has_memory(self, block: u32) -> bool {
-        !self.grows() || self.backed_word(block).is_some_and(|word| word.load(Ordering::Relaxed) == 1)
+    fn memory_word(self, block: u32) -> u64 {
+        self.backed_word(block).map_or(Memory::None as u64, |word| word.load(Ordering::Relaxed))
     }
 
-    /// The memory of a block, which is this participant's, was allocated, or will be taken.
-    pub(crate) fn set_memory(self, block: u32, is_there: bool) {
+    /// Whether a block, which is this participant's, has memory.
+    pub(crate) fn has_memory(self, block: u32) -> bool {
+        !self.grows() || self.memory_word(block) == Memory::All as u64
+    }
+
+    /// Whether it has, or may have some.
+    fn may_have_memory(self, block: u32) -> bool {
+        !self.grows() || self.memory_word(block) != Memory::None as u64
+    }
+
+    /// What a block, which is this participant's, has now, or `Some` before that changes.
+    pub(crate) fn set_memory(self, block: u32, memory: Memory) {
         if let Some(word) = self.backed_word(block) {
-            word.store(u64::from(is_there), Ordering::Relaxed);
+            word.store(memory as u64, Ordering::Relaxed);
         }
     }
 
@@ -146,7 +164,7 @@ impl<'m> Arena<'m> {
         })
     }
 
-    /// Makes a free block that has memory this participant's, to take that: looks at `most`
+    /// Makes a free block that has memory, or may have some, this participant's, to take that: looks at `most`
     /// blocks, on from where it stopped last; `all` of them, or none of those that are kept.
     pub(crate) fn reserve_idle(self, me: u32, next: &Cell<u32>, most: u32, all: bool) -> Option<u32> {
         let count = self.reached().count().max(1);
@@ -158,9 +176,9 @@ impl<'m> Arena<'m> {
                 .classes
                 .of_block(block)
                 .is_some_and(|class| u64::from(block - class.first) < KEPT_BYTES / class.size.max(1));
-            let is_idle = self.load(cell) == CellWord::FREE && self.has_memory(block);
+            let is_idle = self.load(cell) == CellWord::FREE && self.may_have_memory(block);
             if (all || !kept) && is_idle && self.reserve_among(core::iter::once(cell), me).is_some() {
-                if self.has_memory(block) {
+                if self.may_have_memory(block) {
                     return Some(block);
                 }
                 self.cancel_block(block, me);
