@@ -337,6 +337,20 @@ fn fifo_of_chunks() {
     });
 }
 
+/// 61: a chunk is opened for the next lap though a message of this one is not committed.
+#[test]
+#[should_panic]
+fn a_chunk_that_is_opened_too_early_is_caught() {
+    with_seed(61, fifo_of_chunks);
+}
+
+/// 60: nobody looks at a chunk's word behind the hazard.
+#[test]
+#[should_panic(expected = "punched")]
+fn a_touch_without_a_second_look_is_caught() {
+    with_seed(60, a_punched_chunk_is_not_touched);
+}
+
 /// Nobody who comes late touches a chunk that was punched meanwhile; `load_stamp` says so.
 #[test]
 fn a_punched_chunk_is_not_touched() {

@@ -155,12 +155,24 @@ fn leases_of_large_messages_stay_where_they_are() {
 /// Leases can hold all blocks: puts wait for them, and go on.
 #[test]
 fn an_arena_exhausted_by_leases() {
-    let queue = ByteQueue::with_options(Options::new(8).max_message(4096).arena(1)).expect("memory");
+    let options = Options::new(8).max_message(4096).arena(1).peers_gone(false);
+    let queue = ByteQueue::with_options(options).expect("memory");
     queue.put(&pattern(4096, 1)).expect("room");
     let lease = queue.lease().expect("there");
     assert_eq!(queue.try_put(&pattern(4096, 2)), Err(PutError::Full(())));
+    let timeout = Duration::from_millis(5);
+    assert_eq!(queue.put_timeout(&pattern(4096, 2), timeout), Err(PutError::TimedOut(())));
+    assert_eq!(queue.reserve_timeout(4096, timeout).map(drop), Err(PutError::TimedOut(())));
+    // What fits a slot needs no block.
+    queue.put(b"short").expect("room");
+    assert_eq!(queue.get().expect("there"), b"short");
+    let other = queue.try_clone().expect("a place");
+    let waiting = std::thread::spawn(move || other.put_timeout(&pattern(4096, 2), Duration::from_secs(20)));
+    common::until(|| queue.is_empty() && !waiting.is_finished());
     assert_eq!(lease.ack().expect("ours"), pattern(4096, 1));
-    queue.try_put(&pattern(4096, 2)).expect("room again");
+    assert_eq!(waiting.join().expect("no panic"), Ok(()));
+    assert_eq!(queue.get().expect("there"), pattern(4096, 2));
+    queue.try_put(&pattern(4096, 3)).expect("room again");
 }
 
 /// A named queue says what it is, and what is stated of it must be true.

@@ -63,4 +63,11 @@ fn seeded_bugs_are_caught() {
     let pairs = |cell: &str| vec![plan::Work::Pairs { cell: cell.to_owned(), second: "recover", first: 4, each: 60 }];
     assert!(!shows("0", pairs("lease,some,mm")));
     assert!(shows("11", pairs("lease,some,mm")), "seed 11");
+    // This one nobody sees who asks.
+    let hows: [&'static [&'static str]; 6] =
+        [&["alone"], &["alone-spin"], &["closed"], &["closed-spin"], &["wait"], &["try"]];
+    for hows in hows {
+        let work = vec![plan::Work::Alone { cell: "put,empty,mm".to_owned(), hows }];
+        assert!(shows("14", work), "seed 14, {hows:?}");
+    }
 }

@@ -50,6 +50,12 @@ fn put(arguments: &[String]) {
     let mut bytes = Vec::new();
     for next in 0..count {
         message(me, next, length(&mut dice), &mut bytes);
+        if dice.below(8) == 0 {
+            // Written in part, and given up.
+            let mut place = producer.reserve(length(&mut dice)).expect("a block comes");
+            place.write_at(0, &bytes[..8]).expect("as long as that");
+            drop(place);
+        }
         if dice.below(3) == 0 {
             let mut place = producer.reserve(bytes.len()).expect("a block comes");
             place.copy_from_slice(&bytes).expect("as long as that");

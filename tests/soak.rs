@@ -222,6 +222,50 @@ fn two_and_two_with_a_single_side() {
     soak::<Wide>(Shape { leases: true, ..plain((Single, Multi), 2, 16, 1) }, 20);
 }
 
+/// The book itself: everything that it may say, it says when it is so, and only then.
+#[test]
+fn the_book_notices_everything() {
+    use common::ledger::message;
+    use common::notes::{Book, REDELIVERED, Verdict};
+    // What two consumers got of two producers, in order, of which nine and 5,000 were put.
+    let plain: Vec<u64> = (0..9).map(|n| message(0, n)).chain((0..5000).map(|n| message(1, n))).collect();
+    let settle = |words: &[u64], other: &[u64], pending: std::ops::Range<u64>| {
+        let mut book = Book::new(2);
+        book.pending(0, pending);
+        for words in [words, other] {
+            let mut last = [None; 2];
+            words.iter().for_each(|word| book.note(&mut last, *word));
+        }
+        book.settle(&[9, 5000])
+    };
+    let good = Verdict { got: 5009, ..Verdict::default() };
+    assert_eq!(settle(&plain, &[], 0..0), good);
+    let (evens, odds): (Vec<u64>, Vec<u64>) = plain.iter().partition(|word| *word % 2 == 0);
+    assert_eq!(settle(&evens, &odds, 0..0), good);
+    for at in [0, 8, 9, 10, 4105, 5008] {
+        let mut lost = plain.clone();
+        let word = lost.remove(at);
+        assert_eq!(settle(&lost, &[], 0..0), Verdict { got: 5008, missing: 1, ..good });
+        assert_eq!(settle(&lost, &[word], 0..0), good, "out of the order of another is none");
+        let twice = Verdict { got: 5010, ..good };
+        assert_eq!(settle(&plain, &[word], 0..0), Verdict { doubled: 1, ..twice });
+        let back = Verdict { redelivered: 1, ..good };
+        assert_eq!(settle(&lost, &[word | REDELIVERED], 0..0), back);
+        assert_eq!(settle(&plain, &[word | REDELIVERED], 0..0), Verdict { again: 1, redelivered: 1, ..twice });
+        if ![8, 5008].contains(&at) {
+            lost.insert(if at < 9 { 8 } else { 5008 }, word);
+            assert_eq!(settle(&lost, &[], 0..0), Verdict { inverted: 1, ..good }, "{at}");
+        }
+    }
+    for invented in [message(0, 9), message(1, 5000), message(2, 0)] {
+        assert_eq!(settle(&plain, &[invented], 0..0), Verdict { got: 5010, invented: 1, ..good });
+    }
+    // A put that was cut short is there, or not.
+    let short: Vec<u64> = plain.iter().copied().filter(|word| *word != message(0, 8)).collect();
+    assert_eq!(settle(&short, &[], 8..9), Verdict { got: 5008, ..good });
+    assert_eq!(settle(&plain, &[], 8..9), Verdict { late_acknowledged: 1, ..good });
+}
+
 /// Bugs in recovery are found here. Random kills do not show the others: what goes wrong
 /// with 5 needs a rescuer that is overtaken in the middle, or two deaths on one message,
 /// and 6 one that joins a queue before anybody has looked (`tests/recovery.rs`; both are

@@ -18,9 +18,14 @@ fn late_limit() -> Duration {
 }
 
 fn stops<T: Content>(sides: (Side, Side), workers: usize, capacity: u64, batch: u64, stops: usize) {
+    let shape = Shape { sides, producers: workers, consumers: workers, capacity, batch, leases: false, watched: false };
+    stops_of::<T>(shape, stops);
+}
+
+fn stops_of<T: Content>(shape: Shape, stops: usize) {
     let factor = if common::is_long() { 20 } else { 1 };
     let sandbox = Sandbox::with_limit(Duration::from_secs(60 * factor as u64));
-    let shape = Shape { sides, producers: workers, consumers: workers, capacity, batch, leases: false, watched: false };
+    let Shape { sides, capacity, batch, leases, .. } = shape;
     let mut load = Load::<T>::start(&sandbox, shape);
     let mut dice = Dice::new(capacity * 3 + batch);
     let mut in_the_way = 0;
@@ -54,8 +59,9 @@ fn stops<T: Content>(sides: (Side, Side), workers: usize, capacity: u64, batch: 
     assert_eq!((verdict.inverted, verdict.invented, verdict.late_acknowledged), (0, 0, 0), "{verdict:?}");
     assert!(timed_out > 0, "nobody has waited in vain");
     assert!(late < late_limit(), "a timed call returned {late:?} late");
+    assert_eq!(verdict.again, 0, "a lease of the stopped was given to somebody else: {verdict:?}");
     assert!(
-        in_the_way > 0 || [u64::WIDTH, Blocks::WIDTH].contains(&T::WIDTH) || sides == (Single, Single),
+        leases || in_the_way > 0 || [u64::WIDTH, Blocks::WIDTH].contains(&T::WIDTH) || sides == (Single, Single),
         "some were stopped between a claim and its end"
     );
 }
@@ -72,6 +78,23 @@ fn both_sides_multi() {
 fn one_side_single() {
     stops::<Wide>((Multi, Single), 2, 8, 1, 100);
     stops::<Wide>((Single, Multi), 2, 8, 1, 100);
+}
+
+/// Whoever is stopped with a lease keeps it.
+#[test]
+fn with_leases() {
+    let shape = Shape {
+        sides: (Multi, Multi),
+        producers: 2,
+        consumers: 3,
+        capacity: 8,
+        batch: 1,
+        leases: true,
+        watched: false,
+    };
+    stops_of::<Wide>(shape, 100);
+    stops_of::<Blocks>(shape, 50);
+    stops_of::<Wide>(Shape { sides: (Multi, Single), consumers: 1, ..shape }, 50);
 }
 
 #[test]

@@ -19,6 +19,7 @@
 //! | 11 | an index is vacated before what it has left is finished |
 //! | 12 | a participant that has died is taken for alive |
 //! | 13 | a fork may copy a descriptor whose description has locks |
+//! | 14 | nobody looks for the dead unless somebody asks for it, joins or opens |
 //! | 20 | the sweep removes ephemeral names without testing the life bytes |
 //! | 21 | a deserted name is removed a moment later, without a second look at the life bytes |
 //! | 22 | opening and creating sweep nothing |

