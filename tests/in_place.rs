@@ -249,3 +249,189 @@ fn what_a_dead_one_reads_is_read_again() {
     assert_eq!((message.redelivered(), message.to_vec()), (1, vec![7; 50_000]));
     drop(queue.reserve_timeout(60_000, Duration::from_secs(5)).expect("its block, too"));
 }
+
+// ---- blocks, in any order of what may be done with them ----
+
+mod any_order {
+    use super::*;
+    use proptest::prelude::*;
+    use proptest::test_runner::{Config, TestRunner};
+    use ringway::{Bytes, Lease, Ref, Reserved};
+    use std::collections::VecDeque;
+
+    const LONGEST: usize = 5000;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Reserve(usize),
+        Commit(usize, usize),
+        Abort(usize),
+        Put(usize),
+        Get,
+        Lease,
+        Ack(usize),
+        GiveBack(usize),
+        GetRef,
+        Consume(usize),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let len = prop_oneof![0..60usize, 50..400usize, 0..=LONGEST];
+        let which = 0..8usize;
+        prop_oneof![
+            3 => len.clone().prop_map(Step::Reserve),
+            2 => (which.clone(), len.clone()).prop_map(|(at, less)| Step::Commit(at, less)),
+            1 => which.clone().prop_map(Step::Abort),
+            2 => len.prop_map(Step::Put),
+            2 => Just(Step::Get),
+            2 => Just(Step::Lease),
+            1 => which.clone().prop_map(Step::Ack),
+            1 => which.clone().prop_map(Step::GiveBack),
+            2 => Just(Step::GetRef),
+            2 => which.prop_map(Step::Consume),
+        ]
+    }
+
+    /// Tells every message from every other, of whatever length.
+    fn pattern(id: u64, len: usize) -> Vec<u8> {
+        (0..len as u64).map(|at| (id.wrapping_mul(0x9e37_79b9).wrapping_add(at) >> (at % 5)) as u8).collect()
+    }
+
+    /// How many of the longest, then how many of the shortest that need a block, are free.
+    fn free(queue: &ByteQueue) -> [usize; 2] {
+        let mut taken = Vec::new();
+        [LONGEST, 53].map(|len| {
+            let before = taken.len();
+            while let Ok(block) = queue.try_reserve(len) {
+                taken.push(block);
+            }
+            taken.len() - before
+        })
+    }
+
+    #[derive(Default)]
+    struct Held<'q> {
+        reserved: Vec<(Reserved<'q>, Vec<u8>)>,
+        leases: Vec<Lease<'q, Bytes>>,
+        refs: Vec<(Ref<'q>, Vec<u8>)>,
+        queue: VecDeque<Vec<u8>>,
+        back: Vec<Vec<u8>>,
+    }
+
+    impl Held<'_> {
+        /// A message came: it must be one that came back, or the next.
+        fn came(&mut self, bytes: &[u8]) -> Result<(), TestCaseError> {
+            if let Some(at) = self.back.iter().position(|one| one == bytes) {
+                self.back.remove(at);
+                return Ok(());
+            }
+            prop_assert!(self.back.is_empty(), "what came back comes first");
+            let next = self.queue.pop_front();
+            prop_assert_eq!(next.as_deref(), Some(bytes));
+            Ok(())
+        }
+
+        /// Nobody has written where somebody else is.
+        fn check(&self) -> Result<(), TestCaseError> {
+            for (message, expected) in &self.refs {
+                prop_assert_eq!(&message.to_vec(), expected, "it has changed under its reader");
+            }
+            Ok(())
+        }
+    }
+
+    fn run(queue: &ByteQueue, steps: &[Step]) -> Result<(), TestCaseError> {
+        let mut held = Held::default();
+        for (id, step) in (0..).zip(steps) {
+            let at = |len: usize, which: usize| (len > 0).then(|| which % len.max(1));
+            match *step {
+                Step::Reserve(len) => {
+                    if let Ok(mut block) = queue.try_reserve(len) {
+                        block.copy_from_slice(&pattern(id, len)).expect("as long as that");
+                        held.reserved.push((block, pattern(id, len)));
+                    }
+                }
+                Step::Commit(which, less) => {
+                    let Some(at) = at(held.reserved.len(), which) else { continue };
+                    let (mut block, mut bytes) = held.reserved.swap_remove(at);
+                    block.truncate(less);
+                    bytes.truncate(less);
+                    match block.try_commit() {
+                        Ok(()) => held.queue.push_back(bytes),
+                        Err(PutError::Full(block)) => held.reserved.push((block, bytes)),
+                        Err(error) => panic!("{error:?}"),
+                    }
+                }
+                Step::Abort(which) => {
+                    let Some(at) = at(held.reserved.len(), which) else { continue };
+                    drop(held.reserved.swap_remove(at));
+                }
+                Step::Put(len) => {
+                    if queue.try_put(&pattern(id, len)).is_ok() {
+                        held.queue.push_back(pattern(id, len));
+                    }
+                }
+                Step::Get => match queue.try_get() {
+                    Ok(bytes) => held.came(&bytes)?,
+                    Err(error) => prop_assert!(error.is_empty() && held.queue.is_empty() && held.back.is_empty()),
+                },
+                Step::Lease => {
+                    if let Ok(lease) = queue.try_lease() {
+                        held.came(&lease)?;
+                        held.leases.push(lease);
+                    }
+                }
+                Step::Ack(which) => {
+                    let Some(at) = at(held.leases.len(), which) else { continue };
+                    held.leases.swap_remove(at).ack().expect("ours");
+                }
+                Step::GiveBack(which) => {
+                    let Some(at) = at(held.leases.len(), which) else { continue };
+                    let lease = held.leases.swap_remove(at);
+                    held.back.push(lease.to_vec());
+                }
+                Step::GetRef => {
+                    if let Ok(message) = queue.try_get_ref() {
+                        let bytes = message.to_vec();
+                        held.came(&bytes)?;
+                        held.refs.push((message, bytes));
+                    }
+                }
+                Step::Consume(which) => {
+                    let Some(at) = at(held.refs.len(), which) else { continue };
+                    held.refs.swap_remove(at).0.ack().expect("ours");
+                }
+            }
+            held.check()?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn no_block_has_two_owners_and_none_is_lost() {
+        let _watchdog = Sandbox::new();
+        let small = || Options::new(6).max_message(LONGEST).arena(40_000).leases(4);
+        let all = [
+            small(),
+            small().producers(Side::Single),
+            small().consumers(Side::Single),
+            small().producers(Side::Single).consumers(Side::Single),
+            Options::unbounded().cap(200_000).max_message(LONGEST).leases(4),
+        ];
+        for options in all {
+            let grows = format!("{options:?}").contains("unbounded: true");
+            let queue = ByteQueue::with_options(options).expect("memory");
+            let at_rest = free(&queue);
+            let mut runner = TestRunner::new(Config { cases: 64, failure_persistence: None, ..Config::default() });
+            let outcome = runner.run(&proptest::collection::vec(step(), 1..200), |steps| {
+                // What was held is given back; what was not taken is taken.
+                run(&queue, &steps)?;
+                while queue.try_get().is_ok() {}
+                prop_assert!(queue.is_empty());
+                prop_assert_eq!(free(&queue), at_rest);
+                Ok(())
+            });
+            outcome.unwrap_or_else(|error| panic!("grows: {grows}: {error}"));
+        }
+    }
+}
