@@ -84,6 +84,26 @@ fn it_grows_to_its_cap_and_shrinks_again() {
     }
 }
 
+/// Where no cap is stated it is a quarter of what is free: of the machine, and for a name of its file system.
+#[test]
+fn a_quarter_of_what_is_free_is_the_cap() {
+    let sandbox = Sandbox::new();
+    let free = || {
+        let lines = std::fs::read_to_string("/proc/meminfo").expect("proc is mounted");
+        let line = lines.lines().find_map(|line| line.strip_prefix("MemAvailable:")).expect("since Linux 3.14");
+        1024 * line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number")
+    };
+    let before = free();
+    let queue = PodQueue::<Line>::create("q", Options::unbounded().directory(sandbox.path())).expect("memory");
+    let seen = ringway::admin::inspect(Some(sandbox.path()), &"q".parse().expect("a name")).expect("a queue");
+    let cap = seen.growth.expect("it grows").cap;
+    assert_eq!(cap, queue.capacity() as u64 * 64);
+    // A control group, or the file system, may have less; others may have taken or freed some meanwhile.
+    let most = before.max(free()) / 4;
+    assert!(cap <= most + most / 10, "{cap} of {before} bytes");
+    assert!(cap >= most / 8, "{cap} of {before} bytes");
+}
+
 /// The same in batches, which go over the borders of chunks.
 #[test]
 fn batches_cross_chunks() {

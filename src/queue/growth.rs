@@ -12,14 +12,17 @@ impl Options {
     /// is drained. Both of its sides are `Multi`.
     ///
     /// Its file has the size of the [`cap`](Options::cap) from the start, and no memory but
-    /// for its bookkeeping and a first chunk. Below the cap a `put` never waits for a `get`;
-    /// at the cap it waits as on a full queue, and likewise where the system has no more
-    /// memory to give. Room comes back a chunk at a time, some hundred KiB each.
+    /// for its bookkeeping and a first chunk. Below the cap a `put` never waits for a `get` (of bytes
+    /// and values: below its part of the cap, see below); at the cap it waits as on a full queue, and
+    /// likewise where the system has no more memory to give. Room comes back a chunk at a time, some
+    /// hundred KiB each.
     ///
     /// What it costs: a `put` or `get` is a little slower than in a queue of fixed capacity, and
-    /// one in some thousand allocates or frees a chunk. Of a queue of bytes a quarter of the cap
-    /// is for the slots; the rest is for messages longer than [`inline`](Options::inline), each
-    /// of which takes at least a page while it is queued.
+    /// one in some thousand allocates or frees a chunk. Of a queue of bytes or values a quarter of the
+    /// cap is for the slots; the rest is for messages longer than [`inline`](Options::inline), each
+    /// of which takes at least a page while it is queued, and is divided among their sizes: of the
+    /// longest alone about a fifth of the cap can be queued. Of 64 bytes for each block
+    /// that there ever was the memory stays.
     ///
     /// `Single` sides are refused: what they save is known of memory that stays.
     ///
