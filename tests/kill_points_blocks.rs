@@ -10,6 +10,8 @@ mod common;
 
 #[path = "kill_points/account.rs"]
 mod account;
+#[path = "kill_points/in_place.rs"]
+mod in_place;
 #[path = "kill_points/lane.rs"]
 mod lane;
 #[path = "kill_points/plan.rs"]

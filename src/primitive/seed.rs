@@ -27,6 +27,7 @@
 //! | 31 | no deadline ever passes |
 //! | 60 | a chunk is touched though its word is not READY behind the hazard |
 //! | 61 | a chunk of the lap before is opened though not all of its messages are committed |
+//! | 62 | a block is said to have no memory while that is given or taken |
 //! | 32 | of sixteen positions one is published without its message |
 //! | 33 | a sleep that nobody has ended is taken for one that has timed out |
 //! | 34 | a wake-up wakes everybody |

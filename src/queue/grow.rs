@@ -3,7 +3,7 @@
 use super::growth::{blocks_at, heads_at, slots_at};
 use super::port::Port;
 use super::rescue::Scene;
-use crate::primitive::{coarse_now_ns, spin_hint, yield_now};
+use crate::primitive::{coarse_now_ns, seeded, spin_hint, yield_now};
 use crate::ring::{Growth, Memory, Punch, Put, Source};
 use crate::segment::Segment;
 use std::cell::Cell;
@@ -76,6 +76,11 @@ impl Growing {
         let then = self.no_space.get();
         then != 0 && coarse_now_ns().saturating_sub(then) < NO_SPACE_PAUSE_NS
     }
+}
+
+/// What a block has while its memory is given or taken.
+fn changing() -> Memory {
+    if seeded(62) { Memory::None } else { Memory::Some }
 }
 
 fn moved(part: Range<u64>, by: u64) -> Range<u64> {
@@ -278,7 +283,7 @@ impl Port {
         let mut has_freed = false;
         for _ in 0..count {
             let Some(block) = arena.reserve_idle(self.ring.index, &self.growth.next_block, most, all) else { break };
-            arena.set_memory(block, Memory::Some);
+            arena.set_memory(block, changing());
             if segment.punch(moved(arena.bytes_of(block), self.growth.blocks_at)).is_ok() {
                 arena.set_memory(block, Memory::None);
             }
@@ -315,7 +320,7 @@ impl Port {
         if self.growth.has_just_failed() {
             return false;
         }
-        arena.set_memory(block, Memory::Some);
+        arena.set_memory(block, changing());
         let is_there = self.allocate(&self.ground(), moved(arena.bytes_of(block), self.growth.blocks_at));
         if is_there {
             arena.set_memory(block, Memory::All);

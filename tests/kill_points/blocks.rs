@@ -1,21 +1,23 @@
 //! Messages that lie in blocks of the arena.
 
-use super::step::Said;
-use super::table::{DONE, FAILED, Operation, REFUSED, Share, get, put, put_said};
+pub use super::in_place::nothing_is_kept;
+use super::table::{Operation, Share};
 use super::{BATCH, Message};
-use ringway::{Bytes, Options, Producer, PutError, Side};
+use ringway::{Bytes, Options, Side};
 use std::path::Path;
 
 pub type Kind = Bytes;
 pub type Out = Vec<u8>;
 
+/// Bytes of a message.
+pub const LEN: usize = size_of::<Message>();
+
 /// Blocks of the one size that there is: for a full queue, what the dead hold until they
 /// are looked after, a sleeper's.
-const BLOCKS: usize = 12;
+pub const BLOCKS: usize = 12;
 
 pub fn options(capacity: u64) -> Options {
-    let size = size_of::<Message>();
-    Options::new(capacity).inline(4).max_message(size).arena((BLOCKS * size.next_multiple_of(64)) as u64)
+    Options::new(capacity).inline(4).max_message(LEN).arena((BLOCKS * LEN.next_multiple_of(64)) as u64)
 }
 
 /// In all combinations of sides.
@@ -43,76 +45,16 @@ pub fn unwire(out: Out) -> Message {
 /// A get commits in the block, and releases the slot then.
 pub const COMMITS_WITH_ITS_SLOT: bool = false;
 
-/// All blocks are free.
-pub fn nothing_is_kept(producer: &Producer<Kind>) -> Result<(), String> {
-    let mut free = Vec::new();
-    loop {
-        match producer.try_reserve(size_of::<Message>()) {
-            Ok(block) => free.push(block),
-            Err(PutError::Full(())) if free.len() == BLOCKS => return Ok(()),
-            other => return Err(format!("{} of {BLOCKS} blocks are free: {other:?}", free.len())),
-        }
-    }
-}
-
 /// It has all of its memory, always.
 pub fn memory(_: &Path) -> Result<u64, String> {
     Ok(0)
 }
 
-pub const OPERATIONS: &[Operation] = &[
-    put("commit", 1, |v| {
-        let reserved = v.producer().reserve(size_of::<Message>());
-        let Ok(mut block) = reserved else { return FAILED };
-        if block.copy_from_slice(wire(&v.batch[0])).is_err() {
-            return FAILED;
-        }
-        put_said(block.commit())
-    }),
-    put("try_commit", 1, |v| {
-        let Ok(mut block) = v.producer().try_reserve(size_of::<Message>()) else { return FAILED };
-        if block.copy_from_slice(wire(&v.batch[0])).is_err() {
-            return FAILED;
-        }
-        put_said(block.try_commit())
-    }),
-    put("abort", 0, |v| {
-        drop(v.producer().reserve(size_of::<Message>()));
-        DONE
-    }),
-    get("get_into", 1, |v| {
-        let mut message = v.out.pop().unwrap_or_default();
-        match v.consumer().get_into(&mut message) {
-            Ok(_) => Said { count: 1, first: unwire(message)[0], ..DONE },
-            Err(ringway::GetError::Empty) => REFUSED,
-            Err(_) => FAILED,
-        }
-    }),
-    // What a dead one has not let go of comes back; what it has is consumed.
-    get("get_ref", 1, |v| match v.consumer().get_ref() {
-        Ok(message) => {
-            let mut first = [0; 8];
-            if message.copy_to_slice(0, &mut first).is_err() {
-                return FAILED;
-            }
-            drop(message);
-            Said { count: 1, first: u64::from_ne_bytes(first), ..DONE }
-        }
-        Err(ringway::GetError::Empty) => REFUSED,
-        Err(_) => FAILED,
-    }),
-    Operation {
-        loses: 0,
-        ..get("keep_ref", 1, |v| match v.consumer().try_get_ref() {
-            Ok(message) => {
-                std::mem::forget(message);
-                DONE
-            }
-            Err(ringway::GetError::Empty) => REFUSED,
-            Err(_) => FAILED,
-        })
-    },
-];
+pub fn idle_memory(_: &Path) -> Result<u64, String> {
+    Ok(0)
+}
+
+pub const OPERATIONS: &[Operation] = super::in_place::OPERATIONS;
 
 /// First deaths for those of which two are taken.
 pub const PAIRS: &[&str] = &[
@@ -148,10 +90,12 @@ pub const ROWS: &[(&str, &[&str], Share)] = &[
     ("ack", &["some", "back", "lease-back"], Share::Some),
     ("get_into", &["some", "lease-back"], Share::Some),
     ("lease_drop", &["some", "lease-back"], Share::Some),
-    ("commit", &["empty", "lap", "sleeper"], Share::Some),
+    ("commit", &["empty"], Share::All),
+    ("commit", &["lap", "sleeper"], Share::Some),
     ("try_commit", &["some"], Share::Some),
-    ("abort", &["some"], Share::Some),
-    ("get_ref", &["some", "full-sleeper", "back", "lease-back"], Share::Some),
+    ("abort", &["some"], Share::All),
+    ("get_ref", &["some"], Share::All),
+    ("get_ref", &["full-sleeper", "back", "lease-back"], Share::Some),
     ("keep_ref", &["some", "lease-back"], Share::Some),
     ("close", &["full", "back", "taken"], Share::Some),
     ("task_get", &["some", "lease-back"], Share::Some),

@@ -255,6 +255,9 @@ pub fn role_lane(_: &[String]) {
         // SAFETY: touches no memory. The lane ends with whatever hangs.
         unsafe { libc::alarm(ALARM_S) };
         let outcome = catch_unwind(AssertUnwindSafe(|| lane.run(&point)));
+        // It may be long until the next one.
+        // SAFETY: as above.
+        unsafe { libc::alarm(0) };
         match outcome.unwrap_or_else(|_| Err("a panic, see above".to_owned())) {
             Ok(Outcome::Holds(Some((steps, claimed)))) => tell(format_args!("end {steps} {claimed}")),
             Ok(Outcome::Holds(None)) => tell("ok"),

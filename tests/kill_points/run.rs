@@ -80,7 +80,7 @@ fn is_full() -> bool {
 fn size() -> Size {
     if is_full() {
         // Every point of every row would be half a million: hours.
-        Size { some: 200, few: 100, more: 200, waits: (2, 1) }
+        Size { some: 60, few: 30, more: 60, waits: (2, 1) }
     } else if cfg!(debug_assertions) {
         // Other code than what ships: only whether the test itself works.
         Size { some: 4, few: 2, more: 4, waits: (0, usize::MAX) }
@@ -119,7 +119,7 @@ fn at_every_instruction() {
     let result = plan::run(&sandbox, cells, size(), ENOUGH, &[]);
     report("killed once", begun, &result);
     let least = if is_full() {
-        10_000
+        5_000
     } else if cfg!(debug_assertions) || std::env::var_os("KILL_ROWS").is_some() {
         0
     } else {
@@ -133,7 +133,7 @@ fn at_every_instruction() {
 #[test]
 fn the_rescuer_too() {
     let (first, each) = if is_full() {
-        (16, 10)
+        (12, 9)
     } else if cfg!(debug_assertions) {
         (2, 1)
     } else {
@@ -149,11 +149,11 @@ fn the_rescuer_too() {
     let result = plan::run(&sandbox, work, size(), ENOUGH, &[]);
     report("killed twice", begun, &result);
     let least = if is_full() {
-        4_000
+        1_500
     } else if cfg!(debug_assertions) {
         0
     } else {
-        300
+        200
     };
     assert!(result.points >= least, "{} points", result.points);
 }

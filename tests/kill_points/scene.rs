@@ -38,6 +38,7 @@ pub struct Scene {
     pub(super) closes: bool,
     /// At the start.
     pub(super) memory: u64,
+    pub(super) idle_memory: u64,
 }
 
 pub(super) fn text<T, E: std::fmt::Debug>(what: &str, result: Result<T, E>) -> Result<T, String> {
@@ -62,6 +63,7 @@ impl Scene {
             driver_put: 0,
             closes: false,
             memory: kind::memory(directory)?,
+            idle_memory: kind::idle_memory(directory)?,
         })
     }
 

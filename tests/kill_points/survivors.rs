@@ -42,6 +42,15 @@ impl Scene {
             }
             self.recover()?;
         }
+        if how == How::Recover && sleeper.is_none() {
+            // Before anybody uses again what the dead have left.
+            match kind::idle_memory(&self.directory)? {
+                now if now <= self.idle_memory => {}
+                now => {
+                    return Err(format!("{now} bytes of memory that nobody uses, {} at the start", self.idle_memory));
+                }
+            }
+        }
         if let Some(sleeper) = sleeper {
             self.wake(sleeper, how)?;
         }
