@@ -27,6 +27,9 @@ const ROLES: &[Role] = &[
     ("look-in-namespace", role_look_in_namespace),
 ];
 
+/// Deaths of which none is missed.
+const KILLS: u32 = 200;
+
 /// So long a killed process may take to be known as dead.
 const DYING: Duration = Duration::from_secs(2);
 
@@ -402,8 +405,7 @@ fn a_process_recovers_another_that_has_the_same_number() {
         (finished.parse().expect("a number"), alive.parse().expect("a number"))
     };
     let (mut recovered, mut kills) = (0, 0);
-    let wanted = if common::is_long() { 200 } else { 20 };
-    while recovered < wanted {
+    while recovered < KILLS {
         let mut victim = sandbox.child("hammer-slabs-in-namespace", &[]);
         victim.expect("begun");
         for _ in 0..3 {
@@ -429,7 +431,6 @@ fn equal_process_numbers_in_two_namespaces() {
         println!("skipped: only root may make a process namespace");
         return;
     }
-    let kills = if common::is_long() { 200 } else { 20 };
     let sandbox = Sandbox::new();
     let options = sandbox.options(2).max_participants(3);
     let queue = PodQueue::<u64>::create("q", options).expect("a free name");
@@ -444,12 +445,12 @@ fn equal_process_numbers_in_two_namespaces() {
         return;
     }
     assert_eq!(line, "begun");
-    for kill in 0..kills {
+    for kill in 0..KILLS {
         let (victim, line) = start();
         assert_eq!(line, "begun");
         // While both live, nobody is taken for dead.
         let begun = Instant::now();
-        while begun.elapsed() < Duration::from_millis(3 + kill % 5) {
+        while begun.elapsed() < Duration::from_millis(u64::from(3 + kill % 5)) {
             assert_eq!(queue.recover().expect("a descriptor"), 0, "nobody has died");
             assert_eq!(queue.participants(), 3, "nobody has died");
         }
