@@ -5,14 +5,19 @@
 
 mod common;
 
-use common::{POLICIES, Role, Sandbox, hear, policy_named, tell, thread_id, timed, until_asleep};
+use common::{Child, POLICIES, Role, Sandbox, hear, policy_named, tell, thread_id, timed, until_asleep};
 use ringway::{GetError, Options, PodQueue, PutError, Side, WaitPolicy};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-const ROLES: &[Role] =
-    &[("idle", role_idle), ("sleep", role_sleep), ("million", role_million), ("stormed", role_stormed)];
+const ROLES: &[Role] = &[
+    ("idle", role_idle),
+    ("sleep", role_sleep),
+    ("sleep-for-ever", role_sleep_for_ever),
+    ("million", role_million),
+    ("stormed", role_stormed),
+];
 
 // ---- sleeping costs nothing ----
 
@@ -401,6 +406,42 @@ fn the_number_of_system_calls_does_not_grow_with_the_messages() {
             assert!(few > 20, "strace counts");
             assert!(many < few + SLACK, "{side}, {how}: {few} for a thousand, {many} for a million");
         }
+    }
+}
+
+fn role_sleep_for_ever(_: &[String]) {
+    let queue = PodQueue::<u64>::open_with("q", Options::default().wait_policy(WaitPolicy::Park)).expect("it is there");
+    tell("sleeping");
+    let _ = queue.get();
+}
+
+/// Nobody counts who sleeps: those who died asleep cost nobody a wake-up once they were looked
+/// after. (D9)
+#[test]
+fn dead_sleepers_are_not_woken() {
+    let sandbox = Sandbox::new();
+    let queue = PodQueue::<u64>::create("q", sandbox.options(8)).expect("a free name");
+    for round in 0..5 {
+        let mut sleepers: Vec<_> = (0..3).map(|_| sandbox.child("sleep-for-ever", &[])).collect();
+        for sleeper in &mut sleepers {
+            sleeper.expect("sleeping");
+            common::until_asleep(sleeper.pid(), sleeper.pid() as i32);
+        }
+        sleepers.into_iter().for_each(Child::kill);
+        common::until(|| queue.participants() == 1);
+        queue.recover().expect("a descriptor");
+        let wakes = || {
+            let name = "q".parse().expect("a name");
+            let seen = ringway::admin::inspect(Some(sandbox.path()), &name).expect("a queue");
+            seen.participants.iter().map(|one| one.wakes).sum::<u64>()
+        };
+        let before = wakes();
+        for value in 0..1000 {
+            queue.put(value).expect("there is room");
+            assert_eq!(queue.get(), Ok(value));
+        }
+        // The first one withdraws what the dead have asked for.
+        assert!(wakes() <= before + 2, "round {round}: {} wake-ups for nobody", wakes() - before);
     }
 }
 

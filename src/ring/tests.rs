@@ -357,6 +357,29 @@ fn laps_far_along_work_the_same() {
                 assert_eq!(put(&heap, &p, value), Put::Done);
                 assert_eq!(get(&heap, &g), Ok(value));
             }
+            // A row's word has 44 bits of them.
+            for value in 20..40 {
+                assert_eq!(put(&heap, &p, value), Put::Done);
+                let (ring, mut word) = (heap.ring(), Word(0));
+                let mut lease = |again: bool| {
+                    let leased = match again {
+                        true => ring.lease_back(&g, 0, &mut word),
+                        false => ring.try_lease(&g, 0, &mut word),
+                    };
+                    let Leased::Yes(holding) = leased else { panic!("{start} {value}: {leased:?}") };
+                    assert_eq!((word.0, holding.id), (value, start + value), "{producers:?} {consumers:?}");
+                    holding
+                };
+                let first = lease(false);
+                assert!(ring.give_back(&g, first));
+                let second = lease(true);
+                // As of one that dies with it.
+                assert_eq!((ring.keep_cells(0), g.held.replace(0)), (1, 1));
+                let third = lease(true);
+                assert_eq!([first.count, second.count, third.count], [0, 1, 2]);
+                assert!(ring.acknowledge(&g, third));
+                assert_eq!(get(&heap, &g), Err(Get::Empty));
+            }
         }
     }
 }
