@@ -340,7 +340,7 @@ fn fifo_of_chunks() {
 
 /// 61: a chunk is opened for the next lap though a message of this one is not committed.
 #[test]
-#[should_panic]
+#[should_panic(expected = "the ring contradicts itself")]
 fn a_chunk_that_is_opened_too_early_is_caught() {
     with_seed(61, fifo_of_chunks);
 }

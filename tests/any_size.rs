@@ -167,8 +167,13 @@ fn an_arena_exhausted_by_leases() {
     queue.put(b"short").expect("room");
     assert_eq!(queue.get().expect("there"), b"short");
     let other = queue.try_clone().expect("a place");
-    let waiting = std::thread::spawn(move || other.put_timeout(&pattern(4096, 2), Duration::from_secs(20)));
-    common::until(|| queue.is_empty() && !waiting.is_finished());
+    other.set_wait_policy(ringway::WaitPolicy::Park);
+    let (says, hears) = std::sync::mpsc::channel();
+    let waiting = std::thread::spawn(move || {
+        says.send(common::thread_id()).expect("somebody hears");
+        other.put_timeout(&pattern(4096, 2), Duration::from_secs(20))
+    });
+    common::until_asleep(std::process::id(), hears.recv().expect("it has begun"));
     assert_eq!(lease.ack().expect("ours"), pattern(4096, 1));
     assert_eq!(waiting.join().expect("no panic"), Ok(()));
     assert_eq!(queue.get().expect("there"), pattern(4096, 2));

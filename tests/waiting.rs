@@ -451,4 +451,5 @@ fn dead_sleepers_are_not_woken() {
 fn seeded_bugs_are_found() {
     common::control::fails_with_seeds("a_storm_of_signals_changes_no_wait", &[(33, &["early", "left == right"])]);
     common::control::fails_with_seeds("a_message_wakes_one_sleeper", &[(34, &["sleeps for 40 messages"])]);
+    common::control::fails_with_seeds("dead_sleepers_are_not_woken", &[(35, &["wake-ups for nobody"])]);
 }

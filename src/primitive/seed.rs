@@ -31,6 +31,7 @@
 //! | 32 | of sixteen positions one is published without its message |
 //! | 33 | a sleep that nobody has ended is taken for one that has timed out |
 //! | 34 | a wake-up wakes everybody |
+//! | 35 | the request of a sleeper that is gone is never withdrawn |
 //! | 40 | a future that is dropped with a wake-up in its hands keeps it |
 //! | 41 | a future does not look again between asking to be woken and sleeping |
 //! | 42 | no slice of a future ever ends |

@@ -320,10 +320,14 @@ impl Port {
         if self.growth.has_just_failed() {
             return false;
         }
+        let had_none = !arena.may_have_memory(block);
         arena.set_memory(block, changing());
         let is_there = self.allocate(&self.ground(), moved(arena.bytes_of(block), self.growth.blocks_at));
         if is_there {
             arena.set_memory(block, Memory::All);
+        } else if had_none {
+            // What came before there was no more was given back by the kernel.
+            arena.set_memory(block, Memory::None);
         }
         is_there
     }

@@ -168,7 +168,7 @@ impl<'q, E: Plain> Reserved<'q, E> {
 
 impl<E: Plain> std::fmt::Debug for Reserved<'_, E> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reserved").field("len", &self.len).finish_non_exhaustive()
+        f.debug_struct("Reserved").field("len", &self.len()).finish_non_exhaustive()
     }
 }
 
@@ -383,7 +383,7 @@ impl Ref<'_> {
 impl<E: Plain> std::fmt::Debug for Ref<'_, E> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Ref")
-            .field("len", &self.len)
+            .field("len", &self.len())
             .field("id", &self.id())
             .field("redelivered", &self.redelivered())
             .finish_non_exhaustive()

@@ -189,7 +189,9 @@ fn may_be_too_long(error: &postcard::Error) -> bool {
 
 fn unencodable(error: postcard::Error) -> PutError<()> {
     let what = match error {
-        postcard::Error::SerializeBufferFull => "it was longer when it was encoded than when it was measured",
+        postcard::Error::SerializeBufferFull | postcard::Error::CollectStrError => {
+            "it was longer when it was encoded than when it was measured"
+        }
         postcard::Error::SerializeSeqLengthUnknown => "a sequence does not know its length",
         postcard::Error::SerdeSerCustom => "its `Serialize` refused",
         postcard::Error::WontImplement => "it uses a part of serde that needs a self-describing format",

@@ -145,7 +145,7 @@ impl<'m> Arena<'m> {
     }
 
     /// Whether it has, or may have some.
-    fn may_have_memory(self, block: u32) -> bool {
+    pub(crate) fn may_have_memory(self, block: u32) -> bool {
         !self.grows() || self.memory_word(block) != Memory::None as u64
     }
 

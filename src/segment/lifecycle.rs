@@ -149,7 +149,7 @@ impl Segment {
             // one, and take a dead queue's messages along.
             check(&header)?;
             // The description that holds the admin byte shared, until we are in.
-            let _unforked = unforked();
+            let unforked = unforked();
             let admin = shm::reopen(&file).map_err(|e| SetupError::system("re-opening the segment", e))?;
             let admin = AdminLock::take(admin, Kind::Shared)?;
             if !names_this(place, &file)? {
@@ -158,6 +158,7 @@ impl Segment {
             let segment = Arc::new(Segment::map(file, header, Some(place.clone()), prefault)?);
             let member = Member::join(segment, keeper)?;
             drop(admin);
+            drop(unforked);
             super::stale::sweep(place);
             return Ok(Some(member));
         }

@@ -152,7 +152,7 @@ impl Attention {
         // finds the epoch moved.
         self.epoch.bump(Ordering::Release);
         let count = if seeded(34) { i32::MAX as u32 } else { count.max(1) };
-        if self.epoch.wake(count) == 0 && armed != 0 {
+        if self.epoch.wake(count) == 0 && armed != 0 && !seeded(35) {
             // Nobody was asleep. A sleeper that armed since makes this fail, as its request has
             // another number; one that armed before and is not yet asleep sees the new epoch.
             let _ = self.armed.compare_exchange(armed, 0, Ordering::Relaxed, Ordering::Relaxed);
