@@ -78,9 +78,7 @@ pub const PAIRS: &[&str] = &[
 /// Which operation in which states.
 pub const ROWS: &[(&str, &[&str], Share)] = &[
     ("put", &["empty", "wrap"], Share::All),
-    // What stands in the way.
-    ("put", &["sleeper", "tomb"], Share::All),
-    ("put", &["last", "last-cold", "lap", "claimed", "claimed-many"], Share::Some),
+    ("put", &["last", "last-cold", "lap", "sleeper", "tomb", "claimed", "claimed-many"], Share::Some),
     ("put", &["back", "taken", "taken-many", "lease-back", "leased"], Share::Some),
     ("try_put", &["empty", "last", "full", "wrap", "lap", "claimed", "taken"], Share::Some),
     ("put_waits", &["full"], Share::Few),

@@ -90,7 +90,7 @@ fn size() -> Size {
 }
 
 pub fn limit() -> Duration {
-    Duration::from_secs(if is_full() { 3 * 3600 } else { 400 })
+    Duration::from_secs(if is_full() { 3 * 3600 } else { 600 })
 }
 
 /// All that failed, or how many points there were.
