@@ -14,6 +14,8 @@ mod account;
 mod in_place;
 #[path = "kill_points/lane.rs"]
 mod lane;
+#[path = "kill_points/memory.rs"]
+mod memory;
 #[path = "kill_points/plan.rs"]
 mod plan;
 #[path = "kill_points/scene.rs"]

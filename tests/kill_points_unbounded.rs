@@ -12,6 +12,8 @@ mod common;
 mod account;
 #[path = "kill_points/lane.rs"]
 mod lane;
+#[path = "kill_points/memory.rs"]
+mod memory;
 #[path = "kill_points/plan.rs"]
 mod plan;
 #[path = "kill_points/scene.rs"]

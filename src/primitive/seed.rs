@@ -25,9 +25,6 @@
 //! | 22 | opening and creating sweep nothing |
 //! | 30 | the length of a queue is not clamped to its capacity |
 //! | 31 | no deadline ever passes |
-//! | 60 | a chunk is touched though its word is not READY behind the hazard |
-//! | 61 | a chunk of the lap before is opened though not all of its messages are committed |
-//! | 62 | a block is said to have no memory while that is given or taken |
 //! | 32 | of sixteen positions one is published without its message |
 //! | 33 | a sleep that nobody has ended is taken for one that has timed out |
 //! | 34 | a wake-up wakes everybody |
@@ -38,6 +35,9 @@
 //! | 50 | a dead subscriber stays on the roll of its broadcast |
 //! | 51 | a gap of a broadcast is counted as one message less than it has |
 //! | 52 | a subscriber believes a copy without a second look at the stamp |
+//! | 60 | a chunk is touched though its word is not READY behind the hazard |
+//! | 61 | a chunk of the lap before is opened though not all of its messages are committed |
+//! | 62 | a block is said to have no memory while that is given or taken |
 
 /// Whether seeded bug `number` is switched on.
 #[cfg(all(ringway_seeded, not(loom)))]

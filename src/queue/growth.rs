@@ -21,8 +21,8 @@ impl Options {
     /// one in some thousand allocates or frees a chunk. Of a queue of bytes or values a quarter of the
     /// cap is for the slots; the rest is for messages longer than [`inline`](Options::inline), each
     /// of which takes at least a page while it is queued, and is divided among their sizes: of the
-    /// longest alone about a fifth of the cap can be queued. Of 64 bytes for each block
-    /// that there ever was the memory stays.
+    /// longest alone about a fifth of the cap can be queued. The 64 bytes of bookkeeping of each
+    /// block that there ever was stay.
     ///
     /// `Single` sides are refused: what they save is known of memory that stays.
     ///

@@ -2,10 +2,10 @@
 //! each block; pages come and go with every message.
 
 pub use super::in_place::nothing_is_kept;
+pub use super::memory::{idle_memory, memory};
 use super::table::{Operation, Share};
-use super::{BATCH, Message, NAME};
-use ringway::{Bytes, Options, Side, admin};
-use std::path::Path;
+use super::{BATCH, Message};
+use ringway::{Bytes, Options, Side};
 
 pub type Kind = Bytes;
 pub type Out = Vec<u8>;
@@ -59,24 +59,6 @@ pub fn unwire(out: Out) -> Message {
 
 /// A get commits in the block, and releases the slot then.
 pub const COMMITS_WITH_ITS_SLOT: bool = false;
-
-/// The bytes of memory that the queue has.
-pub fn memory(directory: &Path) -> Result<u64, String> {
-    look(directory).map(|(growth, _)| growth.backed)
-}
-
-/// The same without that of chunks that are used, or may be next, and of blocks that are used.
-pub fn idle_memory(directory: &Path) -> Result<u64, String> {
-    let (growth, used_by_blocks) = look(directory)?;
-    Ok(growth.backed.saturating_sub((growth.ready + growth.drained) * growth.chunk + used_by_blocks))
-}
-
-fn look(directory: &Path) -> Result<(admin::Growth, u64), String> {
-    let name = NAME.parse().map_err(|_| "no name")?;
-    let seen = admin::inspect(Some(directory), &name).map_err(|error| error.to_string())?;
-    let used = seen.blocks.iter().map(|class| (class.count - class.free) * class.size).sum();
-    Ok((seen.growth.ok_or("a queue that grows")?, used))
-}
 
 pub const OPERATIONS: &[Operation] = super::in_place::OPERATIONS;
 

@@ -1,10 +1,10 @@
 //! Messages of a queue that grows: each slot is a chunk, a page of its own, so that every put
 //! allocates one and every get gives one back.
 
+pub use super::memory::{idle_memory, memory};
 use super::table::{Operation, Share};
-use super::{BATCH, Message, NAME};
-use ringway::{Bytes, Options, Producer, Side, admin};
-use std::path::Path;
+use super::{BATCH, Message};
+use ringway::{Bytes, Options, Producer, Side};
 
 pub type Kind = Bytes;
 pub type Out = Vec<u8>;
@@ -44,24 +44,6 @@ pub const COMMITS_WITH_ITS_SLOT: bool = false;
 /// There is nothing but slots.
 pub fn nothing_is_kept(_: &Producer<Kind>) -> Result<(), String> {
     Ok(())
-}
-
-/// The bytes of memory that the queue has.
-pub fn memory(directory: &Path) -> Result<u64, String> {
-    look(directory).map(|(growth, _)| growth.backed)
-}
-
-/// The same without that of chunks that are used, or may be next, and of blocks that are used.
-pub fn idle_memory(directory: &Path) -> Result<u64, String> {
-    let (growth, used_by_blocks) = look(directory)?;
-    Ok(growth.backed.saturating_sub((growth.ready + growth.drained) * growth.chunk + used_by_blocks))
-}
-
-fn look(directory: &Path) -> Result<(admin::Growth, u64), String> {
-    let name = NAME.parse().map_err(|_| "no name")?;
-    let seen = admin::inspect(Some(directory), &name).map_err(|error| error.to_string())?;
-    let used = seen.blocks.iter().map(|class| (class.count - class.free) * class.size).sum();
-    Ok((seen.growth.ok_or("a queue that grows")?, used))
 }
 
 /// No other operations.
