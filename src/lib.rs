@@ -1,24 +1,13 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-#[cfg(not(loom))]
-/// A rare event, for the `log` facade: never on the hot path.
-macro_rules! event {
-    ($($argument:tt)*) => {{
-        #[cfg(feature = "log")]
-        log::info!($($argument)*);
-        #[cfg(not(feature = "log"))]
-        let _ = format_args!($($argument)*);
-    }};
-}
-#[cfg(not(loom))]
-pub(crate) use event;
-
 // Under loom only the algorithm is compiled: `primitive`, `ring` and `wait`.
 #[cfg(all(feature = "async", not(loom)))]
 mod asyncio;
 #[cfg(not(loom))]
 mod error;
+#[cfg(not(loom))]
+mod event;
 #[cfg(not(loom))]
 mod handover;
 #[cfg(all(test, loom))]
@@ -31,6 +20,8 @@ mod loom_models;
 mod primitive;
 #[cfg(not(loom))]
 mod queue;
+#[cfg(all(feature = "serde", not(loom)))]
+mod process;
 #[cfg_attr(loom, allow(dead_code, unused_imports))]
 mod ring;
 #[cfg(not(loom))]
@@ -48,7 +39,14 @@ pub use asyncio::{
 #[cfg(not(loom))]
 pub use error::{SetupError, SetupErrorKind};
 #[cfg(not(loom))]
+pub(crate) use event::event;
+#[cfg(not(loom))]
 pub use handover::Ticket;
+#[cfg(all(feature = "serde", not(loom)))]
+pub use process::{
+    Child, CurrentProcess, ExitStatus, Function, ParentProcess, Process, ProcessError, Run, Stream, active_children,
+    cpu_count, current_process, init, parent_process, start_up,
+};
 #[cfg(all(feature = "serde", not(loom)))]
 pub use queue::{Broadcast, Queue, Serde};
 #[cfg(not(loom))]

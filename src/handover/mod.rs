@@ -1,11 +1,18 @@
 //! What passes a queue to another process: the ticket, a text that says where its segment
-//! is, and the frame in which it goes through a socket.
+//! is, the frame in which it goes through a socket, and the list of what goes along with the
+//! start of a child.
 //!
 //! It must not know what a handle is, or what the messages of a queue are.
 
 mod frame;
+#[cfg(feature = "serde")]
+mod luggage;
 mod ticket;
 
 pub(crate) use frame::{receive, send};
+#[cfg(feature = "serde")]
+pub(crate) use luggage::{Luggage, hand, is_packing, packing, take, unpacking};
 pub use ticket::Ticket;
+#[cfg(feature = "serde")]
+pub(crate) use ticket::Given;
 pub(crate) use ticket::Whereabouts;

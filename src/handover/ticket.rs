@@ -7,8 +7,9 @@
 //! ```
 //!
 //! and after that `:gone` or `:stay` where the handle does other than is usual when its
-//! peers are gone, and `:type=T` where the type is called otherwise in the segment. In paths
-//! and types, what is not plain is `%XX`.
+//! peers are gone, `:given=N/INDEX` where a participant of that index goes along as the Nth
+//! descriptor of a child's start, and `:type=T` where the type is called otherwise in the segment.
+//! In paths and types, what is not plain is `%XX`.
 
 use crate::error::{SetupError, SetupErrorKind};
 use crate::segment::SegmentName;
@@ -62,6 +63,16 @@ pub struct Ticket {
     pub(crate) reports_gone: Option<bool>,
     /// What the type of the handle is called, if the segment calls it otherwise.
     pub(crate) element: Option<String>,
+    /// A participant that goes along, if this is handed to a child.
+    pub(crate) given: Option<Given>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Given {
+    /// Among what goes along.
+    pub(crate) number: u32,
+    /// Of the participant.
+    pub(crate) index: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -98,6 +109,9 @@ impl fmt::Display for Ticket {
             Some(true) => f.write_str(":gone")?,
             Some(false) => f.write_str(":stay")?,
             None => {}
+        }
+        if let Some(Given { number, index }) = self.given {
+            write!(f, ":given={number}/{index}")?;
         }
         if let Some(element) = &self.element {
             f.write_str(":type=")?;
@@ -155,11 +169,12 @@ impl FromStr for Ticket {
         let identity = identity.filter(digits).and_then(|text| u128::from_str_radix(text, 16).ok());
         let identity = identity.ok_or_else(|| invalid("the identity is not 32 digits"))?;
         let place = whereabouts(place.ok_or_else(|| invalid("it was cut off"))?)?;
-        let mut ticket = Ticket { identity, place, reports_gone: None, element: None };
+        let mut ticket = Ticket { identity, place, reports_gone: None, element: None, given: None };
         for part in parts {
             match part {
                 "gone" => ticket.reports_gone = Some(true),
                 "stay" => ticket.reports_gone = Some(false),
+                _ if part.starts_with("given=") => ticket.given = Some(given(part)?),
                 _ => {
                     let element = part.strip_prefix("type=").ok_or_else(|| invalid("a part that has no meaning"))?;
                     let element = String::from_utf8(unplain(element)?).map_err(|_| invalid("a type is not UTF-8"))?;
@@ -171,6 +186,19 @@ impl FromStr for Ticket {
     }
 }
 
+fn number(text: &str) -> Result<Option<u32>, SetupError> {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| invalid("a number is too large"))
+}
+
+fn given(part: &str) -> Result<Given, SetupError> {
+    let none = || invalid("what goes along is not N/INDEX");
+    let (before, after) = part.trim_start_matches("given=").split_once('/').ok_or_else(none)?;
+    Ok(Given { number: number(before)?.ok_or_else(none)?, index: number(after)?.ok_or_else(none)? })
+}
+
 fn whereabouts(text: &str) -> Result<Whereabouts, SetupError> {
     let nowhere = || invalid("it is neither a path nor PID/FD");
     let (before, after) = text.rsplit_once('/').ok_or_else(nowhere)?;
@@ -180,10 +208,7 @@ fn whereabouts(text: &str) -> Result<Whereabouts, SetupError> {
         let directory = unplain(if before.is_empty() { "/" } else { before })?;
         return Ok(Whereabouts::Named { directory: PathBuf::from(OsStr::from_bytes(&directory)), name });
     }
-    let number = |text: &str| {
-        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        if digits { text.parse::<u32>().map_err(|_| invalid("a number is too large")) } else { Err(nowhere()) }
-    };
+    let number = |text| number(text)?.ok_or_else(nowhere);
     let fd = number(after)?;
     match before {
         "inherited" => Ok(Whereabouts::Inherited { fd }),
@@ -228,7 +253,7 @@ mod tests {
     }
 
     fn ticket(place: Whereabouts) -> Ticket {
-        Ticket { identity: 0xabc, place, reports_gone: None, element: None }
+        Ticket { identity: 0xabc, place, reports_gone: None, element: None, given: None }
     }
 
     #[test]
@@ -250,8 +275,10 @@ mod tests {
         assert_eq!(round_trip(&named(b"/", "q")), format!("rw1:{id}:/q"));
         for reports_gone in [Some(true), Some(false), None] {
             for element in [Some("Option<(u8, [u32; 4])>".to_owned()), Some(String::new()), None] {
-                let ticket = Ticket { reports_gone, element, ..named(b"/d", "q") };
-                assert!(round_trip(&ticket).bytes().all(|byte| byte.is_ascii_graphic()));
+                for given in [None, Some(Given { number: 0, index: u32::MAX })] {
+                    let ticket = Ticket { reports_gone, element: element.clone(), given, ..named(b"/d", "q") };
+                    assert!(round_trip(&ticket).bytes().all(|byte| byte.is_ascii_graphic()));
+                }
             }
         }
     }
@@ -284,6 +311,10 @@ mod tests {
             format!("rw1:{id}:1/2:x"),
             format!("rw1:{id}:1/2:type"),
             format!("rw1:{id}:1/2:type=%f"),
+            format!("rw1:{id}:1/2:given="),
+            format!("rw1:{id}:1/2:given=1"),
+            format!("rw1:{id}:1/2:given=1/x"),
+            format!("rw1:{id}:1/2:given=4294967296/1"),
             format!("rw1:{id}:1/2:type=%ff"),
             format!("rw1:{id}:1/2:type=%00"),
             format!("rw1:{id}:/d/"),

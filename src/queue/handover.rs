@@ -10,6 +10,7 @@ use crate::primitive::Fences;
 use crate::segment::{Arrival, Directory, Header, Keeper, Place, Segment, SegmentName};
 use std::ffi::OsStr;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -34,7 +35,31 @@ impl Port {
             place,
             reports_gone: (self.reports_gone != usual).then_some(self.reports_gone),
             element: (element != segment.header().plan.element.tag).then_some(element),
+            given: None,
         }
+    }
+
+    /// What a handle is serialised as: its ticket, and among the arguments of a child a
+    /// participant that can do what `roles` says.
+    #[cfg(feature = "serde")]
+    pub(super) fn serialised<M: Message>(&self, roles: u64) -> Result<Ticket, SetupError> {
+        let mut ticket = self.ticket::<M>()?;
+        if handover::is_packing() {
+            let segment = self.segment()?;
+            let (_, roles) = Options::default().for_roles(roles);
+            let newcomer = Newcomer::default();
+            let keeper: Keeper<'_> = &|segment, proof, index| newcomer.keep(segment, proof, index);
+            let introduce = |index| {
+                let damaged = || SetupError::not_a_segment("its regions do not fit its geometry");
+                let ring = super::view::View::of(&segment)?.ring(&segment.header().plan, index).ok_or_else(damaged)?;
+                super::port::introduce(&ring, roles);
+                Ok(())
+            };
+            let handed = segment.hand(keeper, introduce)?;
+            let index = handed.index();
+            ticket.given = handover::hand(handed).map(|number| handover::Given { number, index });
+        }
+        Ok(ticket)
     }
 
     pub(super) fn inherit<M: Message>(&self, command: &mut Command) -> Result<Ticket, SetupError> {
@@ -89,15 +114,25 @@ impl Port {
         let _ = Fences::of_this_process(false);
         let (prefault, newcomer) = (options.prefault_bytes(), Newcomer::default());
         let keeper: Keeper<'_> = &|segment, proof, index| newcomer.keep(segment, proof, index);
+        #[cfg(feature = "serde")]
+        if let Some(handover::Given { number, index }) = ticket.given
+            && let Some(description) = handover::take(number)
+        {
+            let place = match &ticket.place {
+                Whereabouts::Named { directory, name } => Some(existing(directory, name)?),
+                _ => None,
+            };
+            let delivered = crate::segment::Delivered { description, index };
+            let member = Segment::adopt(delivered, ticket.identity, place, prefault, check)?;
+            return Port::adopted(member, &options, anonymous, roles);
+        }
         let arrival = match (&ticket.place, arrival) {
             (_, Some(arrival)) => arrival,
             (Whereabouts::Process { pid, fd }, None) => Arrival::Process { pid: *pid, fd: *fd },
             (Whereabouts::Inherited { fd }, None) => Arrival::Inherited { fd: *fd },
             (Whereabouts::Named { directory, name }, None) => {
-                // A ticket makes no directory.
+                let place = existing(directory, name)?;
                 let not_found = || SetupError::new(SetupErrorKind::NotFound);
-                let directory = Arc::new(Directory::existing(Some(directory))?.ok_or_else(not_found)?);
-                let place = Place { directory, name: SegmentName::new(OsStr::new(name))? };
                 let member = Segment::open(&place, prefault, check, keeper)?.ok_or_else(not_found)?;
                 return Port::opened(member, &options, anonymous, roles);
             }
@@ -105,6 +140,13 @@ impl Port {
         let member = Segment::arrive(&arrival, ticket.identity, prefault, check, keeper)?;
         Port::opened(member, &options, anonymous, roles)
     }
+}
+
+/// A ticket makes no directory.
+fn existing(directory: &Path, name: &str) -> Result<Place, SetupError> {
+    let not_found = || SetupError::new(SetupErrorKind::NotFound);
+    let directory = Arc::new(Directory::existing(Some(directory))?.ok_or_else(not_found)?);
+    Ok(Place { directory, name: SegmentName::new(OsStr::new(name))? })
 }
 
 /// What hands a handle or an end over. The macro has the roles of the type, and what makes one
@@ -125,6 +167,11 @@ macro_rules! handover_methods {
         /// process' descriptors (`close_range`).
         pub fn ticket(&self) -> Result<crate::Ticket, crate::SetupError> {
             self.port.ticket::<M>()
+        }
+
+        #[cfg(feature = "serde")]
+        pub(in crate::queue) fn serialised(&self) -> Result<crate::Ticket, crate::SetupError> {
+            self.port.serialised::<M>($roles)
         }
 
         /// Opens the queue of a ticket: one participant more, independent of the sender from
@@ -235,11 +282,12 @@ macro_rules! handover_methods {
 /// With the feature `serde` a handle or an end is its ticket.
 macro_rules! serde_as_ticket {
     ($($what:ident),*) => {$(
-        /// As its [`Ticket`]. Fails where [`ticket`](crate::Handle::ticket) does.
+        /// As its [`Ticket`]; among the arguments of a [`Process`](crate::Process) together with a
+        /// participant for the child. Fails where [`ticket`](crate::Handle::ticket) does.
         #[cfg(feature = "serde")]
         impl<M: Message> serde::Serialize for super::$what<M> {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                self.ticket().map_err(serde::ser::Error::custom)?.serialize(serializer)
+                self.serialised().map_err(serde::ser::Error::custom)?.serialize(serializer)
             }
         }
 

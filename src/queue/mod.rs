@@ -55,6 +55,8 @@ pub use producer::Producer;
 pub use select::Select;
 pub use tasks::TaskError;
 pub use watch::watch;
+#[cfg(feature = "serde")]
+pub(crate) use watch::watch_child;
 
 // For futures over the same queues.
 #[cfg(feature = "async")]

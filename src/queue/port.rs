@@ -85,6 +85,8 @@ pub struct Port {
     pub(super) undecodable: Cell<usize>,
     /// Whether it is an error that the other side is gone.
     pub(super) reports_gone: bool,
+    /// Whether it may become an end of a queue that is closed.
+    may_begin_closed: bool,
     /// When this handle last looked for the dead.
     pub(super) last_look: Cell<u64>,
     /// When it last looked whether there are consumers.
@@ -182,6 +184,21 @@ impl Port {
         Ok(port)
     }
 
+    /// A participant that was handed to this process. It may have been closed meanwhile: that the
+    /// first operation says.
+    #[cfg(feature = "serde")]
+    pub(super) fn adopted(
+        member: Member,
+        options: &Options,
+        is_anonymous: bool,
+        roles: u64,
+    ) -> Result<Port, SetupError> {
+        let mut port = Port::attach(member, options.policy(), options.reports_gone(is_anonymous), roles)?;
+        port.may_begin_closed = true;
+        let _ = port.recover();
+        Ok(port)
+    }
+
     /// The segment, for this process.
     pub(super) fn segment(&self) -> Result<Arc<Segment>, SetupError> {
         if self.is_forked() {
@@ -211,11 +228,7 @@ impl Port {
         let cursors =
             Wiped::<Cursors>::zeroed().map_err(|e| SetupError::system("mapping a handle's private page", e))?;
         cursors.alive.set(1);
-        // Whoever was here before, all that it left was finished before its index was taken.
-        ring.me.clear_intents();
-        ring.me.reset_counts();
-        ring.me.who.reset(std::process::id(), roles);
-        ring.me.who.attached.store(unix_seconds(), Ordering::Relaxed);
+        introduce(&ring, roles);
         if roles & GETS != 0
             && let Some(seen) = view.for_producers.alerted()
         {
@@ -241,6 +254,7 @@ impl Port {
             close_seen: Cell::new(false),
             undecodable: Cell::new(0),
             reports_gone,
+            may_begin_closed: false,
             last_look: Cell::new(0),
             peers_looked: Cell::new(0),
             blocked: Cell::new(false),
@@ -255,7 +269,10 @@ impl Port {
 
     /// Takes the producers' side now, as an end does, instead of at the first put.
     pub(super) fn become_producer(&self) -> Result<(), SetupError> {
-        self.ready_to_put().map_err(Refusal::into_setup)?;
+        match self.ready_to_put() {
+            Err(Refusal::Closed) if self.may_begin_closed => {}
+            other => other.map_err(Refusal::into_setup)?,
+        }
         self.set_roles(PUTS);
         Ok(())
     }
@@ -456,6 +473,15 @@ impl Port {
             .field("len", &self.len())
             .finish()
     }
+}
+
+/// The participant of `ring` is one of this process now, and can do what `roles` says. Whoever
+/// was here before, all that it left was finished before its index was taken.
+pub(super) fn introduce(ring: &Ring<'_>, roles: u64) {
+    ring.me.clear_intents();
+    ring.me.reset_counts();
+    ring.me.who.reset(std::process::id(), roles);
+    ring.me.who.attached.store(unix_seconds(), Ordering::Relaxed);
 }
 
 impl Drop for Port {

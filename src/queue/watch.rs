@@ -36,6 +36,13 @@ pub fn watch(pidfd: impl AsFd) -> std::io::Result<()> {
     segment::watch(pidfd, look_at)
 }
 
+/// The same for a child of [`Process`](crate::Process)'s; and `tell` is called when one has died.
+#[cfg(feature = "serde")]
+pub(crate) fn watch_child(pidfd: impl AsFd, tell: fn()) -> std::io::Result<()> {
+    segment::after_deaths(tell);
+    segment::watch(pidfd, look_at)
+}
+
 fn look_at(segment: &Arc<Segment>, own: u32) -> Option<String> {
     let (scene, proof) = (Scene::of(segment, own)?, segment.proof(own)?);
     scene.finish_close();

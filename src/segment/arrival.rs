@@ -39,6 +39,9 @@ pub(crate) enum Arrival {
     Inherited { fd: u32 },
     /// It came through a socket.
     Received(OwnedFd),
+    /// It came with the start of this process.
+    #[cfg(feature = "serde")]
+    Handed,
 }
 
 impl fmt::Display for Arrival {
@@ -47,6 +50,8 @@ impl fmt::Display for Arrival {
             Arrival::Process { pid, fd } => write!(f, "descriptor {fd} of process {pid}"),
             Arrival::Inherited { fd } => write!(f, "inherited descriptor {fd}"),
             Arrival::Received(_) => f.write_str("the descriptor that was received"),
+            #[cfg(feature = "serde")]
+            Arrival::Handed => f.write_str("the descriptor that came with the start"),
         }
     }
 }
@@ -75,6 +80,9 @@ impl Segment {
         match arrival {
             Arrival::Process { pid, fd } => join(passing::of_process(*pid, *fd)),
             Arrival::Received(fd) => join(passing::of_descriptor(fd)),
+            // Such a one is adopted (`handed.rs`).
+            #[cfg(feature = "serde")]
+            Arrival::Handed => Err(SetupError::unreachable("it is not there any more", None)),
             Arrival::Inherited { fd } => {
                 let taking = TAKING.get().map_err(|e| SetupError::system("detecting forks", e))?;
                 let _taking = taking.lock().unwrap_or_else(PoisonError::into_inner);
@@ -93,7 +101,7 @@ impl Segment {
         }
     }
 
-    fn header_of(file: &File, identity: u128, arrival: &Arrival) -> Result<Header, SetupError> {
+    pub(super) fn header_of(file: &File, identity: u128, arrival: &Arrival) -> Result<Header, SetupError> {
         let size = shm::stat(file).map_err(|e| SetupError::system("examining the segment", e))?.size;
         let header = Segment::parse_header(file, size).map_err(|error| match error.kind() {
             SetupErrorKind::NotASegment { reason } => {
@@ -129,7 +137,7 @@ impl Segment {
     }
 }
 
-fn examine(found: io::Result<Found>, arrival: &Arrival) -> Result<File, SetupError> {
+pub(super) fn examine(found: io::Result<Found>, arrival: &Arrival) -> Result<File, SetupError> {
     let reason = match found {
         Ok(Found::Yes(file)) => return Ok(file),
         Ok(Found::NoProcess) => format!("there is no process of {arrival}"),

@@ -79,6 +79,26 @@ impl Member {
     /// Takes the first free index. The caller holds the admin byte shared, or the
     /// segment has no name yet.
     pub(super) fn join(segment: Arc<Segment>, keeper: Keeper<'_>) -> Result<Member, SetupError> {
+        let (description, index, _unforked) = Member::take_place(&segment, keeper)?;
+        match Anchor::new(&description) {
+            Ok(life) => Ok(Member::new(segment, index, life)),
+            Err(error) => {
+                segment.mark(index, false);
+                Err(SetupError::system("anchoring a life lock", error))
+            }
+        }
+    }
+
+    pub(super) fn new(segment: Arc<Segment>, index: u32, life: Anchor) -> Member {
+        Member { segment, index, life: Some(life), roles: [None, None] }
+    }
+
+    /// Takes the first free index. Its life byte is held by the description that is
+    /// returned, and goes with it: forks are held off meanwhile.
+    pub(super) fn take_place(
+        segment: &Arc<Segment>,
+        keeper: Keeper<'_>,
+    ) -> Result<(File, u32, Option<HoldOff>), SetupError> {
         let max = segment.header().plan.max_participants;
         let start = Instant::now();
         loop {
@@ -90,7 +110,7 @@ impl Member {
                     break;
                 }
                 match segment.take_index(&description, index, keeper)? {
-                    Taken::Yes(life) => return Ok(Member { segment, index, life: Some(life), roles: [None, None] }),
+                    Taken::Yes => return Ok((description, index, unforked)),
                     Taken::Lives => {}
                     Taken::NotNow => passing = true,
                 }
@@ -163,7 +183,7 @@ impl Drop for Member {
 
 /// Whether an index could be taken.
 enum Taken {
-    Yes(Anchor),
+    Yes,
     /// Its owner lives.
     Lives,
     /// Somebody looks after it just now, or what is left there cannot be finished yet.
@@ -333,12 +353,11 @@ impl Segment {
         if !lock::try_lock(own, byte, Kind::Exclusive).map_err(system)? {
             return Ok(Taken::Lives);
         }
-        let life = Anchor::new(own).map_err(|e| SetupError::system("anchoring a life lock", e))?;
         self.mark(index, true);
-        Ok(Taken::Yes(life))
+        Ok(Taken::Yes)
     }
 
-    fn mark(&self, index: u32, attached: bool) {
+    pub(super) fn mark(&self, index: u32, attached: bool) {
         if let Some(mark) = self.marks().get(index as usize) {
             // Pair MARK: what was finished of this index was finished before.
             mark.store(u8::from(attached), Ordering::Release);
@@ -392,9 +411,10 @@ impl Segment {
         self.open_again().map(Descriptor::Reopened).ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))
     }
 
-    /// A description of our own for the segment's inode.
+    /// A description of our own for the segment's inode, which a child can inherit.
     pub(super) fn own_description(&self) -> Result<File, SetupError> {
-        self.descriptor().and_then(|kept| shm::reopen(kept.file())).map_err(|e| {
+        let own = self.descriptor().and_then(|kept| shm::reopen(kept.file()));
+        own.and_then(|own| shm::above_the_streams(own.into())).map(File::from).map_err(|e| {
             if shm::proc_mounted() {
                 SetupError::system("re-opening the segment", e)
             } else {

@@ -7,6 +7,8 @@ mod arrival;
 mod directory;
 mod ground;
 mod guard;
+#[cfg(feature = "serde")]
+mod handed;
 mod header;
 mod lifecycle;
 mod members;
@@ -17,6 +19,8 @@ mod watch;
 pub(crate) use arrival::Arrival;
 pub(crate) use directory::{Directory, SegmentName};
 pub use guard::sigbus_guard;
+#[cfg(feature = "serde")]
+pub(crate) use handed::{Delivered, Handed};
 pub(crate) use header::Header;
 pub use header::Lifetime;
 pub(crate) use header::{Identity, MessageKind, Plan, RegionKind, max_tag};
@@ -24,6 +28,8 @@ pub(crate) use lifecycle::{Place, Segment, unix_seconds};
 pub(crate) use members::{Keeper, LookedAfter, Member, Proof, Role};
 pub(crate) use stale::{Kept, Verdict, clean};
 pub(crate) use survey::{Presence, Survey, anonymous, names};
+#[cfg(feature = "serde")]
+pub(crate) use watch::after_deaths;
 pub(crate) use watch::{Attached, watch};
 
 // Private memory that a forked child finds wiped: how a handle learns of it.

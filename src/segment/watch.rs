@@ -40,6 +40,8 @@ struct State {
     arrivals: Vec<Kept>,
     /// To the latest thread, while it runs.
     bell: Option<Kept>,
+    /// Told of each death.
+    after_deaths: Option<fn()>,
     /// How many threads there were. More than one if somebody has closed our descriptors.
     threads: u64,
 }
@@ -70,6 +72,14 @@ impl Drop for Attached {
             // may take as soon as it has left.
             drop(watcher.turn());
         }
+    }
+}
+
+/// Has `tell` called after each death that is watched for, before anything else is done about it.
+#[cfg(feature = "serde")]
+pub(crate) fn after_deaths(tell: fn()) {
+    if let Ok(watcher) = WATCHER.get() {
+        watcher.lock().after_deaths = Some(tell);
     }
 }
 
@@ -124,6 +134,8 @@ impl Watcher {
             // too, which does not close it; then looking costs little.
             watched.retain(|fd| its.next().is_none_or(|event| *event == Event::Nothing && fd.is_intact()));
             if watched.len() < before {
+                let tell = self.lock().after_deaths;
+                tell.into_iter().for_each(|tell| tell());
                 looks_due = LOOKS;
             }
             if looks_due > 0 {

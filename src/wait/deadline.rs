@@ -43,6 +43,17 @@ impl Deadline {
         }
     }
 
+    /// How long a sleep may be, at most, in whole milliseconds: not less than is left, up to a
+    /// minute. None: as long as it takes.
+    #[cfg(feature = "serde")]
+    pub(crate) fn milliseconds(self) -> Option<u16> {
+        const MOST: u64 = 60_000;
+        match self {
+            Deadline::Never => None,
+            Deadline::At(ns) => Some(ns.saturating_sub(now_ns()).div_ceil(1_000_000).min(MOST) as u16),
+        }
+    }
+
     /// The end of a sleep that must not be longer than `slice_ns`.
     pub(crate) fn slice(self, slice_ns: u64) -> u64 {
         let slice = now_ns().saturating_add(slice_ns);

@@ -62,3 +62,17 @@ pub(crate) fn any_held(file: impl AsFd, start: u64, len: u64) -> io::Result<Opti
     // A lock that begins before the range holds its first byte.
     Ok(Some((lock.l_start as u64).max(start)))
 }
+
+/// Waits until nobody else holds the byte, or has died.
+#[cfg(feature = "serde")]
+pub(crate) fn wait_for(file: impl AsFd, byte: u64) -> io::Result<()> {
+    loop {
+        match fcntl(&file, FcntlArg::F_OFD_SETLKW(&region(libc::F_WRLCK, byte, 1))) {
+            Ok(_) => break,
+            Err(Errno::EINTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    unlock(&file, byte);
+    Ok(())
+}

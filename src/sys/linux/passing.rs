@@ -4,7 +4,7 @@
 
 #![allow(unsafe_code)]
 
-use super::shm::{self, FileKind, Kept};
+use super::shm::{self, FIRST_NUMBER, FileKind, Kept};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, SealFlag, fcntl, open};
 use nix::sys::stat::Mode;
@@ -19,9 +19,6 @@ use std::process::Command;
 
 /// What the kernel says that the link of an anonymous segment's descriptor means.
 const LINK: &[u8] = b"/memfd:ringway (deleted)";
-
-/// The first number that is not one of the standard streams'.
-const FIRST_NUMBER: i32 = 3;
 
 /// What became of looking for a descriptor.
 pub(crate) enum Found {
@@ -94,14 +91,8 @@ fn absent(error: io::Error) -> io::Result<Found> {
 /// Makes every process that `command` starts inherit `file`, and nobody else: the number of
 /// the descriptor, there as here. The command keeps `file` open.
 pub(crate) fn inherit(command: &mut Command, file: File) -> io::Result<u32> {
-    let file = if file.as_raw_fd() < FIRST_NUMBER {
-        // It would be overwritten by a standard stream.
-        let number = fcntl(&file, FcntlArg::F_DUPFD_CLOEXEC(FIRST_NUMBER))?;
-        // SAFETY: just made, and nobody else knows of it.
-        File::from(unsafe { OwnedFd::from_raw_fd(number) })
-    } else {
-        file
-    };
+    // A lower one would be overwritten by a standard stream.
+    let file = File::from(shm::above_the_streams(file.into())?);
     let number = file.as_raw_fd() as u32;
     let kept = Kept::new(file)?;
     let keep_open = move || {

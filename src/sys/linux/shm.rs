@@ -11,7 +11,7 @@ use nix::unistd::{UnlinkatFlags, ftruncate, geteuid, linkat, unlinkat};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// What fstat says that we care about.
@@ -162,6 +162,20 @@ pub(crate) fn backed(file: impl AsFd) -> io::Result<u64> {
 pub(crate) fn reopen(file: &File) -> io::Result<File> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     Ok(File::from(open(path.as_str(), OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?))
+}
+
+/// The first number that is not one of the standard streams'.
+pub(super) const FIRST_NUMBER: i32 = 3;
+
+/// The same descriptor under a number that no standard stream has.
+pub(crate) fn above_the_streams(fd: OwnedFd) -> io::Result<OwnedFd> {
+    if fd.as_raw_fd() >= FIRST_NUMBER {
+        return Ok(fd);
+    }
+    let number = nix::fcntl::fcntl(&fd, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(FIRST_NUMBER))?;
+    // SAFETY: just made, and nobody else knows of it.
+    #[allow(unsafe_code)]
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 /// The file that is mapped at exactly these addresses, through `/proc`, where the kernel

@@ -1,0 +1,69 @@
+//! What goes along with the start of a child: while its arguments are encoded, each handle in
+//! them adds a participant for the child (see `segment/handed.rs`) and names it by its number; while the
+//! child decodes them, each handle takes its own.
+//!
+//! Both are known to the thread only: a handle is serialised somewhere inside of a value of the
+//! user's, and serde has no other way to tell it for whom.
+
+use crate::segment::Handed;
+use std::cell::RefCell;
+use std::os::fd::OwnedFd;
+
+/// What goes along, by number.
+#[derive(Default)]
+pub(crate) struct Luggage(pub(crate) Vec<Handed>);
+
+thread_local! {
+    static PACKED: RefCell<Option<Luggage>> = const { RefCell::new(None) };
+    static ARRIVED: RefCell<Vec<Option<OwnedFd>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Puts back what was there, also when the user's code panics.
+struct Restore(Option<Luggage>);
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        let before = self.0.take();
+        let _ = PACKED.try_with(|packed| packed.replace(before));
+    }
+}
+
+/// What `encode` hands over goes along, instead of being found by the receiver.
+pub(crate) fn packing<T>(encode: impl FnOnce() -> T) -> (T, Luggage) {
+    let _restore = Restore(PACKED.replace(Some(Luggage::default())));
+    let done = encode();
+    (done, PACKED.take().unwrap_or_default())
+}
+
+/// Whether this thread encodes the arguments of a child.
+pub(crate) fn is_packing() -> bool {
+    PACKED.with_borrow(Option::is_some)
+}
+
+/// Adds a participant for the child: under which number. None if nobody packs.
+pub(crate) fn hand(handed: Handed) -> Option<u32> {
+    PACKED.with_borrow_mut(|packed| {
+        let packed = packed.as_mut()?;
+        let number = u32::try_from(packed.0.len()).ok()?;
+        packed.0.push(handed);
+        Some(number)
+    })
+}
+
+/// Handles that `decode` makes take what has arrived; what nobody took is closed.
+pub(crate) fn unpacking<T>(arrived: Vec<OwnedFd>, decode: impl FnOnce() -> T) -> T {
+    struct Close;
+    impl Drop for Close {
+        fn drop(&mut self) {
+            let _ = ARRIVED.try_with(|arrived| arrived.take());
+        }
+    }
+    let _close = Close;
+    ARRIVED.replace(arrived.into_iter().map(Some).collect());
+    decode()
+}
+
+/// Takes what has arrived under this number, once.
+pub(crate) fn take(number: u32) -> Option<OwnedFd> {
+    ARRIVED.with_borrow_mut(|arrived| arrived.get_mut(number as usize)?.take())
+}

@@ -1,0 +1,141 @@
+//! What can go wrong with a child.
+
+use super::child::ExitStatus;
+use std::fmt;
+use std::io;
+
+/// Why a child could not be started, or has no result.
+///
+/// The message says what happened and what to do.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ProcessError {
+    /// It was not started yet.
+    NotStarted,
+    /// It was started before: one process runs once.
+    AlreadyStarted,
+    /// [`init`](crate::init) was not called in this program.
+    NotInitialised,
+    /// The function is not one of the main program's (but of a plug-in's, of a library's, or no
+    /// function at all).
+    NotThisProgram,
+    /// `/proc/self/exe` is not this program: it runs under a loader or an emulator.
+    NotExecutable {
+        /// What it is, as far as is known.
+        reason: String,
+    },
+    /// An argument could not be encoded. The arguments are still there.
+    ArgumentsUnencodable {
+        /// What its `Serialize` said.
+        reason: String,
+    },
+    /// The child could not decode its arguments, so the function did not run.
+    ArgumentsUndecodable {
+        /// What `Deserialize` said.
+        reason: String,
+    },
+    /// The function returned something that could not be encoded, or was too large.
+    ResultUnencodable {
+        /// What its `Serialize` said, or the system.
+        reason: String,
+    },
+    /// The result could not be decoded here.
+    ResultUndecodable {
+        /// What `Deserialize` said.
+        reason: String,
+    },
+    /// The child could not set itself up as was asked for, so the function did not run.
+    NotSetUp {
+        /// What failed.
+        reason: String,
+    },
+    /// The function did not return.
+    NoResult {
+        /// How the child has ended instead.
+        status: ExitStatus,
+    },
+    /// The program did not reach [`init`](crate::init) when it was executed again.
+    NeverBegun {
+        /// How it has ended.
+        status: ExitStatus,
+    },
+    /// The handle was inherited by `fork`: the child is not one of this process.
+    Forked,
+    /// The system refused.
+    System {
+        /// What was being done.
+        doing: &'static str,
+        /// What it said.
+        source: io::Error,
+    },
+}
+
+impl ProcessError {
+    pub(super) fn system(doing: &'static str) -> impl Fn(io::Error) -> ProcessError {
+        move |source| ProcessError::System { doing, source }
+    }
+}
+
+impl fmt::Display for ProcessError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use ProcessError as E;
+        match self {
+            E::NotStarted => f.write_str("the process was not started; call start() first"),
+            E::AlreadyStarted => f.write_str("the process was started before; make a new one to run it again"),
+            E::NotInitialised => f.write_str(
+                "this program cannot start processes yet: call ringway::init() as the first line of main \
+                 (in tests: ringway::test_support!() once in the crate)",
+            ),
+            E::NotThisProgram => f.write_str(
+                "the function is not part of the main program, where a child would look for it; \
+                 wrap it in a function of the program",
+            ),
+            E::NotExecutable { reason } => write!(
+                f,
+                "this program cannot be executed again through /proc/self/exe: {reason}; \
+                 run it directly, not under a loader or an emulator"
+            ),
+            E::ArgumentsUnencodable { reason } => write!(f, "an argument cannot be encoded: {reason}"),
+            E::ArgumentsUndecodable { reason } => {
+                write!(f, "the child could not decode its arguments, the function did not run: {reason}")
+            }
+            E::ResultUnencodable { reason } => write!(f, "the result of the function cannot be encoded: {reason}"),
+            E::ResultUndecodable { reason } => write!(f, "the result of the function cannot be decoded: {reason}"),
+            E::NotSetUp { reason } => write!(f, "the child could not be set up, the function did not run: {reason}"),
+            E::NoResult { status } => write!(f, "there is no result: the process {status}"),
+            E::NeverBegun { status } => write!(
+                f,
+                "the process {status} before it reached ringway::init(); call that as the first line of main, \
+                 and look for what runs before it"
+            ),
+            E::Forked => f.write_str("this handle was inherited by fork: only the process that started the child has it"),
+            E::System { doing, source } => write!(f, "{doing} failed: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for ProcessError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            ProcessError::System { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+impl From<ProcessError> for io::Error {
+    fn from(error: ProcessError) -> io::Error {
+        use ProcessError as E;
+        let kind = match &error {
+            E::NotStarted | E::AlreadyStarted | E::NotInitialised | E::NotThisProgram => io::ErrorKind::InvalidInput,
+            E::NotExecutable { .. } | E::Forked => io::ErrorKind::Unsupported,
+            E::ArgumentsUnencodable { .. }
+            | E::ArgumentsUndecodable { .. }
+            | E::ResultUnencodable { .. }
+            | E::ResultUndecodable { .. } => io::ErrorKind::InvalidData,
+            E::NotSetUp { .. } | E::NoResult { .. } | E::NeverBegun { .. } => io::ErrorKind::Other,
+            E::System { source, .. } => source.kind(),
+        };
+        io::Error::new(kind, error)
+    }
+}

@@ -1,0 +1,30 @@
+//! Functions that run in processes of their own: started, waited for, ended.
+//!
+//! A child is this very program, executed again: [`init`] takes it over before `main` does anything,
+//! finds the function by its place in the program, and runs it. What goes there and comes back
+//! are memory files (`message`); what a parent knows of its child is a pidfd (`child`), and of all
+//! its children a list (`family`).
+//!
+//! It must not know what the segment of a queue looks like, or what runs in the child.
+
+mod builder;
+mod child;
+mod current;
+mod error;
+mod family;
+mod function;
+mod message;
+mod start;
+mod startup;
+mod stream;
+
+pub use builder::Process;
+pub use child::{Child, ExitStatus};
+pub use current::{ParentProcess, CurrentProcess, cpu_count, current_process, parent_process};
+pub use error::ProcessError;
+pub use family::active_children;
+pub use function::{Function, Run};
+#[doc(hidden)]
+pub use startup::start_up;
+pub use startup::init;
+pub use stream::Stream;

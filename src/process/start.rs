@@ -1,0 +1,224 @@
+//! The parent's side of a start.
+//!
+//! | step | if this process dies here | if it fails here |
+//! |---|---|---|
+//! | encode the arguments, with participants for the child | those are dead participants, looked after like any | they are taken back |
+//! | write them down, sealed | | |
+//! | clone, execute | the child finds the parent dead as soon as it looks | no child: `System` |
+//! | let go of the arguments, open the gate | the lock goes with us, the gate is open | |
+//!
+//! What the child does meanwhile: `startup`.
+
+use super::builder::Arguments;
+use super::child::Started;
+use super::current::{current_process, parent_process};
+use super::error::ProcessError;
+use super::family::{self, family};
+use super::message::{Mailbox, Start, VERSION};
+use super::startup::{self, VARIABLE};
+use super::stream::Stream;
+use crate::handover::{self, Luggage};
+use crate::sys::image::Image;
+use crate::sys::mem::{PerProcess, generation};
+use crate::sys::shm::Kept;
+use crate::sys::spawn::{self, Plan};
+use crate::sys::{children, shm};
+use std::ffi::{CString, OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+/// What was asked for.
+#[derive(Debug)]
+pub(super) struct Order {
+    entry: usize,
+    pointer: Option<usize>,
+    pub(super) name: Option<String>,
+    pub(super) daemon: bool,
+    pub(super) outlives: bool,
+    pub(super) environment: Vec<(OsString, OsString)>,
+    pub(super) streams: [Stream; 3],
+    pub(super) nice: Option<i32>,
+    pub(super) affinity: Option<Vec<usize>>,
+}
+
+impl Default for Stream {
+    fn default() -> Stream {
+        Stream::Inherit
+    }
+}
+
+impl Order {
+    pub(super) fn new(entry: usize, pointer: Option<usize>) -> Order {
+        Order {
+            entry,
+            pointer,
+            name: None,
+            daemon: false,
+            outlives: false,
+            environment: Vec::new(),
+            streams: Default::default(),
+            nice: None,
+            affinity: None,
+        }
+    }
+}
+
+/// A child that runs, and waits at the gate.
+pub(super) struct AtTheGate {
+    pub(super) child: Arc<Started>,
+    pub(super) gate: Gate,
+}
+
+/// The arguments are still here.
+pub(super) struct Gate(Option<Arc<Started>>);
+
+impl Gate {
+    /// They are not any more.
+    pub(super) fn open(self) {
+        if let Some(child) = &self.0 {
+            child.mailbox.open();
+        }
+    }
+}
+
+pub(super) fn start(order: &Order, arguments: &dyn Arguments) -> Result<AtTheGate, ProcessError> {
+    if !startup::is_ready() {
+        return Err(ProcessError::NotInitialised);
+    }
+    let system = ProcessError::system;
+    let program = program()?;
+    let place = |address| program.image.offset_of(address).ok_or(ProcessError::NotThisProgram);
+    let (entry, pointer) = (place(order.entry)?, order.pointer.map(place).transpose()?);
+    let born = generation::current().map_err(system("detecting forks"))?;
+    let family = family().ok_or(ProcessError::Forked)?;
+    let name = order.name.clone().unwrap_or_else(|| usual_name(family.next()));
+    let start = Start {
+        version: VERSION,
+        fingerprint: program.fingerprint,
+        entry,
+        pointer,
+        name: name.clone(),
+        daemon: order.daemon,
+        outlives: order.outlives,
+        parent_name: current_process().name().to_owned(),
+        parent_pid: std::process::id(),
+        nice: order.nice,
+        affinity: order.affinity.clone(),
+    };
+    let (encoded, luggage) = handover::packing(|| arguments.encode());
+    let encoded = encoded.map_err(|reason| ProcessError::ArgumentsUnencodable { reason })?;
+    let writing = "writing to a memory file";
+    let letter = start.seal(&encoded).map_err(system(writing))?;
+    drop(encoded);
+    let (mailbox, reply) = Mailbox::new().map_err(system(writing))?;
+    let Luggage(luggage) = luggage;
+    if !luggage.is_empty() {
+        mailbox.shut().map_err(system("locking a memory file"))?;
+    }
+    let own = own_pidfd().map_err(system("opening a pidfd of this process"))?;
+    let streams = order.streams.each_ref().map(Stream::open);
+    let [stdin, stdout, stderr] = streams;
+    let opening = "opening a standard stream";
+    let streams = [stdin.map_err(system(opening))?, stdout.map_err(system(opening))?, stderr.map_err(system(opening))?];
+    let mut kept: Vec<BorrowedFd<'_>> = vec![letter.as_fd(), reply.as_fd(), own.as_fd()];
+    kept.extend(luggage.iter().map(AsFd::as_fd));
+    let spawned = spawn::spawn(&Plan {
+        arguments: &own_arguments(),
+        environment: &environment(&order.environment),
+        token: token(&kept),
+        streams: streams.each_ref().map(|stream| stream.as_ref().map(AsFd::as_fd)),
+        kept: &kept,
+    })
+    .map_err(system("starting a process"))?;
+    let pidfd = Kept::new(File::from(spawned.pidfd)).map_err(system("examining a pidfd"))?;
+    let shut = !luggage.is_empty();
+    luggage.into_iter().for_each(crate::segment::Handed::delivered);
+    let child = Arc::new(Started {
+        name,
+        daemon: order.daemon,
+        outlives: order.outlives,
+        pid: spawned.pid,
+        pidfd,
+        mailbox,
+        status: Mutex::new(None),
+        born,
+    });
+    family.add(&child);
+    // Without a thread for it the queues look by themselves, and whoever starts or asks reaps.
+    if crate::queue::watch_child(&*child.pidfd, family::after_a_death).is_err() {
+        family.reap();
+    }
+    let gate = Gate(shut.then(|| Arc::clone(&child)));
+    Ok(AtTheGate { child, gate })
+}
+
+/// `Process-N`; of a child's children its name and the number.
+fn usual_name(number: u64) -> String {
+    match parent_process() {
+        Some(_) => format!("{}:{number}", current_process().name()),
+        None => format!("Process-{number}"),
+    }
+}
+
+struct Program {
+    image: Image,
+    fingerprint: u64,
+}
+
+/// This program, if it can be executed again.
+fn program() -> Result<&'static Program, ProcessError> {
+    static PROGRAM: OnceLock<Program> = OnceLock::new();
+    if let Some(program) = PROGRAM.get() {
+        return Ok(program);
+    }
+    let image = Image::of_this_process();
+    let reason = match image.can_be_executed() {
+        Ok(true) => {
+            let fingerprint = image.fingerprint();
+            return Ok(PROGRAM.get_or_init(|| Program { image, fingerprint }));
+        }
+        Ok(false) => match std::fs::read_link("/proc/self/exe") {
+            Ok(path) => format!("that is {}", path.display()),
+            Err(error) => error.to_string(),
+        },
+        Err(error) => error.to_string(),
+    };
+    Err(ProcessError::NotExecutable { reason })
+}
+
+/// A pidfd of this process, for its children.
+fn own_pidfd() -> io::Result<Arc<Kept>> {
+    static OWN: PerProcess<Mutex<Option<Arc<Kept>>>> = PerProcess::new();
+    let mut own = OWN.get()?.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(kept) = own.as_ref().filter(|kept| kept.is_intact()) {
+        return Ok(Arc::clone(kept));
+    }
+    let fresh = shm::above_the_streams(children::of_this_process()?)?;
+    Ok(Arc::clone(own.insert(Arc::new(Kept::new(File::from(fresh))?))))
+}
+
+/// As this program was called.
+fn own_arguments() -> Vec<CString> {
+    let arguments: Vec<_> = std::env::args_os().filter_map(|text| CString::new(text.into_vec()).ok()).collect();
+    if arguments.is_empty() { vec![c"ringway".to_owned()] } else { arguments }
+}
+
+/// This process' variables, with others in their place or after them.
+fn environment(more: &[(OsString, OsString)]) -> Vec<CString> {
+    let is_named = |name: &OsStr| name == VARIABLE || more.iter().any(|(other, _)| other == name);
+    let ours = std::env::vars_os().filter(|(name, _)| !is_named(name));
+    let last = |at: usize, name: &OsStr| more.iter().skip(at + 1).all(|(other, _)| other != name);
+    let more = more.iter().enumerate().filter(|(at, (name, _))| last(*at, name)).map(|(_, pair)| pair.clone());
+    let variables = ours.chain(more).map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat());
+    variables.filter_map(|text| CString::new(text).ok()).collect()
+}
+
+/// Names what the child keeps; its pid is added by itself.
+fn token(kept: &[BorrowedFd<'_>]) -> Vec<u8> {
+    use std::os::fd::AsRawFd;
+    let numbers: Vec<String> = kept.iter().map(|fd| fd.as_raw_fd().to_string()).collect();
+    format!("{VARIABLE}={}:", numbers.join(",")).into_bytes()
+}

@@ -1,0 +1,299 @@
+//! The child's side: from `main` to the function and to the exit.
+//!
+//! S1. A child is recognised by one environment variable that ends in its own pid, which nobody
+//! but the one that executed it could write; in anything that inherits the variable it is
+//! worthless. It names the descriptors that came along, which no one else in the process knows.
+//! S2. Nothing of the message is trusted before its fingerprint is that of this program; then its places are
+//! those of functions of this program (FAILURES F8).
+//! S3. From then on the parent's death ends this process, unless it may outlive it (F2, F3): a pidfd
+//! of the parent came along, and a thread of its own waits for it. It tells the process to end, and ends
+//! it if that does not help.
+//! S4. The reply is written last. After it only the exit is left.
+
+#![allow(unsafe_code)]
+
+use super::current;
+use super::function;
+use super::message::{Outcome, Reply, Start, VERSION};
+use crate::handover;
+use crate::sys::children;
+use crate::sys::image::Image;
+use crate::sys::own;
+use crate::sys::pidfd::{self, Event};
+use crate::sys::shm::Kept;
+use crate::sys::spawn::Blocked;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::cell::Cell;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// `RINGWAY_CHILD=START,REPLY,PARENT[,MORE...]:PID`
+pub(super) const VARIABLE: &str = "RINGWAY_CHILD";
+
+/// The exit code after a panic, as everywhere in Rust.
+pub(super) const PANICKED: i32 = 101;
+/// The exit code where the function was not reached, or its result could not be sent.
+pub(super) const FAILED: i32 = 1;
+
+/// How long a process may take to end after its parent has died.
+const GRACE: Duration = Duration::from_millis(500);
+/// How often it is asked where no descriptor says it.
+const PAUSE: Duration = Duration::from_millis(200);
+
+static IS_READY: AtomicBool = AtomicBool::new(false);
+
+/// Makes this program able to start processes: the first line of `main`.
+///
+/// In a child it does not return: it runs the function there, and exits. In any other process it
+/// only notes that it was called. Call it before anything that a child should not do too, and while
+/// there is one thread. In a test crate use [`test_support!`](crate::test_support). Whoever forgets it
+/// gets [`ProcessError::NotInitialised`](crate::ProcessError::NotInitialised).
+///
+/// ```
+/// fn main() -> Result<(), ringway::ProcessError> {
+///     ringway::init();
+///     let mut process = ringway::Process::new(|| println!("hello from a process"), ());
+///     process.start()?;
+///     process.join()?;
+///     Ok(())
+/// }
+/// ```
+pub fn init() {
+    start_up();
+}
+
+/// Lets the tests of a crate start processes: once per crate, outside of any function.
+///
+/// The test harness has the `main` of a test binary, so this does before `main` what
+/// [`init`](crate::init) does: a child runs its function and exits before the harness gets to see anything.
+/// The function runs before Rust's own start-up then: a stack that overflows says nothing before it ends
+/// the process.
+///
+/// ```
+/// ringway::test_support!();
+///
+/// #[test]
+/// fn a_process_answers() -> Result<(), ringway::ProcessError> {
+///     let mut process = ringway::Process::new(|| 42, ());
+///     process.start()?;
+///     assert_eq!(process.result()?, 42);
+///     Ok(())
+/// }
+/// # fn main() { a_process_answers().unwrap() }
+/// ```
+#[macro_export]
+macro_rules! test_support {
+    () => {
+        #[allow(unsafe_code)]
+        const _: () = {
+            #[used]
+            // SAFETY: the loader calls the functions in this section once, before `main` and after it
+            // has set up the C library.
+            #[unsafe(link_section = ".init_array")]
+            static START_UP: extern "C" fn() = $crate::start_up;
+        };
+    };
+}
+
+/// What [`init`] does, as the loader calls it.
+#[doc(hidden)]
+pub extern "C" fn start_up() {
+    if let Some(numbers) = inherited() {
+        let code = become_child(&numbers).unwrap_or_else(|reason| {
+            eprintln!("ringway: this process was started as a child, but cannot be one: {reason}");
+            FAILED
+        });
+        std::process::exit(code);
+    }
+    IS_READY.store(true, Ordering::Relaxed);
+}
+
+pub(super) fn is_ready() -> bool {
+    IS_READY.load(Ordering::Relaxed)
+}
+
+/// The descriptors of this child; none if this process is no child. (S1)
+fn inherited() -> Option<Vec<RawFd>> {
+    let token = std::env::var(VARIABLE).ok()?;
+    let (numbers, pid) = token.split_once(':')?;
+    if pid.parse() != Ok(std::process::id()) {
+        return None;
+    }
+    numbers.split(',').map(|number| number.parse().ok()).collect()
+}
+
+fn become_child(numbers: &[RawFd]) -> Result<i32, String> {
+    // SAFETY: the one who executed this program says in a variable for this process alone that
+    // they are there for us (S1), and only here that variable is read. A second call of `init` does not come this far:
+    // the first one has not returned.
+    let taken = numbers.iter().map(|number| unsafe { own::take_inherited(*number) });
+    let mut taken = taken.collect::<Result<Vec<OwnedFd>, _>>().map_err(|error| error.to_string())?.into_iter();
+    let mut next = || taken.next().ok_or("a descriptor is missing".to_owned());
+    let (mut start, reply, parent) = (File::from(next()?), File::from(next()?), File::from(next()?));
+    run(&mut start, reply, parent, taken.collect())
+}
+
+fn run(start: &mut File, reply: File, parent: File, luggage: Vec<OwnedFd>) -> Result<i32, String> {
+    let (start, arguments) = Start::open(start)?;
+    let image = Image::of_this_process();
+    if start.version != VERSION || start.fingerprint != image.fingerprint() {
+        return Err("its parent runs another program".to_owned());
+    }
+    // (S2)
+    let address = |offset| image.address_of(offset).map(|address| address as *const ()).ok_or("no such function");
+    let entry = address(start.entry)?;
+    let pointer = start.pointer.map(address).transpose()?;
+    // (S3)
+    if !start.outlives {
+        end_with(&parent).map_err(|error| format!("no thread can be started: {error}"))?;
+    }
+    own::set_name(&start.name);
+    crate::event::set_process(&start.name);
+    current::is_child(&start, Some(parent));
+    let reply = REPLY.get_or_init(|| Reply::new(reply));
+    std::panic::set_hook(Box::new(report_panic));
+    reply.begin().map_err(|error| error.to_string())?;
+    let set_up = start.nice.map_or(Ok(()), own::be_nicer).map_err(|error| format!("its priority: {error}"));
+    let set_up = set_up.and_then(|()| {
+        start.affinity.as_deref().map_or(Ok(()), own::run_on).map_err(|error| format!("its processors: {error}"))
+    });
+    let set_up = set_up.and_then(|()| reply.wait_at_the_gate().map_err(|error| format!("its arguments: {error}")));
+    if let Err(reason) = set_up {
+        return Ok(reply.finish(&Outcome::NotSetUp(reason), None::<&()>).map_or(FAILED, |()| FAILED));
+    }
+    // SAFETY: the place came from a process that runs this program (the fingerprint), and is that of an
+    // entry there: `start` sends no other.
+    let entry = unsafe { function::entry_at(entry) };
+    Ok(entry(Errand { arguments, luggage, pointer, reply }))
+}
+
+/// What the child is there for.
+pub(super) struct Errand {
+    arguments: Vec<u8>,
+    luggage: Vec<OwnedFd>,
+    pointer: Option<*const ()>,
+    reply: &'static Reply,
+}
+
+impl Errand {
+    pub(super) fn pointer(&self) -> Option<*const ()> {
+        self.pointer
+    }
+
+    /// Decodes the arguments, calls the function, sends what comes of it: the exit code.
+    pub(super) fn run<A: DeserializeOwned, R: Serialize>(self, function: impl FnOnce(A) -> R) -> i32 {
+        let Errand { arguments, luggage, reply, .. } = self;
+        let returned = catch_unwind(AssertUnwindSafe(|| {
+            let decoded = handover::unpacking(luggage, || postcard::from_bytes::<A>(&arguments));
+            drop(arguments);
+            decoded.map(function)
+        }));
+        let (outcome, code) = match returned {
+            Ok(Ok(result)) => match send(reply, &result) {
+                Ok(()) => return 0,
+                Err(outcome) => (outcome, FAILED),
+            },
+            Ok(Err(error)) => (Outcome::ArgumentsUndecodable(error.to_string()), FAILED),
+            Err(payload) => (panicked(LAST_PANIC.take(), message_of(&*payload)), PANICKED),
+        };
+        if let Err(reason) = reply.finish(&outcome, None::<&()>) {
+            eprintln!("ringway: {} could not reply: {reason}", current::current_process().name());
+        }
+        code
+    }
+}
+
+/// (S4)
+fn send<R: Serialize>(reply: &Reply, result: &R) -> Result<(), Outcome> {
+    match catch_unwind(AssertUnwindSafe(|| reply.finish(&Outcome::Returned, Some(result)))) {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(reason)) => Err(Outcome::ResultUnencodable(reason)),
+        Err(payload) => Err(Outcome::ResultUnencodable(message_of(&*payload))),
+    }
+}
+
+// ---- panics ----
+
+static REPLY: OnceLock<Reply> = OnceLock::new();
+
+thread_local! {
+    /// What the hook was told, and where.
+    static LAST_PANIC: Cell<Option<(String, String)>> = const { Cell::new(None) };
+}
+
+fn message_of(payload: &(dyn std::any::Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("(no text)").to_owned()
+}
+
+fn panicked(seen: Option<(String, String)>, message: String) -> Outcome {
+    // A hook of the user's, or `resume_unwind`: ours saw another panic, or none.
+    let location = seen.filter(|(said, _)| *said == message).map(|(_, location)| location);
+    Outcome::Panicked { message, location }
+}
+
+fn report_panic(info: &PanicHookInfo<'_>) {
+    let message = message_of(info.payload());
+    let location = info.location().map(ToString::to_string).unwrap_or_default();
+    let process = current::current_process();
+    let thread = std::thread::current();
+    let backtrace = std::backtrace::Backtrace::capture();
+    let trace = match backtrace.status() {
+        std::backtrace::BacktraceStatus::Captured => format!("\n{backtrace}"),
+        _ => String::new(),
+    };
+    // In one piece: other processes write there too.
+    eprint!(
+        "{}",
+        format!(
+            "process '{}' (pid {}), thread '{}' panicked at {location}:\n{message}{trace}\n",
+            process.name(),
+            process.pid(),
+            thread.name().unwrap_or("main"),
+        )
+    );
+    if cfg!(panic = "abort")
+        && let Some(reply) = REPLY.get()
+    {
+        let location = Some(location.clone());
+        let _ = reply.finish(&Outcome::Panicked { message: message.clone(), location }, None::<&()>);
+    }
+    LAST_PANIC.set(Some((message, location)));
+}
+
+// ---- the parent's death ----
+
+/// Ends this process when that one has died. (S3)
+fn end_with(parent: &File) -> std::io::Result<()> {
+    let before = own::parent();
+    let parent = Kept::new(parent.try_clone()?)?;
+    // No signal of the user's is handled by this thread.
+    let _blocked = Blocked::all();
+    std::thread::Builder::new().name("ringway-parent".into()).stack_size(32 << 10).spawn(move || {
+        loop {
+            if parent.is_intact() {
+                if let Ok([Event::Readable]) = pidfd::wait_for_any(&[parent.as_fd()], None).as_deref() {
+                    break;
+                }
+            } else {
+                // Somebody has closed our descriptors.
+                std::thread::sleep(PAUSE);
+                if own::parent() != before {
+                    break;
+                }
+            }
+        }
+        if let Ok(me) = children::of_this_process() {
+            let _ = children::signal(&me, libc::SIGTERM);
+            std::thread::sleep(GRACE);
+            let _ = children::signal(&me, libc::SIGKILL);
+        }
+        std::process::abort();
+    })?;
+    Ok(())
+}

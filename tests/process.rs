@@ -1,0 +1,6 @@
+//! `Process`: functions that run in processes of their own.
+
+ringway::test_support!();
+
+#[path = "processes/basics.rs"]
+mod basics;
