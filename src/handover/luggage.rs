@@ -5,13 +5,19 @@
 //! Both are known to the thread only: a handle is serialised somewhere inside of a value of the
 //! user's, and serde has no other way to tell it for whom.
 
+use crate::error::SetupError;
 use crate::segment::Handed;
 use std::cell::RefCell;
 use std::os::fd::OwnedFd;
 
-/// What goes along, by number.
+/// What goes along.
 #[derive(Default)]
-pub(crate) struct Luggage(pub(crate) Vec<Handed>);
+pub(crate) struct Luggage {
+    /// By number.
+    pub(crate) handed: Vec<Handed>,
+    /// Why a handle could not be handed over; serde keeps the text only.
+    pub(crate) failure: Option<SetupError>,
+}
 
 thread_local! {
     static PACKED: RefCell<Option<Luggage>> = const { RefCell::new(None) };
@@ -44,10 +50,19 @@ pub(crate) fn is_packing() -> bool {
 pub(crate) fn hand(handed: Handed) -> Option<u32> {
     PACKED.with_borrow_mut(|packed| {
         let packed = packed.as_mut()?;
-        let number = u32::try_from(packed.0.len()).ok()?;
-        packed.0.push(handed);
+        let number = u32::try_from(packed.handed.len()).ok()?;
+        packed.handed.push(handed);
         Some(number)
     })
+}
+
+/// A handle could not be handed over.
+pub(crate) fn fail(error: SetupError) {
+    PACKED.with_borrow_mut(|packed| {
+        if let Some(packed) = packed {
+            packed.failure = Some(error);
+        }
+    });
 }
 
 /// Handles that `decode` makes take what has arrived; what nobody took is closed.

@@ -213,7 +213,7 @@ impl<R: Serialize + DeserializeOwned + 'static> Process<R> {
     /// # Errors
     ///
     /// `AlreadyStarted`, `NotInitialised`, `NotThisProgram`, `NotExecutable`,
-    /// `ArgumentsUnencodable`, and `System` with the cause: no descriptors (`EMFILE`), no processes
+    /// `Queue`, `ArgumentsUnencodable`, and `System` with the cause: no descriptors (`EMFILE`), no processes
     /// (`EAGAIN`) or memory are left. The arguments are still there after an error, and `start` can be
     /// called again. No panics but those of the arguments' own `Serialize`.
     pub fn start(&mut self) -> Result<(), ProcessError> {

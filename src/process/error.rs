@@ -1,6 +1,7 @@
 //! What can go wrong with a child.
 
 use super::child::ExitStatus;
+use crate::error::SetupError;
 use std::fmt;
 use std::io;
 
@@ -21,9 +22,11 @@ pub enum ProcessError {
     NotThisProgram,
     /// `/proc/self/exe` is not this program: it runs under a loader or an emulator.
     NotExecutable {
-        /// What it is, as far as is known.
-        reason: String,
+        /// Which program it is.
+        found: String,
     },
+    /// A queue handle among the arguments could not be handed over. The arguments are still there.
+    Queue(SetupError),
     /// An argument could not be encoded. The arguments are still there.
     ArgumentsUnencodable {
         /// What its `Serialize` said.
@@ -90,11 +93,12 @@ impl fmt::Display for ProcessError {
                 "the function is not part of the main program, where a child would look for it; \
                  wrap it in a function of the program",
             ),
-            E::NotExecutable { reason } => write!(
+            E::NotExecutable { found } => write!(
                 f,
-                "this program cannot be executed again through /proc/self/exe: {reason}; \
+                "this program cannot be executed again: /proc/self/exe is {found}; \
                  run it directly, not under a loader or an emulator"
             ),
+            E::Queue(error) => write!(f, "a queue among the arguments cannot be handed over: {error}"),
             E::ArgumentsUnencodable { reason } => write!(f, "an argument cannot be encoded: {reason}"),
             E::ArgumentsUndecodable { reason } => {
                 write!(f, "the child could not decode its arguments, the function did not run: {reason}")
@@ -118,6 +122,7 @@ impl std::error::Error for ProcessError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             ProcessError::System { source, .. } => Some(source),
+            ProcessError::Queue(source) => Some(source),
             _ => None,
         }
     }
@@ -126,9 +131,12 @@ impl std::error::Error for ProcessError {
 impl From<ProcessError> for io::Error {
     fn from(error: ProcessError) -> io::Error {
         use ProcessError as E;
+        if let E::Queue(error) = error {
+            return error.into();
+        }
         let kind = match &error {
             E::NotStarted | E::AlreadyStarted | E::NotInitialised | E::NotThisProgram => io::ErrorKind::InvalidInput,
-            E::NotExecutable { .. } | E::Forked => io::ErrorKind::Unsupported,
+            E::NotExecutable { .. } | E::Forked | E::Queue(_) => io::ErrorKind::Unsupported,
             E::ArgumentsUnencodable { .. }
             | E::ArgumentsUndecodable { .. }
             | E::ResultUnencodable { .. }

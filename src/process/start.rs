@@ -109,12 +109,15 @@ pub(super) fn start(order: &Order, arguments: &dyn Arguments) -> Result<AtTheGat
         affinity: order.affinity.clone(),
     };
     let (encoded, luggage) = handover::packing(|| arguments.encode());
+    let Luggage { handed: luggage, failure } = luggage;
+    if let Some(error) = failure {
+        return Err(ProcessError::Queue(error));
+    }
     let encoded = encoded.map_err(|reason| ProcessError::ArgumentsUnencodable { reason })?;
     let writing = "writing to a memory file";
     let letter = start.seal(&encoded).map_err(system(writing))?;
     drop(encoded);
     let (mailbox, reply) = Mailbox::new().map_err(system(writing))?;
-    let Luggage(luggage) = luggage;
     if !luggage.is_empty() {
         mailbox.shut().map_err(system("locking a memory file"))?;
     }
@@ -175,18 +178,12 @@ fn program() -> Result<&'static Program, ProcessError> {
         return Ok(program);
     }
     let image = Image::of_this_process();
-    let reason = match image.can_be_executed() {
-        Ok(true) => {
-            let fingerprint = image.fingerprint();
-            return Ok(PROGRAM.get_or_init(|| Program { image, fingerprint }));
-        }
-        Ok(false) => match std::fs::read_link("/proc/self/exe") {
-            Ok(path) => format!("that is {}", path.display()),
-            Err(error) => error.to_string(),
-        },
-        Err(error) => error.to_string(),
-    };
-    Err(ProcessError::NotExecutable { reason })
+    if image.can_be_executed().map_err(ProcessError::system("reading /proc/self/exe"))? {
+        let fingerprint = image.fingerprint();
+        return Ok(PROGRAM.get_or_init(|| Program { image, fingerprint }));
+    }
+    let found = std::fs::read_link("/proc/self/exe");
+    Err(ProcessError::NotExecutable { found: found.map_or_else(|e| e.to_string(), |path| path.display().to_string()) })
 }
 
 /// A pidfd of this process, for its children.

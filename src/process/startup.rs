@@ -103,6 +103,8 @@ macro_rules! test_support {
 /// What [`init`] does, as the loader calls it.
 #[doc(hidden)]
 pub extern "C" fn start_up() {
+    // A child may have children, too.
+    IS_READY.store(true, Ordering::Relaxed);
     if let Some(numbers) = inherited() {
         let code = become_child(&numbers).unwrap_or_else(|reason| {
             eprintln!("ringway: this process was started as a child, but cannot be one: {reason}");
@@ -110,7 +112,6 @@ pub extern "C" fn start_up() {
         });
         std::process::exit(code);
     }
-    IS_READY.store(true, Ordering::Relaxed);
 }
 
 pub(super) fn is_ready() -> bool {

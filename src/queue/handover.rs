@@ -287,7 +287,12 @@ macro_rules! serde_as_ticket {
         #[cfg(feature = "serde")]
         impl<M: Message> serde::Serialize for super::$what<M> {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                self.serialised().map_err(serde::ser::Error::custom)?.serialize(serializer)
+                let ticket = self.serialised().map_err(|error| {
+                    let text = serde::ser::Error::custom(&error);
+                    handover::fail(error);
+                    text
+                })?;
+                ticket.serialize(serializer)
             }
         }
 
