@@ -55,6 +55,10 @@ pub use queue::{
     Options, Plain, Pod, PodBroadcast, PodQueue, Producer, Publisher, PutError, PutManyError, Puts, RangeError, Ref,
     Reserved, Select, SlowConsumers, StartAt, Subscriber, TaskError, TryIter, admin, unlink, watch,
 };
+#[cfg(all(doctest, feature = "serde", not(loom)))]
+#[doc = include_str!("../docs/from-multiprocessing.md")]
+struct FromMultiprocessing;
+
 pub use ring::Side;
 #[cfg(not(loom))]
 pub use segment::{Lifetime, sigbus_guard};

@@ -1,4 +1,4 @@
-//! The examples do what they say.
+//! The examples do what they say. Those of `Process` are in `examples_of_processes`.
 
 mod common;
 
@@ -29,30 +29,6 @@ fn run(sandbox: &Sandbox, name: &str, arguments: &[&str]) -> (bool, String, Stri
 }
 
 #[test]
-fn queue_put_get() {
-    const TRIES: usize = 10;
-    let sandbox = Sandbox::new();
-    for _ in 0..TRIES {
-        let (success, said, complaints) = run(&sandbox, "queue_put_get", &["--fast"]);
-        assert!(success && complaints.is_empty(), "{said}{complaints}");
-        let lines = |start: &str| -> Vec<String> {
-            said.lines().filter_map(|line| line.strip_prefix(start)).map(str::to_owned).collect()
-        };
-        let got = lines("got element ");
-        assert_eq!(lines("put element "), ["0", "1", "2", "3"]);
-        assert_eq!(got, ["0", "1", "2", "3"][..got.len()]);
-        assert_eq!(lines("nothing there"), [": the consumer ends"]);
-        assert!(said.ends_with("both are done\n"), "{said}");
-        // On a busy machine the consumer may come before the producer's next
-        // element is there, and end, as in the original; then again.
-        if got.len() == 4 {
-            return;
-        }
-    }
-    panic!("the consumer ended too early {TRIES} times in a row");
-}
-
-#[test]
 fn threads_or_processes() {
     let sandbox = Sandbox::new();
     let (success, said, complaints) = run(&sandbox, "threads_or_processes", &["--fast"]);
@@ -72,12 +48,8 @@ fn threads_or_processes() {
 #[test]
 fn wrong_usage_is_an_error() {
     let sandbox = Sandbox::new();
-    for name in ["queue_put_get", "threads_or_processes"] {
-        let (success, said, complaints) = run(&sandbox, name, &["nonsense"]);
-        assert!(!success && said.is_empty() && complaints.contains("usage"), "{said}{complaints}");
-    }
-    let (success, _, complaints) = run(&sandbox, "queue_put_get", &["consumer", "missing"]);
-    assert!(!success && complaints.contains("NotFound"), "{complaints}");
+    let (success, said, complaints) = run(&sandbox, "threads_or_processes", &["nonsense"]);
+    assert!(!success && said.is_empty() && complaints.contains("usage"), "{said}{complaints}");
 }
 
 #[test]
