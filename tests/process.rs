@@ -16,3 +16,5 @@ mod endings;
 mod lifetime;
 #[path = "processes/queues.rs"]
 mod queues;
+#[path = "processes/warm.rs"]
+mod warm;

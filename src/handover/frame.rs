@@ -36,7 +36,7 @@ pub(crate) fn send(stream: &UnixStream, ticket: &Ticket, segment: &Segment) -> R
     bytes.extend_from_slice(&MAGIC);
     bytes.extend_from_slice(&len.to_le_bytes());
     bytes.extend_from_slice(text.as_bytes());
-    socket::send(stream, &bytes, passed.as_ref().map(AsFd::as_fd))
+    socket::send(stream, &bytes, passed.as_ref().map(AsFd::as_fd).as_slice())
         .map_err(|e| SetupError::system("sending a handle", e))
 }
 

@@ -162,6 +162,20 @@ impl<R: Serialize + DeserializeOwned + 'static> Process<R> {
         self
     }
 
+    /// Whether it is a copy of a *fork server*, instead of this program executed again. Default:
+    /// `false`.
+    ///
+    /// The server is started with the first such process: this program, executed once before it has any
+    /// thread. It copies itself for each child, which takes less than half of the time; the children are
+    /// this process' own, and nothing else tells them from others. Environment, working
+    /// directory and limits are those that this process had when the server was started. The
+    /// server ends with this process.
+    #[must_use]
+    pub fn warm(mut self, warm: bool) -> Self {
+        self.order.warm = warm;
+        self
+    }
+
     /// A variable of its environment, which is otherwise this process' at the time of the start.
     #[must_use]
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {

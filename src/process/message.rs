@@ -16,6 +16,7 @@ use crate::sys::letter;
 use crate::sys::lock::{self, Kind};
 use crate::sys::shm;
 use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
@@ -24,7 +25,7 @@ use std::os::unix::fs::FileExt;
 pub(super) const VERSION: u32 = 1;
 
 /// What a child must know before it runs anything.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Start {
     pub(super) version: u32,
     /// Of the program that both run.
@@ -40,6 +41,10 @@ pub(super) struct Start {
     pub(super) parent_pid: u32,
     pub(super) nice: Option<i32>,
     pub(super) affinity: Option<Vec<usize>>,
+    /// Variables that it sets itself: a copy is not given any.
+    pub(super) environment: Vec<(OsString, OsString)>,
+    /// It is a fork server: what would be the reply is its socket.
+    pub(super) serves: bool,
 }
 
 impl Start {
@@ -113,6 +118,11 @@ impl Mailbox {
         lock::unlock(&self.0, GATE_BYTE);
     }
 
+    /// A child that nobody knows, if there is one, is not to begin.
+    pub(super) fn forbid(&self) {
+        let _ = letter::forbid(&self.0);
+    }
+
     pub(super) fn read(&self) -> io::Result<Progress> {
         let mut head = [0; HEAD as usize];
         let size = self.0.metadata()?.len();
@@ -155,6 +165,7 @@ impl Reply {
         self.0.write_all_at(&head, 0)
     }
 
+    /// Fails if the parent does not know of this child.
     pub(super) fn begin(&self) -> io::Result<()> {
         self.head(BEGUN, 0)
     }

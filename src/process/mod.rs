@@ -14,6 +14,7 @@ mod error;
 mod family;
 mod function;
 mod message;
+mod server;
 mod start;
 mod startup;
 mod stream;

@@ -15,13 +15,14 @@ use super::current::{current_process, parent_process};
 use super::error::ProcessError;
 use super::family::{self, family};
 use super::message::{Mailbox, Start, VERSION};
+use super::server;
 use super::startup::{self, VARIABLE};
 use super::stream::Stream;
 use crate::handover::{self, Luggage};
 use crate::sys::image::Image;
 use crate::sys::mem::{PerProcess, generation};
 use crate::sys::shm::Kept;
-use crate::sys::spawn::{self, Plan};
+use crate::sys::spawn::{self, Plan, Spawned};
 use crate::sys::{children, shm};
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
@@ -38,6 +39,7 @@ pub(super) struct Order {
     pub(super) name: Option<String>,
     pub(super) daemon: bool,
     pub(super) outlives: bool,
+    pub(super) warm: bool,
     pub(super) environment: Vec<(OsString, OsString)>,
     pub(super) streams: [Stream; 3],
     pub(super) nice: Option<i32>,
@@ -58,6 +60,7 @@ impl Order {
             name: None,
             daemon: false,
             outlives: false,
+            warm: false,
             environment: Vec::new(),
             streams: Default::default(),
             nice: None,
@@ -107,6 +110,8 @@ pub(super) fn start(order: &Order, arguments: &dyn Arguments) -> Result<AtTheGat
         parent_pid: std::process::id(),
         nice: order.nice,
         affinity: order.affinity.clone(),
+        environment: if order.warm { order.environment.clone() } else { Vec::new() },
+        serves: false,
     };
     let (encoded, luggage) = handover::packing(|| arguments.encode());
     let Luggage { handed: luggage, failure } = luggage;
@@ -117,27 +122,28 @@ pub(super) fn start(order: &Order, arguments: &dyn Arguments) -> Result<AtTheGat
     let writing = "writing to a memory file";
     let letter = start.seal(&encoded).map_err(system(writing))?;
     drop(encoded);
-    let (mailbox, reply) = Mailbox::new().map_err(system(writing))?;
-    if !luggage.is_empty() {
-        mailbox.shut().map_err(system("locking a memory file"))?;
-    }
-    let own = own_pidfd().map_err(system("opening a pidfd of this process"))?;
-    let streams = order.streams.each_ref().map(Stream::open);
-    let [stdin, stdout, stderr] = streams;
+    let [stdin, stdout, stderr] = order.streams.each_ref().map(Stream::open);
     let opening = "opening a standard stream";
     let streams = [stdin.map_err(system(opening))?, stdout.map_err(system(opening))?, stderr.map_err(system(opening))?];
-    let mut kept: Vec<BorrowedFd<'_>> = vec![letter.as_fd(), reply.as_fd(), own.as_fd()];
-    kept.extend(luggage.iter().map(AsFd::as_fd));
-    let spawned = spawn::spawn(&Plan {
-        arguments: &own_arguments(),
-        environment: &environment(&order.environment),
-        token: token(&kept),
-        streams: streams.each_ref().map(|stream| stream.as_ref().map(AsFd::as_fd)),
-        kept: &kept,
-    })
-    .map_err(system("starting a process"))?;
+    let streams = streams.each_ref().map(|stream| stream.as_ref().map(AsFd::as_fd));
+    let bags: Vec<BorrowedFd<'_>> = luggage.iter().map(AsFd::as_fd).collect();
+    let is_shut = order.warm || !luggage.is_empty();
+    let mailbox = || {
+        let (mailbox, reply) = Mailbox::new().map_err(system(writing))?;
+        if is_shut {
+            mailbox.shut().map_err(system("locking a memory file"))?;
+        }
+        Ok((mailbox, reply))
+    };
+    let (mailbox, spawned) = if order.warm {
+        copied(&letter, mailbox, streams, &bags)?
+    } else {
+        let (mailbox, reply) = mailbox()?;
+        (mailbox, execute(&letter, reply.as_fd(), &bags, streams, &order.environment))
+    };
+    let spawned = spawned.map_err(system("starting a process"))?;
     let pidfd = Kept::new(File::from(spawned.pidfd)).map_err(system("examining a pidfd"))?;
-    let shut = !luggage.is_empty();
+    drop(bags);
     luggage.into_iter().for_each(crate::segment::Handed::delivered);
     let child = Arc::new(Started {
         name,
@@ -154,8 +160,55 @@ pub(super) fn start(order: &Order, arguments: &dyn Arguments) -> Result<AtTheGat
     if crate::queue::watch_child(&*child.pidfd, family::after_a_death).is_err() {
         family.reap();
     }
-    let gate = Gate(shut.then(|| Arc::clone(&child)));
+    let gate = Gate(is_shut.then(|| Arc::clone(&child)));
     Ok(AtTheGate { child, gate })
+}
+
+/// Asks the fork server for a child; another one, if that is lost meanwhile.
+fn copied(
+    letter: &File,
+    mailbox: impl Fn() -> Result<(Mailbox, File), ProcessError>,
+    streams: [Option<BorrowedFd<'_>>; 3],
+    luggage: &[BorrowedFd<'_>],
+) -> Result<(Mailbox, io::Result<Spawned>), ProcessError> {
+    let serve = |socket: BorrowedFd<'_>, streams: [Option<BorrowedFd<'_>>; 3]| {
+        let start = Start { serves: true, name: "ringway-server".to_owned(), ..Start::default() };
+        execute(&start.seal(&[])?, socket, &[], streams, &[])
+    };
+    let mut attempts = 0..2;
+    loop {
+        let (mailbox, reply) = mailbox()?;
+        match server::ask(letter, &reply, streams, luggage, serve) {
+            Ok(spawned) => return Ok((mailbox, spawned)),
+            Err(lost) => {
+                mailbox.forbid();
+                if attempts.next().is_none() {
+                    return Ok((mailbox, Err(lost)));
+                }
+            }
+        }
+    }
+}
+
+/// Executes this program with what it needs to be a child.
+fn execute(
+    letter: &File,
+    reply: BorrowedFd<'_>,
+    luggage: &[BorrowedFd<'_>],
+    streams: [Option<BorrowedFd<'_>>; 3],
+    more: &[(OsString, OsString)],
+) -> io::Result<Spawned> {
+    let own = own_pidfd()?;
+    let mut kept = vec![letter.as_fd(), reply, own.as_fd()];
+    kept.extend_from_slice(luggage);
+    let (arguments, environment) = (own_arguments(), environment(more));
+    spawn::spawn(&Plan {
+        arguments: &arguments,
+        environment: &environment,
+        token: token(&kept),
+        streams,
+        kept: &kept,
+    })
 }
 
 /// `Process-N`; of a child's children its name and the number.

@@ -15,6 +15,7 @@
 use super::current;
 use super::function;
 use super::message::{Outcome, Reply, Start, VERSION};
+use super::server;
 use crate::handover;
 use crate::sys::children;
 use crate::sys::image::Image;
@@ -135,15 +136,31 @@ fn become_child(numbers: &[RawFd]) -> Result<i32, String> {
     let taken = numbers.iter().map(|number| unsafe { own::take_inherited(*number) });
     let mut taken = taken.collect::<Result<Vec<OwnedFd>, _>>().map_err(|error| error.to_string())?.into_iter();
     let mut next = || taken.next().ok_or("a descriptor is missing".to_owned());
-    let (mut start, reply, parent) = (File::from(next()?), File::from(next()?), File::from(next()?));
-    run(&mut start, reply, parent, taken.collect())
+    let (mut letter, reply, parent) = (File::from(next()?), File::from(next()?), File::from(next()?));
+    let (start, arguments) = Start::open(&mut letter)?;
+    drop(letter);
+    if start.serves {
+        own::set_name(&start.name);
+        return server::serve(reply, parent);
+    }
+    run(start, arguments, reply, parent, taken.collect())
 }
 
-fn run(start: &mut File, reply: File, parent: File, luggage: Vec<OwnedFd>) -> Result<i32, String> {
-    let (start, arguments) = Start::open(start)?;
+/// What a child does, executed or copied: the exit code.
+pub(super) fn run(
+    start: Start,
+    arguments: Vec<u8>,
+    reply: File,
+    parent: File,
+    luggage: Vec<OwnedFd>,
+) -> Result<i32, String> {
     let image = Image::of_this_process();
     if start.version != VERSION || start.fingerprint != image.fingerprint() {
         return Err("its parent runs another program".to_owned());
+    }
+    for (name, value) in &start.environment {
+        // SAFETY: there is one thread: this is the start of the process.
+        unsafe { std::env::set_var(name, value) };
     }
     // (S2)
     let address = |offset| image.address_of(offset).map(|address| address as *const ()).ok_or("no such function");
@@ -158,12 +175,15 @@ fn run(start: &mut File, reply: File, parent: File, luggage: Vec<OwnedFd>) -> Re
     current::is_child(&start, Some(parent));
     let reply = REPLY.get_or_init(|| Reply::new(reply));
     std::panic::set_hook(Box::new(report_panic));
-    reply.begin().map_err(|error| error.to_string())?;
     let set_up = start.nice.map_or(Ok(()), own::be_nicer).map_err(|error| format!("its priority: {error}"));
     let set_up = set_up.and_then(|()| {
         start.affinity.as_deref().map_or(Ok(()), own::run_on).map_err(|error| format!("its processors: {error}"))
     });
-    let set_up = set_up.and_then(|()| reply.wait_at_the_gate().map_err(|error| format!("its arguments: {error}")));
+    let gate = reply.wait_at_the_gate().and_then(|()| reply.begin());
+    if gate.is_err() {
+        // Its parent does not know that it is there. (V3)
+        return Ok(FAILED);
+    }
     if let Err(reason) = set_up {
         return Ok(reply.finish(&Outcome::NotSetUp(reason), None::<&()>).map_or(FAILED, |()| FAILED));
     }

@@ -39,6 +39,12 @@ pub(crate) fn blank() -> io::Result<File> {
     create(FOR_THE_PARENT)
 }
 
+/// Nobody can write to it any more.
+pub(crate) fn forbid(file: &File) -> io::Result<()> {
+    fcntl(file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_WRITE))?;
+    Ok(())
+}
+
 fn seals() -> SealFlag {
     SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL
 }

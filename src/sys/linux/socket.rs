@@ -42,27 +42,36 @@ fn message(iov: &mut libc::iovec, control: *mut Control, control_len: usize) -> 
     message
 }
 
-/// Sends all of `bytes`, and with the first of them `passed`. A peer that is gone is an error,
-/// not a signal.
-pub(crate) fn send(socket: impl AsFd, mut bytes: &[u8], mut passed: Option<BorrowedFd<'_>>) -> io::Result<()> {
+/// So many descriptors go with one message.
+pub(crate) const MOST_PASSED: usize = 24;
+
+/// Sends all of `bytes`, and with the first of them `passed`, at most [`MOST_PASSED`]. A peer that is
+/// gone is an error, not a signal.
+pub(crate) fn send(socket: impl AsFd, mut bytes: &[u8], mut passed: &[BorrowedFd<'_>]) -> io::Result<()> {
     let socket = socket.as_fd().as_raw_fd();
+    if passed.len() > MOST_PASSED {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
     while !bytes.is_empty() {
         let mut iov = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
         let mut control: Control = [0; 16];
-        let size = size_of::<libc::c_int>() as u32;
+        let size = (passed.len() * size_of::<libc::c_int>()) as u32;
         // SAFETY: arithmetic only.
         let (space, len) = unsafe { (libc::CMSG_SPACE(size), libc::CMSG_LEN(size)) };
-        let room = if passed.is_some() { space as usize } else { 0 };
+        let room = if passed.is_empty() { 0 } else { space as usize };
         let message = message(&mut iov, &raw mut control, room);
-        if let Some(fd) = passed {
-            // SAFETY: `control` is aligned, zeroed and large enough for one header and one
-            // number, so the first header exists and its data lie in it.
+        if !passed.is_empty() {
+            // SAFETY: `control` is aligned, zeroed and large enough for one header and
+            // `MOST_PASSED` numbers, so the first header exists and its data lie in it.
             unsafe {
                 let header = libc::CMSG_FIRSTHDR(&raw const message);
                 (*header).cmsg_level = libc::SOL_SOCKET;
                 (*header).cmsg_type = libc::SCM_RIGHTS;
                 (*header).cmsg_len = len as _;
-                libc::CMSG_DATA(header).cast::<libc::c_int>().write_unaligned(fd.as_raw_fd());
+                let numbers = libc::CMSG_DATA(header).cast::<libc::c_int>();
+                for (at, fd) in passed.iter().enumerate() {
+                    numbers.add(at).write_unaligned(fd.as_raw_fd());
+                }
             }
         }
         // SAFETY: the message points to locals and to `bytes`, which is only read.
@@ -70,7 +79,7 @@ pub(crate) fn send(socket: impl AsFd, mut bytes: &[u8], mut passed: Option<Borro
         match usize::try_from(sent) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(sent) => {
-                passed = None;
+                passed = &[];
                 bytes = bytes.get(sent..).unwrap_or_default();
             }
             Err(_) => match io::Error::last_os_error() {

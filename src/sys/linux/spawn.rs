@@ -98,6 +98,41 @@ pub(crate) fn spawn(plan: &Plan<'_>) -> io::Result<Spawned> {
     Ok(Spawned { pid, pidfd })
 }
 
+/// Makes a copy of this process as another child of its *parent*. None: this is the copy.
+///
+/// # Safety
+///
+/// This process has one thread.
+pub(crate) unsafe fn copy_for_parent() -> io::Result<Option<Spawned>> {
+    let mut flags = libc::CLONE_PARENT | libc::CLONE_PIDFD | libc::SIGCHLD;
+    let mut pidfd: libc::c_int = -1;
+    // Where the C library keeps the number of this thread: `fork` would set it anew, too.
+    let mut place: *mut libc::pid_t = null_mut();
+    // SAFETY: writes to the local.
+    if unsafe { libc::prctl(libc::PR_GET_TID_ADDRESS, &raw mut place) } == 0 && !place.is_null() {
+        flags |= libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID;
+    }
+    #[cfg(target_arch = "x86_64")]
+    let (fourth, fifth) = (place, null_mut::<libc::pid_t>());
+    #[cfg(not(target_arch = "x86_64"))]
+    let (fourth, fifth) = (null_mut::<libc::pid_t>(), place);
+    // SAFETY: without a stack the copy goes on where it is, in memory of its own, as after `fork`;
+    // there is no other thread whose locks it would lack (the caller's promise).
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, null_mut::<u8>(), &raw mut pidfd, fourth, fifth) };
+    match u32::try_from(pid) {
+        Ok(0) => Ok(None),
+        // SAFETY: the kernel made it for us just now.
+        Ok(pid) => Ok(Some(Spawned { pid, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })),
+        Err(_) => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Makes `fd` this process' standard stream of that number.
+pub(crate) fn become_stream(fd: BorrowedFd<'_>, stream: RawFd) -> io::Result<()> {
+    // SAFETY: closes and opens a standard stream, which belongs to nobody.
+    if unsafe { libc::dup2(fd.as_raw_fd(), stream) } < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// In the child: system calls only, nothing that allocates, locks or panics.
 extern "C" fn become_program(orders: *mut libc::c_void) -> libc::c_int {
     let orders: *mut Orders = orders.cast();
