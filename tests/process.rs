@@ -10,6 +10,9 @@ ringway::test_support!();
 mod basics;
 #[path = "processes/common.rs"]
 mod common;
+#[cfg(ringway_seeded)]
+#[path = "common/control.rs"]
+mod control;
 #[path = "processes/endings.rs"]
 mod endings;
 #[path = "processes/lifetime.rs"]
@@ -18,3 +21,11 @@ mod lifetime;
 mod queues;
 #[path = "processes/warm.rs"]
 mod warm;
+
+#[cfg(ringway_seeded)]
+#[test]
+fn seeded_bugs_are_found() {
+    let lost: &[&str] = &["PeersGone", "it comes"];
+    control::fails_with_seeds("queues::a_child_counts_from_the_start_on", &[(70, lost)]);
+    control::fails_with_seeds("lifetime::when_the_parent_is_killed_all_end", &[(71, &["killed.elapsed()"])]);
+}

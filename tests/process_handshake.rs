@@ -10,6 +10,7 @@
 #![allow(unsafe_code)]
 
 use ringway::{Consumer, ExitStatus, GetError, Options, Pod, PodQueue, Process, Producer};
+use std::collections::BTreeSet;
 use std::io::{PipeReader, Read};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,9 +20,10 @@ ringway::test_support!();
 /// Steps of one start, more than there are.
 const MOST_STEPS: u32 = 5000;
 
-fn starter(go: Consumer<Pod<u8>>, end: Producer<Pod<u8>>) -> String {
+fn starter(go: Consumer<Pod<u8>>, end: Producer<Pod<u8>>, warm: bool) -> String {
     go.get().expect("the test says when");
-    let mut child = Process::new(|end: Producer<Pod<u8>>| end.put(1).map_err(|e| e.to_string()), (end,));
+    let child = Process::new(|end: Producer<Pod<u8>>| end.put(1).map_err(|e| e.to_string()), (end,));
+    let mut child = child.warm(warm);
     match child.start() {
         Ok(()) => child.join().expect("the child ends").to_string(),
         Err(error) => error.to_string(),
@@ -30,8 +32,20 @@ fn starter(go: Consumer<Pod<u8>>, end: Producer<Pod<u8>>) -> String {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Victim {
+    /// Who starts a child that is executed.
     Parent,
     Child,
+    /// Who starts a child by a fork server.
+    ParentOfCopy,
+    Server,
+    /// The server's copy.
+    Copy,
+}
+
+impl Victim {
+    fn is_warm(self) -> bool {
+        !matches!(self, Victim::Parent | Victim::Child)
+    }
 }
 
 /// What came of one start whose victim was killed at its nth step.
@@ -55,41 +69,80 @@ fn ptrace(request: libc::c_uint, pid: i32, data: i64) -> bool {
     unsafe { libc::ptrace(request, pid, 0, data) == 0 }
 }
 
+/// The processes of one start.
+struct Cast {
+    starter: i32,
+    /// The child, or the server.
+    executed: Option<i32>,
+    copy: Option<i32>,
+}
+
+impl Cast {
+    fn victim(&self, victim: Victim) -> Option<i32> {
+        match victim {
+            Victim::Parent | Victim::ParentOfCopy => Some(self.starter),
+            Victim::Child | Victim::Server => self.executed,
+            Victim::Copy => self.copy,
+        }
+    }
+
+    fn has(&self, pid: i32) -> bool {
+        [Some(self.starter), self.executed, self.copy].contains(&Some(pid))
+    }
+
+    /// A process more: whether its steps matter.
+    fn joined_by(&mut self, pid: i32, event: i32, victim: Victim) -> bool {
+        let place = match (event, victim) {
+            (libc::PTRACE_EVENT_VFORK, Victim::Child | Victim::Server | Victim::Copy) => &mut self.executed,
+            (libc::PTRACE_EVENT_FORK, Victim::Copy) => &mut self.copy,
+            _ => return false,
+        };
+        // Of those only the first: the second server is left in peace.
+        place.is_none() && place.replace(pid).is_none()
+    }
+}
+
 /// Runs what is traced until all of it has ended. `victim` is killed at step `at`.
 fn trace(starter: i32, victim: Victim, at: u32) -> bool {
-    let (mut child, mut steps, mut killed) = (None, 0, false);
-    let mut living = 1;
+    let mut cast = Cast { starter, executed: None, copy: None };
+    let (mut steps, mut killed, mut living) = (0, false, 1);
+    // Of a new process two things are told, in any order: that it has stopped, and whose it is.
+    let (mut stopped, mut strangers) = (BTreeSet::new(), BTreeSet::new());
     while living > 0 {
         let (pid, status) = wait(-1);
         if pid < 0 {
             break;
         }
         if !libc::WIFSTOPPED(status) {
-            if pid == starter || Some(pid) == child {
-                living -= 1;
-            }
+            living -= u32::from(cast.has(pid));
             continue;
         }
         let (signal, event) = (libc::WSTOPSIG(status), status >> 16);
-        if event == libc::PTRACE_EVENT_VFORK {
+        if event == libc::PTRACE_EVENT_VFORK || event == libc::PTRACE_EVENT_FORK {
             let mut number: libc::c_ulong = 0;
             // SAFETY: writes to the local.
             unsafe { libc::ptrace(libc::PTRACE_GETEVENTMSG, pid, 0, &raw mut number) };
-            child = i32::try_from(number).ok();
-            living += 1;
-        }
-        let is_process = pid == starter || Some(pid) == child || child.is_none();
-        if !is_process || (event == libc::PTRACE_EVENT_STOP && pid != starter && victim == Victim::Parent) {
-            // A thread; or a child that is not the victim.
-            if Some(pid) == child {
-                living -= 1;
+            let new = i32::try_from(number).expect("a process id");
+            let matters = cast.joined_by(new, event, victim);
+            living += u32::from(matters);
+            match (stopped.remove(&new), matters) {
+                (true, true) => _ = ptrace(libc::PTRACE_SYSCALL, new, 0),
+                (true, false) => _ = ptrace(libc::PTRACE_DETACH, new, 0),
+                (false, true) => {}
+                (false, false) => _ = strangers.insert(new),
             }
-            ptrace(libc::PTRACE_DETACH, pid, 0);
+        } else if !cast.has(pid) {
+            if strangers.remove(&pid) {
+                ptrace(libc::PTRACE_DETACH, pid, 0);
+            } else {
+                stopped.insert(pid);
+            }
             continue;
         }
-        let is_victim = (pid == starter) == (victim == Victim::Parent);
-        let is_step = event == libc::PTRACE_EVENT_VFORK || (signal == libc::SIGTRAP | 0x80 && is_beginning(pid));
-        if is_victim && is_step && child_or_parent(victim, child) {
+        let is_step = event == libc::PTRACE_EVENT_VFORK
+            || event == libc::PTRACE_EVENT_FORK
+            || (signal == libc::SIGTRAP | 0x80 && is_beginning(pid));
+        if is_step && cast.victim(victim) == Some(pid) {
             steps += 1;
             if steps == at {
                 killed = true;
@@ -115,10 +168,6 @@ fn is_beginning(pid: i32) -> bool {
     known && info.op == libc::PTRACE_SYSCALL_INFO_ENTRY && unsafe { info.u.entry.nr } != libc::SYS_rt_sigaction as u64
 }
 
-fn child_or_parent(victim: Victim, child: Option<i32>) -> bool {
-    victim == Victim::Parent || child.is_some()
-}
-
 fn rest(mut reader: PipeReader) -> String {
     let mut rest = String::new();
     reader.read_to_string(&mut rest).expect("a pipe can be read");
@@ -129,12 +178,14 @@ fn run(victim: Victim, at: u32) -> Course {
     let go = PodQueue::<u8>::bounded(1).expect("a queue");
     let queue = PodQueue::<u8>::with_options(Options::new(4).peers_gone(true)).expect("a queue");
     let (all_ended, inherited) = std::io::pipe().expect("a pipe");
-    let ends = (go.consumer().expect("an end"), queue.producer().expect("an end"));
+    let ends = (go.consumer().expect("an end"), queue.producer().expect("an end"), victim.is_warm());
     let mut process = Process::new(starter, ends).stdout(inherited);
     process.start().expect("starts");
     let pid = process.pid().expect("started") as i32;
-    let options = libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_TRACEVFORK | libc::PTRACE_O_TRACECLONE | libc::PTRACE_O_EXITKILL;
-    assert!(ptrace(libc::PTRACE_SEIZE, pid, options.into()), "{}", std::io::Error::last_os_error());
+    // Threads are not traced.
+    let events = libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_TRACEVFORK | libc::PTRACE_O_TRACEFORK;
+    let options = i64::from(events | libc::PTRACE_O_EXITKILL);
+    assert!(ptrace(libc::PTRACE_SEIZE, pid, options), "{}", std::io::Error::last_os_error());
     assert!(ptrace(libc::PTRACE_INTERRUPT, pid, 0));
     let from = queue.consumer().expect("an end");
     drop(queue);
@@ -182,20 +233,17 @@ fn at_every_step(victim: Victim) -> Vec<Course> {
     courses
 }
 
-#[test]
-fn the_parent_is_killed_at_every_step() {
-    let courses = at_every_step(Victim::Parent);
+fn the_parent_is(victim: Victim) {
+    let courses = at_every_step(victim);
     assert!(courses.len() > 50, "{}", courses.len());
-    assert!(courses.iter().rev().skip(1).all(|course| course.told.is_none() || course.messages == 1));
     // Killed early it has started nobody; killed late its child had put the message.
     assert_eq!(courses.first().map(|course| course.messages), Some(0));
     assert_eq!(courses.last().map(|course| course.messages), Some(1));
 }
 
-#[test]
-fn the_child_is_killed_at_every_step() {
-    let courses = at_every_step(Victim::Child);
-    assert!(courses.len() > 100, "{}", courses.len());
+fn the_child_is(victim: Victim) {
+    let courses = at_every_step(victim);
+    assert!(courses.len() > 50, "{}", courses.len());
     for (course, at) in courses.iter().zip(1..) {
         // The parent is told how, always.
         let told = course.told.as_deref().unwrap_or_else(|| panic!("at {at} the parent was not told"));
@@ -205,4 +253,34 @@ fn the_child_is_killed_at_every_step() {
     }
     assert_eq!(courses.first().map(|course| course.messages), Some(0));
     assert_eq!(courses.last().map(|course| course.messages), Some(1));
+}
+
+#[test]
+fn the_parent_is_killed_at_every_step() {
+    the_parent_is(Victim::Parent);
+}
+
+#[test]
+fn the_child_is_killed_at_every_step() {
+    the_child_is(Victim::Child);
+}
+
+#[test]
+fn the_parent_of_a_copy_is_killed_at_every_step() {
+    the_parent_is(Victim::ParentOfCopy);
+}
+
+#[test]
+fn a_copy_is_killed_at_every_step() {
+    the_child_is(Victim::Copy);
+}
+
+/// Nobody notices: another server is started, and a copy that nobody knows of does not begin.
+#[test]
+fn the_server_is_killed_at_every_step() {
+    let courses = at_every_step(Victim::Server);
+    assert!(courses.len() > 50, "{}", courses.len());
+    for (course, at) in courses.iter().zip(1..) {
+        assert_eq!((course.told.as_deref(), course.messages), (Some("exited with code 0"), 1), "at {at}");
+    }
 }

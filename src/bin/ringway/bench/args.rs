@@ -62,13 +62,30 @@ enum What {
     Latency,
     /// Messages and bytes per second through one queue.
     Throughput,
+    /// Starting processes and waiting for them, beside `std::process::Command` and Python.
+    Process,
 }
 
 impl BenchArgs {
     /// What was asked for, or why it makes no sense.
     pub fn plan(&self) -> Result<Request, String> {
-        let latency = self.what != Some(What::Throughput);
-        let throughput = self.what != Some(What::Latency);
+        let latency = matches!(self.what, None | Some(What::Latency));
+        let throughput = matches!(self.what, None | Some(What::Throughput));
+        let process = self.what == Some(What::Process);
+        if process {
+            let of_queues = [
+                ("--size", self.size.is_empty()),
+                ("--mode", self.mode.is_empty()),
+                ("--wait", self.wait.is_empty()),
+                ("--capacity", self.capacity.is_empty()),
+                ("--batch", self.batch.is_empty()),
+                ("--producers", self.producers.is_none()),
+                ("--consumers", self.consumers.is_none()),
+            ];
+            if let Some((flag, _)) = of_queues.iter().find(|(_, absent)| !absent) {
+                return Err(format!("{flag} is about queues; starting a process has none"));
+            }
+        }
         if !throughput {
             let stray = [
                 ("--producers", self.producers.is_some()),
@@ -82,6 +99,7 @@ impl BenchArgs {
         Ok(Request {
             latency,
             throughput,
+            process,
             quick: self.quick,
             json: self.json.clone(),
             sizes: self.size.iter().map(|&s| s as usize).collect(),
@@ -121,7 +139,7 @@ impl BenchArgs {
 }
 
 /// Subcommands of `bench`, which `--json` must not take for its file.
-const SUBCOMMANDS: [&str; 2] = ["latency", "throughput"];
+const SUBCOMMANDS: [&str; 3] = ["latency", "throughput", "process"];
 
 /// Makes a bare `--json` before a subcommand an explicit `--json=-`. A file of
 /// such a name is `--json=latency`.

@@ -14,6 +14,7 @@ mod machine;
 mod message;
 mod plan;
 mod probe;
+mod processes;
 mod report;
 mod ringway_parts;
 mod runner;
@@ -59,6 +60,7 @@ pub fn run(request: &Request) -> Result<ExitCode> {
     let benches = [
         (Bench::Latency, request.latency, plan::latency as fn(&Request) -> Vec<Group>),
         (Bench::Throughput, request.throughput, plan::throughput),
+        (Bench::Process, request.process, plan::process),
     ];
     for (bench, wanted, groups) in benches {
         if !wanted || interrupted {
@@ -104,6 +106,7 @@ fn name(bench: Bench) -> &'static str {
     match bench {
         Bench::Latency => "latency",
         Bench::Throughput => "throughput",
+        Bench::Process => "process",
     }
 }
 
@@ -111,7 +114,7 @@ fn name(bench: Bench) -> &'static str {
 fn footer(bench: Bench, outcome: &schedule::Outcome) -> String {
     let mut text = String::new();
     let placements = probe::distribution(&outcome.probes);
-    if !placements.is_empty() {
+    if bench != Bench::Process && !placements.is_empty() {
         let _ = writeln!(text, "placement (raw round trip before and after each run): {placements}");
     }
     let runs = outcome.histories.iter().flatten().flat_map(|history| &history.runs);
@@ -122,6 +125,10 @@ fn footer(bench: Bench, outcome: &schedule::Outcome) -> String {
     text.push_str(match bench {
         Bench::Latency => "x limit: times the round trip of raw (park: of futex); x pipe: times faster than pipe\n",
         Bench::Throughput => "of limit: share of the rate of copy; x pipe: times faster than pipe (1x1)\n",
+        Bench::Process => {
+            "start and join of an empty function; ringway-death: from a child's last act to the return of join; \
+             x command: times std::process::Command of /bin/true\n"
+        }
     });
     text
 }

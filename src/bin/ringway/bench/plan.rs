@@ -13,6 +13,8 @@ use std::path::PathBuf;
 pub enum Bench {
     Latency,
     Throughput,
+    /// Starting processes; the size is the memory of the one that starts them.
+    Process,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -29,6 +31,15 @@ pub enum System {
     Mq,
     Ringway,
     RingwayBytes,
+    /// `std::process::Command` of `/bin/true`: what a start is measured beside.
+    Command,
+    /// With a fork server.
+    RingwayWarm,
+    /// From a child's last act to the return of `join`.
+    RingwayDeath,
+    PythonFork,
+    PythonSpawn,
+    PythonForkserver,
 }
 
 impl System {
@@ -42,11 +53,18 @@ impl System {
             System::Mq => "mq",
             System::Ringway => "ringway",
             System::RingwayBytes => "ringway-bytes",
+            System::Command => "command",
+            System::RingwayWarm => "ringway-warm",
+            System::RingwayDeath => "ringway-death",
+            System::PythonFork => "python-fork",
+            System::PythonSpawn => "python-spawn",
+            System::PythonForkserver => "python-forkserver",
         }
     }
 
     pub fn is_ringway(self) -> bool {
-        matches!(self, System::Ringway | System::RingwayBytes)
+        use System::*;
+        matches!(self, Ringway | RingwayBytes | RingwayWarm | RingwayDeath)
     }
 }
 
@@ -120,6 +138,7 @@ impl Shape {
 pub struct Request {
     pub latency: bool,
     pub throughput: bool,
+    pub process: bool,
     pub quick: bool,
     pub json: Option<PathBuf>,
     pub sizes: Vec<usize>,
@@ -163,6 +182,7 @@ impl Cell {
             (Bench::Throughput, _) => System::Copy,
             (Bench::Latency, Some(Wait::Park)) => System::Futex,
             (Bench::Latency, _) => System::Raw,
+            (Bench::Process, _) => System::Command,
         }
     }
 
@@ -222,6 +242,21 @@ pub fn latency(request: &Request) -> Vec<Group> {
             }
         }
         groups.push(group);
+    }
+    groups
+}
+
+/// Starting processes, beside what else does.
+pub fn process(request: &Request) -> Vec<Group> {
+    /// Bytes that the process which starts them has resident.
+    const SMALL: usize = 10_000_000;
+    const LARGE: usize = 4_000_000_000;
+    let ours = [System::Command, System::Ringway, System::RingwayWarm];
+    let others = [System::RingwayDeath, System::PythonFork, System::PythonSpawn, System::PythonForkserver];
+    let group = |systems: &[System], size| systems.iter().map(|&s| Cell::bare(Bench::Process, s, size)).collect();
+    let mut groups = vec![group(&[&ours[..], &others[..]].concat(), SMALL)];
+    if !request.quick {
+        groups.push(group(&ours, LARGE));
     }
     groups
 }

@@ -9,6 +9,7 @@
 use super::control;
 use super::latency::Percentiles;
 use super::plan::{Bench, Cell, System};
+use super::processes;
 use super::ringway_parts as queue;
 use super::throughput;
 use super::worker::{Answer, Order, Part, Side, Unsupported};
@@ -83,6 +84,9 @@ pub fn run(cell: &Cell, workspace: &Workspace, measure: Duration) -> Result<Meas
 }
 
 fn attempt(cell: &Cell, workspace: &Workspace, measure: Duration) -> Result<Measured> {
+    if cell.bench == Bench::Process {
+        return processes::run(cell, measure);
+    }
     let control = control::create()?;
     let ways = if cell.bench == Bench::Latency { 2 } else { 1 };
     let _queues = if cell.system.is_ringway() { queue::create(cell, &workspace.directory, ways)? } else { vec![] };
@@ -135,7 +139,7 @@ fn add_up(cell: &Cell, answers: Vec<Answer>) -> Result<Measured> {
             let (rate, samples) = throughput::rate(&parts)?;
             Ok(Measured { value: Value::Rate(rate), samples, probes, clock_ns: None })
         }
-        Bench::Latency => parts
+        Bench::Latency | Bench::Process => parts
             .iter()
             .find_map(|part| match *part {
                 Part::Ping { percentiles, samples, clock_ns } => {

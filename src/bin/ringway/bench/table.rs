@@ -15,6 +15,8 @@ const LATENCY: [&str; 13] =
     ["system", "mode", "wait", "bytes", "p50 ns", "p90", "p99", "p99.9", "max", "x limit", "x pipe", "spread", "runs"];
 const THROUGHPUT: [&str; 11] =
     ["system", "mode", "wait", "bytes", "PxC", "capacity", "batch", "M msg/s", "MB/s", "of limit", "x pipe"];
+const PROCESS: [&str; 10] =
+    ["system", "parent MB", "p50 us", "p90", "p99", "p99.9", "max", "x command", "spread", "runs"];
 const THROUGHPUT_TAIL: [&str; 2] = ["spread", "runs"];
 
 /// The rows of `bench` as text, with colours if they are wanted.
@@ -28,8 +30,9 @@ pub fn render(bench: Bench, rows: &[Row], colours: bool) -> String {
     let header: Vec<&str> = match bench {
         Bench::Latency => LATENCY.to_vec(),
         Bench::Throughput => [&THROUGHPUT[..], &THROUGHPUT_TAIL].concat(),
+        Bench::Process => PROCESS.to_vec(),
     };
-    let lefts = 3;
+    let lefts = if bench == Bench::Process { 1 } else { 3 };
     let aligned = |(k, text): (usize, String)| {
         let alignment = if k < lefts { CellAlignment::Left } else { CellAlignment::Right };
         Cell::new(text).set_alignment(alignment)
@@ -39,6 +42,7 @@ pub fn render(bench: Bench, rows: &[Row], colours: bool) -> String {
         let cells = match bench {
             Bench::Latency => latency(row),
             Bench::Throughput => throughput(row),
+            Bench::Process => process(row),
         };
         table.add_row(cells.into_iter().enumerate().map(aligned).collect::<Vec<_>>());
     }
@@ -109,6 +113,13 @@ fn latency(row: &Row) -> Vec<String> {
     let mut cells = head(row);
     cells.extend([row.p50, row.p90, row.p99, row.p999, row.max].map(number));
     cells.extend([short(row.ratio_limit), short(row.ratio_pipe), percent(row.spread), row.runs.to_string()]);
+    cells
+}
+
+fn process(row: &Row) -> Vec<String> {
+    let mut cells = vec![row.cell.system.name().to_owned(), (row.cell.size / 1_000_000).to_string()];
+    cells.extend([row.p50, row.p90, row.p99, row.p999, row.max].map(|ns| number(ns.map(|ns| ns.div_ceil(1000)))));
+    cells.extend([short(row.ratio_limit), percent(row.spread), row.runs.to_string()]);
     cells
 }
 

@@ -1,0 +1,119 @@
+//! The program that is executed again: deleted, replaced, run by a loader.
+//!
+//! The program is a copy of this test binary, of which only the test `program` runs: with a word in the
+//! environment it is the parent that the others ask for.
+
+use ringway::{Process, ProcessError};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+ringway::test_support!();
+
+const WORD: &str = "RINGWAY_PROGRAM";
+
+/// Waits until it is told to, starts a child, and says what came of it.
+#[test]
+fn program() {
+    if std::env::var_os(WORD).is_none() {
+        return;
+    }
+    println!("\nready");
+    std::io::stdin().lines().next();
+    for warm in [false, true] {
+        let mut process = Process::new(|n: u32| n + 1, (1,)).warm(warm);
+        match process.start() {
+            Ok(()) => println!("\nresult {:?}", process.result().map_err(|error| error.to_string())),
+            Err(error) => println!("\nerror {error}"),
+        }
+    }
+}
+
+fn copy_to(path: &Path) {
+    std::fs::copy(std::env::current_exe().expect("a test knows its binary"), path).expect("there is room");
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)).expect("it is ours");
+}
+
+/// Runs it, and does something to it before it starts its child.
+fn run(mut command: Command, meanwhile: impl FnOnce()) -> Output {
+    command.args(["--exact", "program", "--nocapture"]).env(WORD, "1");
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("runs");
+    let mut said = BufReader::new(child.stdout.take().expect("it was piped"));
+    let mut before = String::new();
+    while !before.ends_with("ready\n") {
+        assert_ne!(said.read_line(&mut before).expect("a pipe can be read"), 0, "{before}");
+    }
+    meanwhile();
+    child.stdin.take().expect("it was piped").write_all(b"go\n").expect("it listens");
+    let mut stdout = Vec::new();
+    std::io::Read::read_to_end(&mut said, &mut stdout).expect("a pipe can be read");
+    Output { stdout, ..child.wait_with_output().expect("it ends") }
+}
+
+fn said(output: &Output) -> Vec<String> {
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.lines().filter(|line| line.starts_with("result ") || line.starts_with("error ")).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_program_that_was_deleted_starts_children() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("program");
+    copy_to(&path);
+    let output = run(Command::new(&path), || std::fs::remove_file(&path).expect("it is there"));
+    assert_eq!(said(&output), ["result Ok(2)", "result Ok(2)"], "{output:?}");
+}
+
+#[test]
+fn a_program_that_was_replaced_starts_itself() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (path, other) = (directory.path().join("program"), directory.path().join("other"));
+    copy_to(&path);
+    std::fs::copy("/bin/true", &other).expect("there is room");
+    let output = run(Command::new(&path), || std::fs::rename(&other, &path).expect("it is there"));
+    assert_eq!(said(&output), ["result Ok(2)", "result Ok(2)"], "{output:?}");
+}
+
+/// The loader that this program names: `/proc/self/exe` is the loader then.
+#[test]
+fn under_a_loader_nothing_starts_and_the_error_says_why() {
+    let own = std::env::current_exe().expect("a test knows its binary");
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("/proc is there");
+    let loader = maps.lines().filter_map(|line| line.split_whitespace().nth(5)).find(|path| path.contains("/ld-"));
+    let Some(loader) = loader else {
+        println!("this program has no loader: skipped");
+        return;
+    };
+    let mut command = Command::new(loader);
+    command.arg(own);
+    let output = run(command, || ());
+    let said = said(&output);
+    assert_eq!(said.len(), 2, "{output:?}");
+    assert!(said.iter().all(|line| line.contains("/proc/self/exe is ") && line.contains("run it directly")), "{said:?}");
+    let error = ProcessError::NotExecutable { found: String::new() };
+    assert_eq!(std::io::Error::from(error).kind(), std::io::ErrorKind::Unsupported);
+}
+
+/// Whoever inherits the variable that makes a child is none.
+#[test]
+fn the_variable_is_worthless_to_others() {
+    let mut process = Process::new(
+        || {
+            let variable = std::env::var("RINGWAY_CHILD").expect("a child has it");
+            let output = Command::new("/proc/self/exe").args(["--list"]).output().expect("runs");
+            (variable, output.status.success(), String::from_utf8_lossy(&output.stdout).contains("program: test"))
+        },
+        (),
+    );
+    process.start().expect("starts");
+    let (variable, success, listed) = process.result().expect("returns");
+    assert!(variable.ends_with(&process.pid().expect("started").to_string()), "{variable}");
+    assert!(success && listed, "it was a program like any other");
+    // Forged: for our own number, with descriptors that nobody passed on.
+    let script = "RINGWAY_CHILD=3,4,5:$$ exec \"$0\" --list";
+    let own = std::env::current_exe().expect("a test knows its binary");
+    let output = Command::new("/bin/sh").args(["-c", script]).arg(own).output().expect("runs");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot be one"), "{output:?}");
+}
