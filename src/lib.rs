@@ -18,10 +18,10 @@ mod loom_crashes;
 mod loom_models;
 #[cfg_attr(loom, allow(dead_code, unused_imports))]
 mod primitive;
-#[cfg(not(loom))]
-mod queue;
 #[cfg(all(feature = "serde", not(loom)))]
 mod process;
+#[cfg(not(loom))]
+mod queue;
 #[cfg_attr(loom, allow(dead_code, unused_imports))]
 mod ring;
 #[cfg(not(loom))]

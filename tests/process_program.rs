@@ -90,7 +90,10 @@ fn under_a_loader_nothing_starts_and_the_error_says_why() {
     let output = run(command, || ());
     let said = said(&output);
     assert_eq!(said.len(), 2, "{output:?}");
-    assert!(said.iter().all(|line| line.contains("/proc/self/exe is ") && line.contains("run it directly")), "{said:?}");
+    assert!(
+        said.iter().all(|line| line.contains("/proc/self/exe is ") && line.contains("run it directly")),
+        "{said:?}"
+    );
     let error = ProcessError::NotExecutable { found: String::new() };
     assert_eq!(std::io::Error::from(error).kind(), std::io::ErrorKind::Unsupported);
 }

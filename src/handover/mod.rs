@@ -12,7 +12,7 @@ mod ticket;
 pub(crate) use frame::{receive, send};
 #[cfg(feature = "serde")]
 pub(crate) use luggage::{Luggage, fail, hand, is_packing, packing, take, unpacking};
-pub use ticket::Ticket;
 #[cfg(feature = "serde")]
 pub(crate) use ticket::Given;
+pub use ticket::Ticket;
 pub(crate) use ticket::Whereabouts;

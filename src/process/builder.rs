@@ -113,10 +113,9 @@ impl<R: Serialize + DeserializeOwned + 'static> Process<R> {
     /// instance. It takes one argument.
     ///
     /// ```
-    /// let steps: [fn(f64) -> f64; 2] = [f64::sqrt, f64::exp];
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # ringway::init();
-    /// # let steps: [fn(f64) -> f64; 2] = [|x| x.sqrt(), |x| x.exp()];
+    /// let steps: [fn(f64) -> f64; 2] = [|x| x.sqrt(), |x| x.exp()];
     /// let mut process = ringway::Process::by_pointer(steps[0], 9.0);
     /// process.start()?;
     /// assert_eq!(process.result()?, 3.0);

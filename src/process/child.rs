@@ -9,8 +9,8 @@
 
 use super::error::ProcessError;
 use super::message::{Mailbox, Outcome, Progress};
-use crate::sys::mem::generation;
 use crate::sys::children::{self, Ended};
+use crate::sys::mem::generation;
 use crate::sys::pidfd;
 use crate::sys::shm::Kept;
 use crate::wait::Deadline;
@@ -103,7 +103,8 @@ impl Started {
         let mut known = self.known();
         if known.is_none() {
             self.usable()?;
-            let ended = children::reap(&*self.pidfd, false).map_err(ProcessError::system("asking how a child has ended"))?;
+            let ended =
+                children::reap(&*self.pidfd, false).map_err(ProcessError::system("asking how a child has ended"))?;
             *known = ended.map(|ended| self.interpret(ended)).transpose()?;
         }
         Ok(known.clone())

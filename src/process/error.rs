@@ -112,7 +112,9 @@ impl fmt::Display for ProcessError {
                 "the process {status} before it reached ringway::init(); call that as the first line of main, \
                  and look for what runs before it"
             ),
-            E::Forked => f.write_str("this handle was inherited by fork: only the process that started the child has it"),
+            E::Forked => {
+                f.write_str("this handle was inherited by fork: only the process that started the child has it")
+            }
             E::System { doing, source } => write!(f, "{doing} failed: {source}"),
         }
     }

@@ -71,7 +71,10 @@ impl Start {
 pub(super) enum Outcome {
     /// Its result follows.
     Returned,
-    Panicked { message: String, location: Option<String> },
+    Panicked {
+        message: String,
+        location: Option<String>,
+    },
     ArgumentsUndecodable(String),
     ResultUnencodable(String),
     NotSetUp(String),

@@ -21,11 +21,11 @@ mod stream;
 
 pub use builder::Process;
 pub use child::{Child, ExitStatus};
-pub use current::{ParentProcess, CurrentProcess, cpu_count, current_process, parent_process};
+pub use current::{CurrentProcess, ParentProcess, cpu_count, current_process, parent_process};
 pub use error::ProcessError;
 pub use family::active_children;
 pub use function::{Function, Run};
+pub use startup::init;
 #[doc(hidden)]
 pub use startup::start_up;
-pub use startup::init;
 pub use stream::Stream;

@@ -155,8 +155,12 @@ pub(super) fn serve(socket: File, parent: File) -> Result<i32, String> {
             return Ok(0);
         }
         let complete = !arrived.cut_off && arrived.passed.len() >= FIXED;
-        // SAFETY: the server starts no thread.
-        let copied = if complete { unsafe { spawn::copy_for_parent() } } else { Err(io::Error::from_raw_os_error(libc::EMFILE)) };
+        let copied = if complete {
+            // SAFETY: the server starts no thread.
+            unsafe { spawn::copy_for_parent() }
+        } else {
+            Err(io::Error::from_raw_os_error(libc::EMFILE))
+        };
         match copied {
             Ok(None) => {
                 drop(socket);

@@ -46,12 +46,6 @@ pub(super) struct Order {
     pub(super) affinity: Option<Vec<usize>>,
 }
 
-impl Default for Stream {
-    fn default() -> Stream {
-        Stream::Inherit
-    }
-}
-
 impl Order {
     pub(super) fn new(entry: usize, pointer: Option<usize>) -> Order {
         Order {
@@ -202,13 +196,7 @@ fn execute(
     let mut kept = vec![letter.as_fd(), reply, own.as_fd()];
     kept.extend_from_slice(luggage);
     let (arguments, environment) = (own_arguments(), environment(more));
-    spawn::spawn(&Plan {
-        arguments: &arguments,
-        environment: &environment,
-        token: token(&kept),
-        streams,
-        kept: &kept,
-    })
+    spawn::spawn(&Plan { arguments: &arguments, environment: &environment, token: token(&kept), streams, kept: &kept })
 }
 
 /// `Process-N`; of a child's children its name and the number.

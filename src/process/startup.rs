@@ -28,6 +28,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::cell::Cell;
 use std::fs::File;
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::sync::OnceLock;
@@ -85,7 +86,7 @@ pub fn init() {
 /// ```
 /// ringway::test_support!();
 ///
-/// #[test]
+/// // One of the tests:
 /// fn a_process_answers() -> Result<(), ringway::ProcessError> {
 ///     let mut process = ringway::Process::new(|| 42, ());
 ///     process.start()?;
@@ -276,15 +277,13 @@ fn report_panic(info: &PanicHookInfo<'_>) {
         _ => String::new(),
     };
     // In one piece: other processes write there too.
-    eprint!(
-        "{}",
-        format!(
-            "process '{}' (pid {}), thread '{}' panicked at {location}:\n{message}{trace}\n",
-            process.name(),
-            process.pid(),
-            thread.name().unwrap_or("main"),
-        )
+    let text = format!(
+        "process '{}' (pid {}), thread '{}' panicked at {location}:\n{message}{trace}\n",
+        process.name(),
+        process.pid(),
+        thread.name().unwrap_or("main"),
     );
+    let _ = std::io::stderr().write_all(text.as_bytes());
     if cfg!(panic = "abort")
         && let Some(reply) = REPLY.get()
     {

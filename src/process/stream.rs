@@ -24,10 +24,11 @@ use std::os::fd::OwnedFd;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[non_exhaustive]
 pub enum Stream {
     /// The one of this process.
+    #[default]
     Inherit,
     /// `/dev/null`.
     Null,

@@ -179,7 +179,7 @@ fn usual_names_say_whose_child_it_is() {
 
 #[test]
 fn the_name_is_what_ps_shows() {
-    let mut process = Process::new(|| std::fs::read_to_string("/proc/self/comm"). map_err(|e| e.to_string()), ())
+    let mut process = Process::new(|| std::fs::read_to_string("/proc/self/comm").map_err(|e| e.to_string()), ())
         .name("Worker-with-a-long-name");
     process.start().expect("starts");
     assert_eq!(process.result().expect("returns").expect("it can be read"), "Worker-with-a-l\n");

@@ -73,7 +73,8 @@ fn a_child_without_memory_is_told() {
 #[test]
 fn panics_are_told_with_their_place_and_the_name_of_the_process() {
     let mut stderr = Piped::new();
-    let mut process = Process::new(|n: u32| -> () { panic!("number {n}") }, (7,)).name("Panicky").stderr(stderr.writer());
+    let mut process =
+        Process::new(|n: u32| -> () { panic!("number {n}") }, (7,)).name("Panicky").stderr(stderr.writer());
     process.start().expect("starts");
     let said = stderr.rest();
     match process.join().expect("joins") {

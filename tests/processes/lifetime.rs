@@ -276,12 +276,8 @@ fn where_somebody_waits_for_any_child_nobody_hangs() {
         seen
     }
     let process = start(Process::new(parent, ()));
-    let possible = [
-        "exited with code 0",
-        "panicked: told",
-        "ended, nobody knows how",
-        "was ended by signal 9 (SIGKILL)",
-    ];
+    let possible =
+        ["exited with code 0", "panicked: told", "ended, nobody knows how", "was ended by signal 9 (SIGKILL)"];
     for said in process.result().expect("returns") {
         assert!(possible.contains(&said.as_str()), "{said}");
     }
@@ -310,7 +306,8 @@ fn only_what_was_declared_is_open_in_a_child() {
         let entries = std::fs::read_dir("/proc/self/fd").expect("/proc is there").flatten();
         let number = |entry: &std::fs::DirEntry| entry.file_name().to_str()?.parse().ok();
         let link = |entry: &std::fs::DirEntry| Some(std::fs::read_link(entry.path()).ok()?.display().to_string());
-        let mut found: Vec<(u32, String)> = entries.filter_map(|entry| Some((number(&entry)?, link(&entry)?))).collect();
+        let mut found: Vec<(u32, String)> =
+            entries.filter_map(|entry| Some((number(&entry)?, link(&entry)?))).collect();
         found.retain(|(number, link)| *number > 2 && !link.ends_with("/fd"));
         found.sort();
         found

@@ -48,7 +48,11 @@ fn handles_of_every_kind_go_to_children() {
     let joinable = Queue::<u32>::with_options(Options::new(4).joinable(true)).expect("a queue");
     joinable.put(3).expect("there is room");
     let mut process = Process::new(
-        |bytes: ByteQueue, plain: PodQueue<u32>, cast: ByteBroadcast, heard: Subscriber<Pod<u32>>, tasks: Queue<u32>| {
+        |bytes: ByteQueue,
+         plain: PodQueue<u32>,
+         cast: ByteBroadcast,
+         heard: Subscriber<Pod<u32>>,
+         tasks: Queue<u32>| {
             bytes.put(b"bytes").expect("there is room");
             cast.put(b"cast").expect("there is room");
             plain.put(heard.get().expect("it was put")).expect("there is room");
@@ -168,7 +172,7 @@ fn a_queue_that_was_closed_meanwhile_says_so_to_the_child() {
 fn terminated_children_harm_no_queue() {
     for round in 0..20 {
         let queue = PodQueue::<u64>::with_options(Options::new(16).peers_gone(false)).expect("a queue");
-        let forever = |to: Producer<Pod<u64>>| (1..).for_each(|n| to.put(n).expect("somebody gets"));
+        let forever = |to: Producer<Pod<u64>>| (1..u64::MAX).for_each(|n| to.put(n).expect("somebody gets"));
         let sink = |from: Consumer<Pod<u64>>| while from.get().is_ok() {};
         let mut putting = Process::new(forever, (queue.producer().expect("an end"),));
         let mut getting = Process::new(sink, (queue.consumer().expect("an end"),));

@@ -20,8 +20,8 @@ pub(crate) mod passing;
 pub(crate) mod pidfd;
 pub(crate) mod shm;
 pub(crate) mod sigbus;
+pub(crate) mod socket;
 #[cfg(all(feature = "serde", not(loom)))]
 pub(crate) mod spawn;
-pub(crate) mod socket;
 #[cfg(all(feature = "async", not(loom)))]
 pub(crate) mod uring;

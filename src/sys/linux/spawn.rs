@@ -84,7 +84,15 @@ pub(crate) fn spawn(plan: &Plan<'_>) -> io::Result<Spawned> {
     // `pidfd` outlive it.
     let pid = unsafe {
         let orders = (&raw mut orders).cast();
-        libc::clone(become_program, stack.top(), flags, orders, &raw mut pidfd, null_mut::<libc::c_void>(), null_mut::<libc::c_void>())
+        libc::clone(
+            become_program,
+            stack.top(),
+            flags,
+            orders,
+            &raw mut pidfd,
+            null_mut::<libc::c_void>(),
+            null_mut::<libc::c_void>(),
+        )
     };
     let failed = io::Error::last_os_error();
     drop(blocked);

@@ -317,6 +317,7 @@ mod tests {
         Request {
             latency: true,
             throughput: true,
+            process: false,
             quick: false,
             json: None,
             sizes: vec![],

@@ -190,7 +190,7 @@ fn round_trips(session: &Session) -> Result<Done> {
         System::RingwayBytes => {
             with_length!(size, length => latency::drive(session, queue::BytesLink::open(order, length)?))
         }
-        System::Copy => bail!("copy has no round trips"),
+        other => bail!("{} has no round trips", other.name()),
     }
 }
 
@@ -242,7 +242,7 @@ fn stream(session: &Session) -> Result<Done> {
         (System::RingwayBytes, Side::Second) => {
             with_length!(size, length => throughput::consume(session, queue::GetBytes::open(order, length, batch)?))
         }
-        (System::Raw | System::Futex, _) => bail!("{} has no stream", order.cell.system.name()),
+        (other, _) => bail!("{} has no stream", other.name()),
     }
 }
 
