@@ -19,6 +19,8 @@ mod endings;
 mod lifetime;
 #[path = "processes/queues.rs"]
 mod queues;
+#[path = "common/refuse.rs"]
+mod refuse;
 #[path = "processes/warm.rs"]
 mod warm;
 

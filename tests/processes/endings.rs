@@ -240,3 +240,38 @@ fn without_descriptors_nothing_starts_and_nothing_is_lost() {
     let said = process.result().expect("returns");
     assert!(said.len() > 2, "descriptors were short at several places: {said:?}");
 }
+
+/// No processes are left, or the kernel refuses what a start needs; then there are some again.
+#[test]
+fn without_processes_nothing_starts_and_nothing_is_lost() {
+    fn refused(call: i64, warm: bool) -> (bool, Option<i32>, usize) {
+        let queue = ringway::Queue::<u32>::bounded(4).expect("a queue");
+        let open = || std::fs::read_dir("/proc/self/fd").expect("/proc is there").count();
+        let end = queue.producer().expect("an end");
+        let mut process =
+            Process::new(|to: ringway::Producer<ringway::Serde<u32>>| to.put(1).map_err(|e| e.to_string()), (end,));
+        process = process.warm(warm);
+        let before = open();
+        if !super::refuse::refuse(call, libc::EAGAIN) {
+            return (false, Some(libc::EAGAIN), 2);
+        }
+        let error = match process.start() {
+            Err(ProcessError::System { source, .. }) => source.raw_os_error(),
+            other => panic!("{other:?}"),
+        };
+        // One of ours for the children to come may be kept.
+        assert!(open() <= before + 1, "{before} descriptors before, {} after", open());
+        (true, error, queue.participants())
+    }
+    for warm in [false, true] {
+        for call in [libc::SYS_clone, libc::SYS_memfd_create, libc::SYS_pidfd_open] {
+            let mut process = Process::new(refused, (call, warm));
+            process.start().expect("starts");
+            let (could, error, participants) = process.result().expect("returns");
+            if !could {
+                println!("there are no filters of system calls here: skipped");
+            }
+            assert_eq!((error, participants), (Some(libc::EAGAIN), 2), "system call {call}, warm: {warm}");
+        }
+    }
+}
