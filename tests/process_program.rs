@@ -103,16 +103,34 @@ fn under_a_loader_nothing_starts_and_the_error_says_why() {
 fn the_variable_is_worthless_to_others() {
     let mut process = Process::new(
         || {
-            let variable = std::env::var("RINGWAY_CHILD").expect("a child has it");
+            // A second time nothing happens.
+            ringway::init();
             let output = Command::new("/proc/self/exe").args(["--list"]).output().expect("runs");
-            (variable, output.status.success(), String::from_utf8_lossy(&output.stdout).contains("program: test"))
+            let listed = String::from_utf8_lossy(&output.stdout).contains("program: test");
+            (std::env::var("RINGWAY_CHILD").is_ok(), output.status.success(), listed)
         },
         (),
     );
     process.start().expect("starts");
-    let (variable, success, listed) = process.result().expect("returns");
-    assert!(variable.ends_with(&process.pid().expect("started").to_string()), "{variable}");
-    assert!(success && listed, "it was a program like any other");
+    assert_eq!(process.result().expect("returns"), (false, true, true), "gone, and a program like any other");
+    // What this process executes in its place has its pid.
+    let mut process = Process::new(
+        || {
+            let mut command = Command::new("/proc/self/exe");
+            std::os::unix::process::CommandExt::exec(command.arg("--list")).to_string()
+        },
+        (),
+    )
+    .stdout(ringway::Stream::Null);
+    process.start().expect("starts");
+    assert!(process.join().expect("joins").success());
+    // Somebody else's.
+    let own = std::env::current_exe().expect("a test knows its binary");
+    let output = Command::new(own).arg("--list").env("RINGWAY_CHILD", "3,4,5:1").output().expect("runs");
+    assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("program: test"));
+    // It cannot be handed on by hand either.
+    let mut process = Process::new(|| (), ()).env("RINGWAY_CHILD", "3,4,5:1");
+    assert!(matches!(process.start(), Err(ProcessError::InvalidOptions { .. })));
     // Forged: for our own number, with descriptors that nobody passed on.
     let script = "RINGWAY_CHILD=3,4,5:$$ exec \"$0\" --list";
     let own = std::env::current_exe().expect("a test knows its binary");

@@ -70,6 +70,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/sys/linux/passing.rs",
     "src/sys/linux/shm.rs",
     "src/sys/linux/sigbus.rs",
+    "src/sys/linux/signals.rs",
     "src/sys/linux/socket.rs",
     "src/sys/linux/spawn.rs",
     "src/sys/linux/uring.rs",

@@ -58,6 +58,9 @@ use std::time::Duration;
 /// | the handle is dropped | nothing; the child runs on |
 /// | Ctrl-C on a terminal | every process of the group gets it once from the terminal, and ends if it does nothing about it |
 ///
+/// A [`Subscriber`](crate::Subscriber) among the arguments is a way to subscribe: the child hears what is put from
+/// the moment on when it has decoded its arguments.
+///
 /// A child that waits for its parent (to put something into a queue, say) while its parent exits and waits
 /// for it is a mistake that ringway only notices if the handles were dropped: [`std::process::exit`] does
 /// not drop them.
@@ -166,16 +169,22 @@ impl<R: Serialize + DeserializeOwned + 'static> Process<R> {
     ///
     /// The server is started with the first such process: this program, executed once before it has any
     /// thread. It copies itself for each child, which takes less than half of the time; the children are
-    /// this process' own, and nothing else tells them from others. Environment, working
-    /// directory and limits are those that this process had when the server was started. The
-    /// server ends with this process.
+    /// this process' own, and nothing else tells them from others. What a child has from the one that
+    /// made it, it has from the server, as it was when that was started: environment, working directory, user and
+    /// groups, limits, umask, ignored signals, priority and processors (from which `nice` and `affinity` go
+    /// on). A process that gives up rights after its first warm start must not start more. The server ends
+    /// with this process.
+    ///
+    /// Where a copy would not work (a C library other than glibc, a program that has threads before
+    /// [`init`](crate::init)), the program is executed after all.
     #[must_use]
     pub fn warm(mut self, warm: bool) -> Self {
         self.order.warm = warm;
         self
     }
 
-    /// A variable of its environment, which is otherwise this process' at the time of the start.
+    /// A variable of its environment, which is otherwise this process' at the time of the start. A name
+    /// that is empty or has a `=`, and a NUL byte in either, is `InvalidOptions` when it is started.
     #[must_use]
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.order.environment.push((name.into(), value.into()));
@@ -225,7 +234,7 @@ impl<R: Serialize + DeserializeOwned + 'static> Process<R> {
     ///
     /// # Errors
     ///
-    /// `AlreadyStarted`, `NotInitialised`, `NotThisProgram`, `NotExecutable`,
+    /// `AlreadyStarted`, `NotInitialised`, `InvalidOptions`, `NotThisProgram`, `NotExecutable`,
     /// `Queue`, `ArgumentsUnencodable`, and `System` with the cause: no descriptors (`EMFILE`), no processes
     /// (`EAGAIN`) or memory are left. The arguments are still there after an error, and `start` can be
     /// called again. No panics but those of the arguments' own `Serialize`.
@@ -236,9 +245,10 @@ impl<R: Serialize + DeserializeOwned + 'static> Process<R> {
         let started = start::start(&self.order, arguments)?;
         self.child = Some(Child(started.child));
         self.order.streams = Default::default();
-        // Its Single sides are free for the child, which waits for that.
+        // Its Single sides are free for the child, which waits for that: also if a `Drop` panics.
+        let gate = started.gate;
         self.arguments = None;
-        started.gate.open();
+        drop(gate);
         Ok(())
     }
 

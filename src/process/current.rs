@@ -2,6 +2,7 @@
 
 use super::message::Start;
 use crate::sys::children;
+use crate::sys::shm::Kept;
 use std::fs::File;
 use std::num::NonZero;
 use std::sync::OnceLock;
@@ -10,7 +11,7 @@ use std::sync::OnceLock;
 pub(super) struct Origin {
     name: String,
     daemon: bool,
-    parent: Option<(String, u32, Option<File>)>,
+    parent: Option<(String, u32, Option<Kept>)>,
 }
 
 static ORIGIN: OnceLock<Origin> = OnceLock::new();
@@ -18,7 +19,8 @@ static ORIGIN: OnceLock<Origin> = OnceLock::new();
 const MAIN: &str = "MainProcess";
 
 /// This process was started by ringway. `parent`: a pidfd.
-pub(super) fn is_child(start: &Start, parent: Option<File>) {
+pub(super) fn is_child(start: &Start, parent: File) {
+    let parent = Kept::new(parent).ok();
     let parent = Some((start.parent_name.clone(), start.parent_pid, parent));
     let _ = ORIGIN.set(Origin { name: start.name.clone(), daemon: start.daemon, parent });
 }
@@ -65,7 +67,7 @@ pub fn current_process() -> CurrentProcess {
 pub struct ParentProcess {
     name: &'static str,
     pid: u32,
-    pidfd: Option<&'static File>,
+    pidfd: Option<&'static Kept>,
 }
 
 impl ParentProcess {
@@ -79,9 +81,10 @@ impl ParentProcess {
         self.pid
     }
 
-    /// Whether it lives. Never blocks. `false` is final.
+    /// Whether it lives. Never blocks. `false` is final, unless somebody has closed this process'
+    /// descriptors (`close_range`): then it is all that can be said.
     pub fn is_alive(&self) -> bool {
-        self.pidfd.is_some_and(|pidfd| matches!(children::has_died(pidfd), Ok(false)))
+        self.pidfd.is_some_and(|pidfd| pidfd.is_intact() && matches!(children::has_died(&**pidfd), Ok(false)))
     }
 }
 

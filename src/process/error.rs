@@ -17,6 +17,11 @@ pub enum ProcessError {
     AlreadyStarted,
     /// [`init`](crate::init) was not called in this program.
     NotInitialised,
+    /// Something that was asked for makes no sense.
+    InvalidOptions {
+        /// What.
+        reason: &'static str,
+    },
     /// The function is not one of the main program's (but of a plug-in's, of a library's, or no
     /// function at all).
     NotThisProgram,
@@ -89,6 +94,7 @@ impl fmt::Display for ProcessError {
                 "this program cannot start processes yet: call ringway::init() as the first line of main \
                  (in tests: ringway::test_support!() once in the crate)",
             ),
+            E::InvalidOptions { reason } => write!(f, "invalid options: {reason}"),
             E::NotThisProgram => f.write_str(
                 "the function is not part of the main program, where a child would look for it; \
                  wrap it in a function of the program",
@@ -137,7 +143,9 @@ impl From<ProcessError> for io::Error {
             return error.into();
         }
         let kind = match &error {
-            E::NotStarted | E::AlreadyStarted | E::NotInitialised | E::NotThisProgram => io::ErrorKind::InvalidInput,
+            E::NotStarted | E::AlreadyStarted | E::NotInitialised | E::InvalidOptions { .. } | E::NotThisProgram => {
+                io::ErrorKind::InvalidInput
+            }
             E::NotExecutable { .. } | E::Forked | E::Queue(_) => io::ErrorKind::Unsupported,
             E::ArgumentsUnencodable { .. }
             | E::ArgumentsUndecodable { .. }

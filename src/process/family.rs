@@ -64,6 +64,7 @@ pub(super) fn after_a_death() {
     if let Some(family) = family() {
         family.reap();
     }
+    super::server::after_a_death();
 }
 
 /// The children that this process has started and that still run, in the order of their start.
@@ -90,16 +91,28 @@ pub fn active_children() -> Vec<Child> {
 /// At the normal exit of the process, whatever thread calls it. (F3)
 extern "C" fn at_exit() {
     let Some(family) = family() else { return };
-    let children = family.reap();
-    let (daemons, others): (Vec<_>, Vec<_>) =
-        children.into_iter().filter(|child| !child.outlives).partition(|child| child.daemon);
-    for daemon in &daemons {
-        let _ = daemon.signal(libc::SIGTERM);
+    // Other threads may still start some.
+    let mut daemons: Vec<Arc<Started>> = Vec::new();
+    loop {
+        let children = family.reap().into_iter().filter(|child| !child.outlives);
+        let (found, others): (Vec<_>, Vec<_>) = children.partition(|child| child.daemon);
+        for daemon in found {
+            if !daemons.iter().any(|known| Arc::ptr_eq(known, &daemon)) {
+                let _ = daemon.signal(libc::SIGTERM);
+                daemons.push(daemon);
+            }
+        }
+        if others.is_empty() {
+            break;
+        }
+        for child in others {
+            if child.wait(Deadline::Never).is_err() {
+                // Somebody has closed our descriptors: nothing is known of it any more.
+                return;
+            }
+        }
     }
     let deadline = Deadline::after(GRACE);
-    for child in others {
-        let _ = child.wait(Deadline::Never);
-    }
     for daemon in daemons {
         if matches!(daemon.wait(deadline), Ok(None)) {
             let _ = daemon.signal(libc::SIGKILL);

@@ -34,6 +34,10 @@ use std::ptr::NonNull;
 /// What a closure captures would stay behind in this process, so one that does is refused when it
 /// is compiled:
 ///
+/// (One that captures only values without bytes, a `()` for instance, cannot be told from one that captures
+/// nothing. Such a value is made anew in the child: do not capture one that stands for something that this
+/// process has done.)
+///
 /// ```compile_fail
 /// let here = 1;
 /// ringway::Process::new(move || println!("{here}"), ());

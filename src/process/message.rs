@@ -14,7 +14,7 @@
 
 use crate::sys::letter;
 use crate::sys::lock::{self, Kind};
-use crate::sys::shm;
+use crate::sys::shm::{self, Kept};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::fs::File;
@@ -102,31 +102,38 @@ const GATE_BYTE: u64 = 0;
 
 /// The parent's side of the reply.
 #[derive(Debug)]
-pub(super) struct Mailbox(File);
+pub(super) struct Mailbox(Kept);
 
 impl Mailbox {
     /// And the description that the child gets.
     pub(super) fn new() -> io::Result<(Mailbox, File)> {
         let own = letter::blank()?;
         let of_child = File::from(shm::above_the_streams(shm::reopen(&own)?.into())?);
-        Ok((Mailbox(own), of_child))
+        Ok((Mailbox(Kept::new(own)?), of_child))
     }
 
     /// The child waits until the gate is opened.
     pub(super) fn shut(&self) -> io::Result<()> {
-        lock::try_lock(&self.0, GATE_BYTE, Kind::Exclusive).map(|_| ())
+        lock::try_lock(&*self.0, GATE_BYTE, Kind::Exclusive).map(|_| ())
     }
 
     pub(super) fn open(&self) {
-        lock::unlock(&self.0, GATE_BYTE);
+        if self.0.is_intact() {
+            lock::unlock(&*self.0, GATE_BYTE);
+        }
     }
 
     /// A child that nobody knows, if there is one, is not to begin.
     pub(super) fn forbid(&self) {
-        let _ = letter::forbid(&self.0);
+        if self.0.is_intact() {
+            let _ = letter::forbid(&self.0);
+        }
     }
 
     pub(super) fn read(&self) -> io::Result<Progress> {
+        if !self.0.is_intact() {
+            return Err(closed());
+        }
         let mut head = [0; HEAD as usize];
         let size = self.0.metadata()?.len();
         if size < HEAD {
@@ -154,11 +161,16 @@ impl Mailbox {
 }
 
 /// The child's side.
-pub(super) struct Reply(File);
+pub(super) struct Reply(Kept);
+
+/// Somebody has closed our descriptor, and its number may mean another file by now.
+fn closed() -> io::Error {
+    io::Error::from_raw_os_error(libc::EBADF)
+}
 
 impl Reply {
-    pub(super) fn new(file: File) -> Reply {
-        Reply(file)
+    pub(super) fn new(file: File) -> io::Result<Reply> {
+        Kept::new(file).map(Reply)
     }
 
     fn head(&self, state: u64, len: u64) -> io::Result<()> {
@@ -175,14 +187,17 @@ impl Reply {
 
     /// Waits until the parent has let go of the arguments, or has died.
     pub(super) fn wait_at_the_gate(&self) -> io::Result<()> {
-        lock::wait_for(&self.0, GATE_BYTE)
+        lock::wait_for(&*self.0, GATE_BYTE)
     }
 
     /// What has become of the function, and its result after that.
     pub(super) fn finish<R: Serialize>(&self, outcome: &Outcome, result: Option<&R>) -> Result<(), String> {
         let say = |error: io::Error| error.to_string();
+        if !self.0.is_intact() {
+            return Err(say(closed()));
+        }
         self.0.set_len(HEAD).map_err(say)?;
-        let mut file = BufWriter::new(&self.0);
+        let mut file = BufWriter::new(&*self.0);
         file.seek(SeekFrom::Start(HEAD)).map_err(say)?;
         postcard::to_io(outcome, &mut file).map_err(|error| error.to_string())?;
         if let Some(result) = result {

@@ -15,7 +15,9 @@
 
 use super::message::Start;
 use super::startup;
+use crate::sys::children;
 use crate::sys::mem::PerProcess;
+use crate::sys::own;
 use crate::sys::pidfd::{self, Event};
 use crate::sys::shm::{self, Kept};
 use crate::sys::socket::{self, Arrived, MOST_PASSED};
@@ -37,9 +39,26 @@ const FIXED: usize = 5;
 type Head = [u8; 4];
 type Answer = [u8; 8];
 
+/// What it is called.
+pub(super) const NAME: &str = "ringway-server";
+
+/// The answer where the server has threads: somebody has started one before `init`.
+const CANNOT_COPY: i32 = libc::ENOTSUP;
+
+/// What has come of a request.
+pub(super) enum Asked {
+    Made(Spawned),
+    /// There is no child.
+    Refused(io::Error),
+    /// There is none, and never will be: the program is to be executed.
+    CannotCopy,
+}
+
 /// The parent's end.
 struct Server {
     socket: UnixStream,
+    /// What the socket was: somebody may close it, and its number come to mean something else.
+    place: Kept,
     pidfd: Kept,
 }
 
@@ -47,28 +66,40 @@ static SERVER: PerProcess<Mutex<Option<Server>>> = PerProcess::new();
 
 /// Has the server make a child, with these descriptors. It waits at the gate. (V2)
 ///
-/// Outside: the server was lost meanwhile, and nobody knows whether there is a child: it is not to
-/// begin. (V3) Inside: there is a child, or there is none.
+/// An error: the server was lost meanwhile, and nobody knows whether there is a child: it is not to
+/// begin. (V3)
 pub(super) fn ask(
     letter: &File,
     reply: &File,
     streams: [Option<BorrowedFd<'_>>; 3],
     luggage: &[BorrowedFd<'_>],
     execute: impl Fn(BorrowedFd<'_>, [Option<BorrowedFd<'_>>; 3]) -> io::Result<Spawned>,
-) -> io::Result<io::Result<Spawned>> {
+) -> io::Result<Asked> {
+    if !spawn::CAN_COPY {
+        return Ok(Asked::CannotCopy);
+    }
     let mut server = SERVER.get()?.lock().unwrap_or_else(PoisonError::into_inner);
     if !server.as_ref().is_some_and(Server::is_there) {
         // One that has died is reaped here.
         if let Some(dead) = server.take() {
             dead.end();
         }
-        *server = Some(Server::start(execute)?);
+        *server = match Server::start(execute) {
+            Ok(started) => Some(started),
+            Err(error) => return Ok(Asked::Refused(error)),
+        };
     }
     let Some(there) = server.as_ref() else { return Err(io::ErrorKind::NotConnected.into()) };
+    let null = match null() {
+        Ok(null) => null,
+        Err(error) => return Ok(Asked::Refused(error)),
+    };
     let (input, output, error) = (io::stdin(), io::stdout(), io::stderr());
     let ours = [input.as_fd(), output.as_fd(), error.as_fd()];
     let mut passed = vec![letter.as_fd(), reply.as_fd()];
-    passed.extend(streams.into_iter().zip(ours).map(|(asked, own)| asked.unwrap_or(own)));
+    // One of ours that is closed is nothing there, too.
+    let or_null = |own| if shm::stat(own).is_ok() { own } else { null.as_fd() };
+    passed.extend(streams.into_iter().zip(ours).map(|(asked, own)| asked.unwrap_or_else(|| or_null(own))));
     passed.extend_from_slice(luggage);
     let answer = there.ask(&passed);
     if answer.is_err()
@@ -80,26 +111,51 @@ pub(super) fn ask(
     answer
 }
 
+/// Somebody has died: if it was the server, it does not stay as a zombie.
+pub(super) fn after_a_death() {
+    // Whoever asks just now looks itself.
+    if let Ok(server) = SERVER.get()
+        && let Ok(mut server) = server.try_lock()
+        && server.as_ref().is_some_and(|server| !server.is_there())
+        && let Some(dead) = server.take()
+    {
+        dead.end();
+    }
+}
+
+fn null() -> io::Result<OwnedFd> {
+    shm::above_the_streams(File::options().read(true).write(true).open("/dev/null")?.into())
+}
+
 impl Server {
     /// `execute` starts this program with a socket as its reply.
     fn start(
         execute: impl Fn(BorrowedFd<'_>, [Option<BorrowedFd<'_>>; 3]) -> io::Result<Spawned>,
     ) -> io::Result<Server> {
         let (socket, of_server) = UnixStream::pair()?;
+        socket.set_write_timeout(Some(PATIENCE))?;
         let of_server = shm::above_the_streams(of_server.into())?;
-        let null = shm::above_the_streams(File::options().read(true).write(true).open("/dev/null")?.into())?;
+        let (place, null) = (Kept::new(File::from(OwnedFd::from(socket.try_clone()?)))?, null()?);
         // It keeps nothing of the family's open.
         let spawned = execute(of_server.as_fd(), [Some(null.as_fd()); 3])?;
-        Ok(Server { socket, pidfd: Kept::new(File::from(spawned.pidfd))? })
+        let server = Server { socket, place, pidfd: Kept::new(File::from(spawned.pidfd))? };
+        // Its death is noticed, also if nobody asks it any more.
+        let _ = crate::queue::watch_child(&*server.pidfd, super::family::after_a_death);
+        Ok(server)
     }
 
     fn is_there(&self) -> bool {
-        self.pidfd.is_intact() && matches!(crate::sys::children::has_died(&*self.pidfd), Ok(false))
+        self.place.is(&self.socket) && self.pidfd.is_intact() && matches!(children::has_died(&*self.pidfd), Ok(false))
     }
 
-    /// Outside: it is not to be asked again. Inside: there is no child.
-    fn ask(&self, passed: &[BorrowedFd<'_>]) -> io::Result<io::Result<Spawned>> {
+    /// An error: it is not to be asked again.
+    fn ask(&self, passed: &[BorrowedFd<'_>]) -> io::Result<Asked> {
         let count = u16::try_from(passed.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        // There must be room for the pidfd that comes.
+        let room = match self.pidfd.try_clone() {
+            Ok(room) => room,
+            Err(error) => return Ok(Asked::Refused(error)),
+        };
         let [low, high] = count.to_le_bytes();
         let head: Head = [b'r', b'w', low, high];
         let mut chunks = passed.chunks(MOST_PASSED);
@@ -118,24 +174,30 @@ impl Server {
                 _ => return Err(io::ErrorKind::BrokenPipe.into()),
             }
         }
+        drop(room);
         let (mut answer, mut arrived): (Answer, Arrived) = Default::default();
         socket::receive(&self.socket, &mut answer, &mut arrived)?;
         let [a, b, c, d, rest @ ..] = answer;
         let (pid, error) = (u32::from_le_bytes([a, b, c, d]), i32::from_le_bytes(rest));
-        if error != 0 {
-            return Ok(Err(io::Error::from_raw_os_error(error)));
-        }
-        match arrived.passed.pop() {
-            Some(pidfd) => Ok(Ok(Spawned { pid, pidfd })),
-            // There is a child, but no room for its descriptor.
-            None => Err(io::Error::from_raw_os_error(libc::EMFILE)),
+        match (error, arrived.passed.pop()) {
+            (0, Some(pidfd)) => Ok(Asked::Made(Spawned { pid, pidfd })),
+            // Another thread has taken the room: there is a child, and nobody knows it.
+            (0, None) => Err(io::Error::from_raw_os_error(libc::EMFILE)),
+            (CANNOT_COPY, _) => Ok(Asked::CannotCopy),
+            (error, _) => Ok(Asked::Refused(io::Error::from_raw_os_error(error))),
         }
     }
 
     /// Ends it, and reaps it.
     fn end(self) {
-        let _ = crate::sys::children::signal(&*self.pidfd, libc::SIGKILL);
-        let _ = crate::sys::children::reap(&*self.pidfd, true);
+        if self.pidfd.is_intact() {
+            let _ = children::signal(&*self.pidfd, libc::SIGKILL);
+            let _ = children::reap(&*self.pidfd, true);
+        }
+        if !self.place.is(&self.socket) {
+            // Its number is another's.
+            std::mem::forget(self.socket);
+        }
     }
 }
 
@@ -155,11 +217,11 @@ pub(super) fn serve(socket: File, parent: File) -> Result<i32, String> {
             return Ok(0);
         }
         let complete = !arrived.cut_off && arrived.passed.len() >= FIXED;
-        let copied = if complete {
-            // SAFETY: the server starts no thread.
-            unsafe { spawn::copy_for_parent() }
-        } else {
-            Err(io::Error::from_raw_os_error(libc::EMFILE))
+        let copied = match (complete, own::is_alone()) {
+            // SAFETY: there is one thread, and the server starts none.
+            (true, true) => unsafe { spawn::copy_for_parent() },
+            (true, false) => Err(io::Error::from_raw_os_error(CANNOT_COPY)),
+            (false, _) => Err(io::Error::from_raw_os_error(libc::EMFILE)),
         };
         match copied {
             Ok(None) => {
@@ -202,5 +264,6 @@ fn begin(descriptors: Vec<OwnedFd>, parent: File) -> Result<i32, String> {
     }
     let mut letter = File::from(letter);
     let (start, arguments) = Start::open(&mut letter)?;
+    drop(letter);
     startup::run(start, arguments, File::from(reply), parent, descriptors.collect())
 }

@@ -15,7 +15,7 @@ use super::current::{current_process, parent_process};
 use super::error::ProcessError;
 use super::family::{self, family};
 use super::message::{Mailbox, Start, VERSION};
-use super::server;
+use super::server::{self, Asked};
 use super::startup::{self, VARIABLE};
 use super::stream::Stream;
 use crate::handover::{self, Luggage};
@@ -63,6 +63,25 @@ impl Order {
     }
 }
 
+impl Order {
+    fn check(&self) -> Result<(), ProcessError> {
+        let invalid = |reason| Err(ProcessError::InvalidOptions { reason });
+        for (name, value) in &self.environment {
+            let (name, value) = (name.as_bytes(), value.as_bytes());
+            if name.is_empty() || name.contains(&b'=') {
+                return invalid("the name of a variable is empty or has a '='");
+            }
+            if name.contains(&0) || value.contains(&0) {
+                return invalid("a variable has a NUL byte");
+            }
+            if name == VARIABLE.as_bytes() {
+                return invalid("the variable RINGWAY_CHILD is ringway's own");
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A child that runs, and waits at the gate.
 pub(super) struct AtTheGate {
     pub(super) child: Arc<Started>,
@@ -72,9 +91,9 @@ pub(super) struct AtTheGate {
 /// The arguments are still here.
 pub(super) struct Gate(Option<Arc<Started>>);
 
-impl Gate {
+impl Drop for Gate {
     /// They are not any more.
-    pub(super) fn open(self) {
+    fn drop(&mut self) {
         if let Some(child) = &self.0 {
             child.mailbox.open();
         }
@@ -86,6 +105,7 @@ pub(super) fn start(order: &Order, arguments: &dyn Arguments) -> Result<AtTheGat
         return Err(ProcessError::NotInitialised);
     }
     let system = ProcessError::system;
+    order.check()?;
     let program = program()?;
     let place = |address| program.image.offset_of(address).ok_or(ProcessError::NotThisProgram);
     let (entry, pointer) = (place(order.entry)?, order.pointer.map(place).transpose()?);
@@ -130,7 +150,7 @@ pub(super) fn start(order: &Order, arguments: &dyn Arguments) -> Result<AtTheGat
         Ok((mailbox, reply))
     };
     let (mailbox, spawned) = if order.warm {
-        copied(&letter, mailbox, streams, &bags)?
+        copied(&letter, mailbox, streams, &bags, &order.environment)?
     } else {
         let (mailbox, reply) = mailbox()?;
         (mailbox, execute(&letter, reply.as_fd(), &bags, streams, &order.environment))
@@ -158,22 +178,29 @@ pub(super) fn start(order: &Order, arguments: &dyn Arguments) -> Result<AtTheGat
     Ok(AtTheGate { child, gate })
 }
 
-/// Asks the fork server for a child; another one, if that is lost meanwhile.
+/// Asks the fork server for a child; another one, if that is lost meanwhile. Where nothing can be copied,
+/// the program is executed.
 fn copied(
     letter: &File,
     mailbox: impl Fn() -> Result<(Mailbox, File), ProcessError>,
     streams: [Option<BorrowedFd<'_>>; 3],
     luggage: &[BorrowedFd<'_>],
+    more: &[(OsString, OsString)],
 ) -> Result<(Mailbox, io::Result<Spawned>), ProcessError> {
     let serve = |socket: BorrowedFd<'_>, streams: [Option<BorrowedFd<'_>>; 3]| {
-        let start = Start { serves: true, name: "ringway-server".to_owned(), ..Start::default() };
+        let start = Start { serves: true, name: server::NAME.to_owned(), ..Start::default() };
         execute(&start.seal(&[])?, socket, &[], streams, &[])
     };
     let mut attempts = 0..2;
     loop {
         let (mailbox, reply) = mailbox()?;
         match server::ask(letter, &reply, streams, luggage, serve) {
-            Ok(spawned) => return Ok((mailbox, spawned)),
+            Ok(Asked::Made(spawned)) => return Ok((mailbox, Ok(spawned))),
+            Ok(Asked::CannotCopy) => {
+                let spawned = execute(letter, reply.as_fd(), luggage, streams, more);
+                return Ok((mailbox, spawned));
+            }
+            Ok(Asked::Refused(error)) => return Ok((mailbox, Err(error))),
             Err(lost) => {
                 mailbox.forbid();
                 if attempts.next().is_none() {

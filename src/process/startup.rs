@@ -23,7 +23,7 @@ use crate::sys::image::Image;
 use crate::sys::own;
 use crate::sys::pidfd::{self, Event};
 use crate::sys::shm::Kept;
-use crate::sys::spawn::Blocked;
+use crate::sys::signals::Blocked;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::cell::Cell;
@@ -112,9 +112,9 @@ macro_rules! test_support {
 /// What [`init`] does, as the loader calls it.
 #[doc(hidden)]
 pub extern "C" fn start_up() {
-    // A child may have children, too.
-    IS_READY.store(true, Ordering::Relaxed);
-    if let Some(numbers) = inherited() {
+    // A child may have children, too; it is one once.
+    let again = IS_READY.swap(true, Ordering::Relaxed);
+    if let Some(numbers) = inherited().filter(|_| !again) {
         let code = become_child(&numbers).unwrap_or_else(|reason| {
             eprintln!("ringway: this process was started as a child, but cannot be one: {reason}");
             FAILED
@@ -138,9 +138,13 @@ fn inherited() -> Option<Vec<RawFd>> {
 }
 
 fn become_child(numbers: &[RawFd]) -> Result<i32, String> {
+    if own::is_alone() {
+        // What this process executes in its place, with its pid, is no child.
+        // SAFETY: there is no other thread.
+        unsafe { std::env::remove_var(VARIABLE) };
+    }
     // SAFETY: the one who executed this program says in a variable for this process alone that
-    // they are there for us (S1), and only here that variable is read. A second call of `init` does not come this far:
-    // the first one has not returned.
+    // they are there for us (S1), and this is done once in a process.
     let taken = numbers.iter().map(|number| unsafe { own::take_inherited(*number) });
     let mut taken = taken.collect::<Result<Vec<OwnedFd>, _>>().map_err(|error| error.to_string())?.into_iter();
     let mut next = || taken.next().ok_or("a descriptor is missing".to_owned());
@@ -166,24 +170,28 @@ pub(super) fn run(
     if start.version != VERSION || start.fingerprint != image.fingerprint() {
         return Err("its parent runs another program".to_owned());
     }
-    for (name, value) in &start.environment {
-        // SAFETY: there is one thread: this is the start of the process.
-        unsafe { std::env::set_var(name, value) };
+    // One that was executed has them anyway.
+    if !start.environment.is_empty() && own::is_alone() {
+        for (name, value) in &start.environment {
+            // SAFETY: there is no other thread. The parent has looked at the names.
+            unsafe { std::env::set_var(name, value) };
+        }
     }
     // (S2)
     let address = |offset| image.address_of(offset).map(|address| address as *const ()).ok_or("no such function");
     let entry = address(start.entry)?;
     let pointer = start.pointer.map(address).transpose()?;
     // (S3)
-    if !start.outlives && !seeded(71) {
-        end_with(&parent).map_err(|error| format!("no thread can be started: {error}"))?;
-    }
+    let watched = if start.outlives || seeded(71) { Ok(()) } else { end_with(&parent) };
     own::set_name(&start.name);
     crate::event::set_process(&start.name);
-    current::is_child(&start, Some(parent));
-    let reply = REPLY.get_or_init(|| Reply::new(reply));
+    current::is_child(&start, parent);
+    let reply = Reply::new(reply).map_err(|error| error.to_string())?;
+    let reply = REPLY.get_or_init(|| reply);
     std::panic::set_hook(Box::new(report_panic));
-    let set_up = start.nice.map_or(Ok(()), own::be_nicer).map_err(|error| format!("its priority: {error}"));
+    let set_up = watched.map_err(|error| format!("the thread that waits for its parent's death: {error}"));
+    let set_up = set_up
+        .and_then(|()| start.nice.map_or(Ok(()), own::be_nicer).map_err(|error| format!("its priority: {error}")));
     let set_up = set_up.and_then(|()| {
         start.affinity.as_deref().map_or(Ok(()), own::run_on).map_err(|error| format!("its processors: {error}"))
     });
@@ -303,16 +311,20 @@ fn end_with(parent: &File) -> std::io::Result<()> {
     let _blocked = Blocked::all();
     std::thread::Builder::new().name("ringway-parent".into()).stack_size(32 << 10).spawn(move || {
         loop {
-            if parent.is_intact() {
-                if let Ok([Event::Readable]) = pidfd::wait_for_any(&[parent.as_fd()], None).as_deref() {
-                    break;
+            if parent.is_intact()
+                && let Ok(events) = pidfd::wait_for_any(&[parent.as_fd()], None)
+            {
+                match events.as_slice() {
+                    // On older kernels the number could mean another file by now, unnoticed.
+                    [Event::Readable] if pidfd::is_pidfd(&*parent) => break,
+                    [Event::Nothing] => continue,
+                    _ => {}
                 }
-            } else {
-                // Somebody has closed our descriptors.
-                std::thread::sleep(PAUSE);
-                if own::parent() != before {
-                    break;
-                }
+            }
+            // Somebody has closed our descriptors.
+            std::thread::sleep(PAUSE);
+            if own::parent() != before {
+                break;
             }
         }
         if let Ok(me) = children::of_this_process() {

@@ -7,6 +7,7 @@ use super::lifecycle::Segment;
 use crate::sys::mem::PerProcess;
 use crate::sys::pidfd::{self, Event};
 use crate::sys::shm::Kept;
+use crate::sys::signals::Blocked;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -99,6 +100,8 @@ pub(crate) fn watch(pidfd: impl AsFd, look: Look) -> io::Result<()> {
     let (ear, bell) = io::pipe()?;
     let (ear, bell) = (Kept::new(File::from(OwnedFd::from(ear)))?, Kept::new(File::from(OwnedFd::from(bell)))?);
     let number = state.threads + 1;
+    // No signal of the user's is handled by this thread.
+    let _blocked = Blocked::all();
     std::thread::Builder::new().name("ringway-watch".into()).spawn(move || watcher.run(number, &ear, look))?;
     state.threads = number;
     state.bell = Some(bell);

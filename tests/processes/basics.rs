@@ -214,6 +214,16 @@ fn the_environment_is_ours_with_what_is_asked_for() {
 }
 
 #[test]
+fn variables_that_make_no_sense_are_refused() {
+    for (name, value) in [("", "x"), ("a=b", "x"), ("a", "x\0y"), ("a\0b", "x")] {
+        for warm in [false, true] {
+            let mut process = Process::new(|| (), ()).env(name, value).warm(warm);
+            assert!(matches!(process.start(), Err(ProcessError::InvalidOptions { .. })), "{name:?}={value:?}");
+        }
+    }
+}
+
+#[test]
 fn the_arguments_of_the_program_are_ours() {
     let mut process = Process::new(|| std::env::args().collect::<Vec<_>>(), ());
     process.start().expect("starts");
@@ -258,7 +268,7 @@ fn priority_and_processors_are_what_is_asked_for() {
     }
     // SAFETY: touches no memory.
     let ours = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
-    let mut process = Process::new(settings, ()).nice(3).affinity([0]);
+    let mut process = Process::new(settings, ()).nice(3).affinity([super::common::a_processor()]);
     process.start().expect("starts");
     assert_eq!(process.result().expect("returns"), ((ours + 3).min(19), 1));
 }

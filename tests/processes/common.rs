@@ -41,3 +41,15 @@ pub fn until(what: &str, is_so: impl Fn() -> bool) {
         std::thread::sleep(Duration::from_millis(1));
     }
 }
+
+/// One that this process may use.
+pub fn a_processor() -> usize {
+    // SAFETY: plain data, which the call fills in.
+    let set = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        assert_eq!(libc::sched_getaffinity(0, size_of_val(&set), &raw mut set), 0);
+        set
+    };
+    // SAFETY: a number inside of the set.
+    (0..libc::CPU_SETSIZE as usize).find(|&cpu| unsafe { libc::CPU_ISSET(cpu, &set) }).expect("it runs somewhere")
+}

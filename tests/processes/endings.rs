@@ -197,13 +197,14 @@ fn a_pointer_that_is_not_of_this_program_starts_nothing() {
 /// In a process of its own, whose limit it is.
 #[test]
 fn without_descriptors_nothing_starts_and_nothing_is_lost() {
-    fn short_of_descriptors() -> Vec<String> {
+    fn short_of_descriptors(warm: bool) -> Vec<String> {
         let queue = ringway::Queue::<u32>::bounded(4).expect("a queue");
         let mut said = Vec::new();
         let mut process = Process::new(
             |to: ringway::Producer<ringway::Serde<u32>>| to.put(1).expect("there is room"),
             (queue.producer().expect("an end"),),
-        );
+        )
+        .warm(warm);
         let set = |most| {
             let limit = libc::rlimit { rlim_cur: most, rlim_max: 4096 };
             // SAFETY: reads the local.
@@ -235,10 +236,12 @@ fn without_descriptors_nothing_starts_and_nothing_is_lost() {
         assert_eq!(queue.get().expect("it has put"), 1);
         said
     }
-    let mut process = Process::new(short_of_descriptors, ());
-    process.start().expect("starts");
-    let said = process.result().expect("returns");
-    assert!(said.len() > 2, "descriptors were short at several places: {said:?}");
+    for warm in [false, true] {
+        let mut process = Process::new(short_of_descriptors, (warm,));
+        process.start().expect("starts");
+        let said = process.result().expect("returns");
+        assert!(said.len() > 2, "descriptors were short at several places: {said:?}");
+    }
 }
 
 /// No processes are left, or the kernel refuses what a start needs; then there are some again.

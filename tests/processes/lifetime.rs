@@ -316,10 +316,19 @@ fn only_what_was_declared_is_open_in_a_child() {
     let file = std::fs::File::open("/proc/version").expect("/proc is there");
     // SAFETY: touches no memory.
     assert!(unsafe { libc::fcntl(std::os::fd::AsRawFd::as_raw_fd(&file), libc::F_SETFD, 0) } == 0);
-    let process = start(Process::new(descriptors, ()));
-    for (number, link) in process.result().expect("returns") {
-        assert!(["pidfd", "rw-start", "rw-reply"].iter().any(|known| link.contains(known)), "{number} is {link}");
+    // And of the family: others are alive, a queue goes along.
+    let other = start(Process::new(sleep_long, ()));
+    let queue = ringway::PodQueue::<u8>::bounded(1).expect("a queue");
+    for warm in [false, true] {
+        let with = |_: ringway::Producer<ringway::Pod<u8>>| descriptors();
+        let process = start(Process::new(with, (queue.producer().expect("an end"),)).warm(warm));
+        let found = process.result().expect("returns");
+        let count = |kind: &str| found.iter().filter(|(_, link)| link.contains(kind)).count();
+        // Of its parent two, for the thread and for `parent_process`; the queue's own.
+        assert_eq!((count("pidfd"), count("rw-reply"), count("memfd:ringway")), (2, 1, 1), "{found:?}");
+        assert_eq!(found.len(), 4, "{found:?}");
     }
+    other.kill().expect("kills");
 }
 
 /// 10,000 starts from 8 threads: nothing is left of them.

@@ -32,7 +32,8 @@ fn it_is_what_was_asked_for() {
     }
     // SAFETY: touches no memory.
     let ours = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
-    let process = Process::new(who, ()).name("Warm").env("RINGWAY_WARM", "1").nice(2).affinity([0]);
+    let process =
+        Process::new(who, ()).name("Warm").env("RINGWAY_WARM", "1").nice(2).affinity([super::common::a_processor()]);
     let expected = ("Warm".to_owned(), Some("1".to_owned()), "MainProcess".to_owned(), (ours + 2).min(19), 1);
     assert_eq!(start(process).result().expect("returns"), expected);
 }

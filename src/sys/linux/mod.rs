@@ -20,6 +20,7 @@ pub(crate) mod passing;
 pub(crate) mod pidfd;
 pub(crate) mod shm;
 pub(crate) mod sigbus;
+pub(crate) mod signals;
 pub(crate) mod socket;
 #[cfg(all(feature = "serde", not(loom)))]
 pub(crate) mod spawn;

@@ -59,6 +59,11 @@ pub(crate) fn run_on(processors: &[usize]) -> io::Result<()> {
     }
 }
 
+/// Whether this process has one thread: nobody else can start one then.
+pub(crate) fn is_alone() -> bool {
+    std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1)
+}
+
 /// The process that this one is a child of, at the moment.
 pub(crate) fn parent() -> i32 {
     // SAFETY: touches no memory.

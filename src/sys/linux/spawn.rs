@@ -10,6 +10,7 @@
 
 use super::mem::page_size;
 use super::shm::FIRST_NUMBER;
+use super::signals::Blocked;
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -106,16 +107,21 @@ pub(crate) fn spawn(plan: &Plan<'_>) -> io::Result<Spawned> {
     Ok(Spawned { pid, pidfd })
 }
 
+/// Whether a copy that the C library does not know of works with it: glibc needs no more than
+/// the number of the thread.
+pub(crate) const CAN_COPY: bool = cfg!(target_env = "gnu");
+
 /// Makes a copy of this process as another child of its *parent*. None: this is the copy.
 ///
 /// # Safety
 ///
-/// This process has one thread.
+/// This process has one thread, and `CAN_COPY`.
 pub(crate) unsafe fn copy_for_parent() -> io::Result<Option<Spawned>> {
     let mut flags = libc::CLONE_PARENT | libc::CLONE_PIDFD | libc::SIGCHLD;
     let mut pidfd: libc::c_int = -1;
     // Where the C library keeps the number of this thread: `fork` would set it anew, too.
     let mut place: *mut libc::pid_t = null_mut();
+    // (Elsewhere that word is something else: see `CAN_COPY`.)
     // SAFETY: writes to the local.
     if unsafe { libc::prctl(libc::PR_GET_TID_ADDRESS, &raw mut place) } == 0 && !place.is_null() {
         flags |= libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID;
@@ -218,28 +224,6 @@ fn last_descriptor() -> RawFd {
     let known = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } == 0;
     // One above the limit may have been opened before it was lowered.
     if known { limit.rlim_max.min(MOST) as RawFd } else { MOST as RawFd }
-}
-
-/// All signals are blocked in this thread while this lives.
-pub(crate) struct Blocked(libc::sigset_t);
-
-impl Blocked {
-    pub(crate) fn all() -> Blocked {
-        // SAFETY: fills the locals, which are plain data.
-        unsafe {
-            let (mut all, mut before): (libc::sigset_t, libc::sigset_t) = (std::mem::zeroed(), std::mem::zeroed());
-            libc::sigfillset(&raw mut all);
-            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
-            Blocked(before)
-        }
-    }
-}
-
-impl Drop for Blocked {
-    fn drop(&mut self) {
-        // SAFETY: the mask is the one that was there.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, null_mut()) };
-    }
 }
 
 /// A stack with a page below it that cannot be touched.
