@@ -108,12 +108,14 @@ fn trace(starter: i32, victim: Victim, at: u32) -> bool {
     let (mut steps, mut killed, mut living) = (0, false, 1);
     // Of a new process two things are told, in any order: that it has stopped, and whose it is.
     let (mut stopped, mut strangers) = (BTreeSet::new(), BTreeSet::new());
-    while living > 0 {
+    // One whose maker was killed just then has yet to stop, and is to be let go of.
+    while living > 0 || !strangers.is_empty() {
         let (pid, status) = wait(-1);
         if pid < 0 {
             break;
         }
         if !libc::WIFSTOPPED(status) {
+            strangers.remove(&pid);
             living -= u32::from(cast.has(pid));
             continue;
         }
@@ -153,6 +155,9 @@ fn trace(starter: i32, victim: Victim, at: u32) -> bool {
         }
         let passed = if event == 0 && signal != libc::SIGTRAP | 0x80 && signal != libc::SIGTRAP { signal } else { 0 };
         ptrace(libc::PTRACE_SYSCALL, pid, passed.into());
+    }
+    for pid in stopped {
+        ptrace(libc::PTRACE_DETACH, pid, 0);
     }
     killed
 }

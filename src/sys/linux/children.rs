@@ -29,8 +29,14 @@ pub(crate) enum Ended {
 }
 
 /// How the child has ended, once: the kernel forgets it then. None: it has not.
+///
+/// Of a child that lives nothing is asked: where this process traces it, the kernel would take that for
+/// the question why it has stopped, and answer only once.
 pub(crate) fn reap(pidfd: impl AsFd, wait: bool) -> io::Result<Option<Ended>> {
     let pidfd = pidfd.as_fd();
+    if !wait && !has_died(pidfd)? {
+        return Ok(None);
+    }
     let flags = libc::WEXITED | if wait { 0 } else { libc::WNOHANG };
     loop {
         // SAFETY: plain data, which the kernel fills in.
@@ -42,7 +48,8 @@ pub(crate) fn reap(pidfd: impl AsFd, wait: bool) -> io::Result<Option<Ended>> {
             let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
             return Ok((pid != 0).then_some(match info.si_code {
                 libc::CLD_EXITED => Ended::Exited(status),
-                _ => Ended::Signaled(status),
+                libc::CLD_KILLED | libc::CLD_DUMPED => Ended::Signaled(status),
+                _ => return Ok(None),
             }));
         }
         let error = io::Error::last_os_error();
