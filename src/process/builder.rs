@@ -18,8 +18,8 @@ use std::time::Duration;
 ///
 /// It is made with its arguments, set up, [`start`](Process::start)ed once, and then waited for,
 /// ended, asked for its result. The function is one of this program, called by its path or written as a
-/// closure that captures nothing; arguments and result are anything that serde knows, queue handles
-/// included.
+/// closure that captures nothing; arguments and result are values that serde knows and postcard can
+/// carry, queue handles included.
 ///
 /// ```
 /// use ringway::{Process, Producer, Queue, Serde};
@@ -45,16 +45,16 @@ use std::time::Duration;
 ///
 /// This program, executed again (`/proc/self/exe`, also if the file was replaced meanwhile), with its
 /// arguments and environment: not a copy of this process. Globals are as at the start of the program, threads are
-/// not there, and of the open descriptors only the standard streams are, and what belongs to queue handles
-/// among the arguments. How large this process is costs nothing.
+/// not there, and of the open descriptors only the standard streams are, what belongs to queue handles
+/// among the arguments, and three that ringway needs itself. How large this process is costs nothing.
 ///
 /// # Who ends whom
 ///
 /// | what happens | what follows |
 /// |---|---|
 /// | this process exits normally | children are waited for; *daemonic* ones are terminated, and killed after a second |
-/// | this process dies | children are terminated at once, and killed after half a second, unless they [outlive](Process::outlives_parent) it |
-/// | a child dies, in whatever way | its queues are looked after at once: nobody waits for it, nothing is lost |
+/// | this process dies | children are terminated at once, and killed if they are still there after half a second, unless they [outlive](Process::outlives_parent) it |
+/// | a child dies, in whatever way | the queues that this process has handles of are looked after at once, others within 100 ms: nobody hangs, and what it had not committed comes back |
 /// | the handle is dropped | nothing; the child runs on |
 /// | Ctrl-C on a terminal | every process of the group gets it once from the terminal, and ends if it does nothing about it |
 ///
@@ -141,8 +141,9 @@ impl<R: Serialize + DeserializeOwned + 'static> Process<R> {
         }
     }
 
-    /// Its name: of its panics, in `ps`, for [`current_process`](crate::current_process). Default:
-    /// `Process-N`, and for the children of children `Process-N:M`.
+    /// The name that its panics show, that [`current_process`](crate::current_process) says, and, cut off
+    /// after 15 bytes, that `ps` and `top` show. Default: `Process-N`, and for the children of children
+    /// `Process-N:M`.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.order.name = Some(name.into());
@@ -168,7 +169,7 @@ impl<R: Serialize + DeserializeOwned + 'static> Process<R> {
     /// `false`.
     ///
     /// The server is started with the first such process: this program, executed once before it has any
-    /// thread. It copies itself for each child, which takes less than half of the time; the children are
+    /// thread. It copies itself for each child, which is faster (`ringway bench process`); the children are
     /// this process' own, and nothing else tells them from others. What a child has from the one that
     /// made it, it has from the server, as it was when that was started: environment, working directory, user and
     /// groups, limits, umask, ignored signals, priority and processors (from which `nice` and `affinity` go
@@ -226,7 +227,7 @@ impl<R: Serialize + DeserializeOwned + 'static> Process<R> {
         self
     }
 
-    /// Starts the child. Returns when it executes the program: about a third of a millisecond.
+    /// Starts the child. Returns when it executes the program, before it has reached `init`.
     ///
     /// The arguments are encoded and let go of. A queue handle among them becomes a participant of the
     /// child's at this moment: whoever waits for that side does not find it gone until
@@ -236,8 +237,9 @@ impl<R: Serialize + DeserializeOwned + 'static> Process<R> {
     ///
     /// `AlreadyStarted`, `NotInitialised`, `InvalidOptions`, `NotThisProgram`, `NotExecutable`,
     /// `Queue`, `ArgumentsUnencodable`, and `System` with the cause: no descriptors (`EMFILE`), no processes
-    /// (`EAGAIN`) or memory are left. The arguments are still there after an error, and `start` can be
-    /// called again. No panics but those of the arguments' own `Serialize`.
+    /// (`EAGAIN`) or memory are left; `Forked` where this cannot be told. The arguments are still there
+    /// after an error, and `start` can be called again. No panics but those of the arguments' own
+    /// `Serialize` and `Drop`.
     pub fn start(&mut self) -> Result<(), ProcessError> {
         let Some(arguments) = self.arguments.as_deref().filter(|_| self.child.is_none()) else {
             return Err(ProcessError::AlreadyStarted);

@@ -63,8 +63,8 @@ impl fmt::Display for ExitStatus {
 
 /// A child that was started: what can be done with it without its result.
 ///
-/// Comes from [`active_children`](crate::active_children); a [`Process`](crate::Process) has the
-/// same methods. Dropping it does nothing to the child.
+/// Comes from [`active_children`](crate::active_children) and [`Process::child`](crate::Process::child). Clones mean the
+/// same child, for other threads for instance. Dropping it does nothing to the child.
 #[derive(Clone, Debug)]
 pub struct Child(pub(super) Arc<Started>);
 

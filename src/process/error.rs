@@ -62,7 +62,8 @@ pub enum ProcessError {
         /// How the child has ended instead.
         status: ExitStatus,
     },
-    /// The program did not reach [`init`](crate::init) when it was executed again.
+    /// The function did not begin: the child was ended before, or the program did not reach
+    /// [`init`](crate::init) when it was executed again.
     NeverBegun {
         /// How it has ended.
         status: ExitStatus,
@@ -115,8 +116,8 @@ impl fmt::Display for ProcessError {
             E::NoResult { status } => write!(f, "there is no result: the process {status}"),
             E::NeverBegun { status } => write!(
                 f,
-                "the process {status} before it reached ringway::init(); call that as the first line of main, \
-                 and look for what runs before it"
+                "the process {status} before its function began; if nobody has ended it, look for what runs before \
+                 ringway::init(), which is the first line of main"
             ),
             E::Forked => {
                 f.write_str("this handle was inherited by fork: only the process that started the child has it")

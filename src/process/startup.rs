@@ -76,7 +76,8 @@ pub fn init() {
     start_up();
 }
 
-/// Lets the tests of a crate start processes: once per crate, outside of any function.
+/// Lets tests start processes: once in each test binary (each file under `tests/`; the library itself under
+/// `#[cfg(test)]`), outside of any function.
 ///
 /// The test harness has the `main` of a test binary, so this does before `main` what
 /// [`init`](crate::init) does: a child runs its function and exits before the harness gets to see anything.

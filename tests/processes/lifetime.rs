@@ -137,8 +137,26 @@ fn a_child_that_has_closed_all_descriptors_still_learns_of_it() {
     let mut out = Piped::new();
     let process = start(Process::new(parent, ()).stdout(out.writer()));
     assert_eq!(out.line(), "closed");
+    let killed = Instant::now();
     process.kill().expect("kills");
     assert_eq!(out.rest(), "");
+    assert!(killed.elapsed() < Duration::from_secs(20), "killed.elapsed() is {:?}", killed.elapsed());
+}
+
+/// What the kernel offers instead (`PR_SET_PDEATHSIG`) takes the one for the other.
+#[test]
+fn the_end_of_the_thread_that_started_it_is_no_death() {
+    let queue = ringway::PodQueue::<u8>::bounded(1).expect("a queue");
+    for warm in [false, true] {
+        let (from, to) = (queue.consumer().expect("an end"), queue.producer().expect("an end"));
+        let answer = |from: ringway::Consumer<ringway::Pod<u8>>| from.get().map_err(|error| error.to_string());
+        let started = std::thread::spawn(move || start(Process::new(answer, (from,)).warm(warm)));
+        let process = started.join().expect("no panic");
+        // The thread is gone, and some time goes by.
+        assert!(!process.join_timeout(Duration::from_millis(50)).expect("waits"));
+        to.put(1).expect("there is room");
+        assert_eq!(process.result().expect("returns"), Ok(1));
+    }
 }
 
 // ---- signals ----
@@ -331,7 +349,7 @@ fn only_what_was_declared_is_open_in_a_child() {
     other.kill().expect("kills");
 }
 
-/// 10,000 starts from 8 threads: nothing is left of them.
+/// Starts from 8 threads, 10,000 with the release profile: nothing is left of them.
 #[test]
 fn many_starts_from_many_threads_leave_nothing() {
     fn parent(rounds: u32) -> (usize, usize, String) {

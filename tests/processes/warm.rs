@@ -2,7 +2,7 @@
 
 use super::common::{Piped, until};
 use ringway::{Consumer, ExitStatus, Process, ProcessError, Producer, Queue, Serde, active_children, current_process};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn start<R: serde::Serialize + serde::de::DeserializeOwned + 'static>(process: Process<R>) -> Process<R> {
     let mut process = process.warm(true);
@@ -66,7 +66,7 @@ fn it_is_our_own_child_however_it_ends() {
 }
 
 #[test]
-fn it_has_threads_locks_and_children_like_any_other() {
+fn it_has_threads_and_children_like_any_other() {
     let busy = || {
         let threads: Vec<_> = (0..4).map(|n| std::thread::spawn(move || n)).collect();
         let sum: i32 = threads.into_iter().map(|thread| thread.join().expect("no panic")).sum();
@@ -117,6 +117,11 @@ fn more_handles_than_one_message_carries_go_to_it() {
     assert!(process.join().expect("joins").success());
 }
 
+fn is_zombie(pid: &str) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status.lines().any(|line| line.starts_with("State:") && line.contains('Z'))
+}
+
 fn server() -> Option<i32> {
     let children = std::fs::read_to_string("/proc/thread-self/children").expect("/proc is there");
     let mut pids = children.split_whitespace().filter_map(|pid| pid.parse().ok());
@@ -145,7 +150,7 @@ fn a_server_that_is_gone_is_started_anew() {
 fn nothing_is_left_when_the_parent_is_gone() {
     fn parent(exits: bool) {
         start(Process::new(|| std::thread::sleep(Duration::from_secs(50)), ()).daemon(true));
-        println!("there");
+        println!("{}", server().expect("it is there"));
         if !exits {
             std::thread::sleep(Duration::from_secs(50));
         }
@@ -154,12 +159,17 @@ fn nothing_is_left_when_the_parent_is_gone() {
         let mut out = Piped::new();
         let mut process = Process::new(parent, (exits,)).stdout(out.writer());
         process.start().expect("starts");
-        assert_eq!(out.line(), "there");
+        let server = out.line();
+        let gone = Instant::now();
         if !exits {
             process.kill().expect("kills");
         }
         assert_eq!(out.rest(), "");
         process.join().expect("joins");
+        assert!(gone.elapsed() < Duration::from_secs(20), "{:?}", gone.elapsed());
+        // The server, too, which nobody reaps but the system.
+        let is_server = || std::fs::read_to_string(format!("/proc/{server}/comm"));
+        until("the server ends", || !is_server().is_ok_and(|name| name.starts_with("ringway-server")) || is_zombie(&server));
     }
 }
 
