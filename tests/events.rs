@@ -11,6 +11,9 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Mutex;
 
+#[cfg(feature = "serde")]
+ringway::test_support!();
+
 const ROLES: &[common::Role] =
     &[("hold", role_hold), ("poisoned", role_poisoned), ("refused", role_refused), ("closing", role_closing)];
 
@@ -166,4 +169,24 @@ fn recoveries_and_sweeps_are_logged_and_operations_are_not() {
     drop(PodQueue::<u64>::create("other", sandbox.options(4)).expect("a free name"));
     let events = seen();
     assert!(events.iter().any(|event| event.contains("removed stale segment q")), "{events:?}");
+}
+
+/// What a child of `Process` logs begins with its name.
+#[cfg(feature = "serde")]
+#[test]
+fn the_lines_of_a_child_carry_its_name() {
+    let poisoned = |directory: String| {
+        begin_to_log();
+        let options = ringway::Options::new(4).directory(&directory);
+        let queue = PodQueue::<u64>::create("q", options).expect("there is room");
+        damage(&Path::new(&directory).join("q"));
+        assert_eq!(queue.try_get(), Err(GetError::Corrupt));
+        seen()
+    };
+    let sandbox = Sandbox::new();
+    let directory = sandbox.path().to_str().expect("plain").to_owned();
+    let mut process = ringway::Process::new(poisoned, (directory,)).name("Unlucky");
+    process.start().expect("starts");
+    let lines = process.result().expect("returns");
+    assert!(!lines.is_empty() && lines.iter().all(|line| line.starts_with("Unlucky: ")), "{lines:?}");
 }

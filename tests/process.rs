@@ -17,6 +17,8 @@ mod control;
 mod endings;
 #[path = "processes/lifetime.rs"]
 mod lifetime;
+#[path = "common/limit.rs"]
+mod limit;
 #[path = "processes/queues.rs"]
 mod queues;
 #[path = "common/refuse.rs"]

@@ -17,6 +17,9 @@ use std::time::{Duration, Instant};
 
 ringway::test_support!();
 
+#[path = "common/limit.rs"]
+mod limit;
+
 /// Steps of one start, more than there are.
 const MOST_STEPS: u32 = 5000;
 

@@ -3,6 +3,8 @@
 //! The program is a copy of this test binary, of which only the test `program` runs: with a word in the
 //! environment it is the parent that the others ask for.
 
+#![allow(unsafe_code)]
+
 use ringway::{Process, ProcessError};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -11,7 +13,29 @@ use std::process::{Command, Output, Stdio};
 
 ringway::test_support!();
 
+#[path = "common/limit.rs"]
+mod limit;
+
 const WORD: &str = "RINGWAY_PROGRAM";
+
+/// With this one the program has a thread before anything else.
+const EARLY: &str = "RINGWAY_EARLY_THREAD";
+
+#[used]
+// SAFETY: the loader calls it once, before the functions of the section without a number, after it has
+// set up the C library.
+#[unsafe(link_section = ".init_array.00101")]
+static START_EARLY: extern "C" fn() = start_early;
+
+extern "C" fn start_early() {
+    if std::env::var_os(EARLY).is_some() {
+        std::thread::spawn(|| std::thread::sleep(std::time::Duration::from_secs(60)));
+    }
+}
+
+fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
+}
 
 /// Waits until it is told to, starts a child, and says what came of it.
 #[test]
@@ -22,7 +46,8 @@ fn program() {
     println!("\nready");
     std::io::stdin().lines().next();
     for warm in [false, true] {
-        let mut process = Process::new(|n: u32| n + 1, (1,)).warm(warm);
+        let next = |n: u32| if std::env::var_os(EARLY).is_some() { 100 + threads() as u32 } else { n + 1 };
+        let mut process = Process::new(next, (1,)).warm(warm);
         match process.start() {
             Ok(()) => println!("\nresult {:?}", process.result().map_err(|error| error.to_string())),
             Err(error) => println!("\nerror {error}"),
@@ -96,6 +121,16 @@ fn under_a_loader_nothing_starts_and_the_error_says_why() {
     );
     let error = ProcessError::NotExecutable { found: String::new() };
     assert_eq!(std::io::Error::from(error).kind(), std::io::ErrorKind::Unsupported);
+}
+
+/// A copy would lack the threads of the server: the program is executed instead.
+#[test]
+fn where_threads_come_first_nothing_is_copied() {
+    let mut command = Command::new(std::env::current_exe().expect("a test knows its binary"));
+    command.env(EARLY, "1");
+    let output = run(command, || ());
+    // Its own, the early one, and the one that waits for the parent's death.
+    assert_eq!(said(&output), ["result Ok(103)", "result Ok(103)"], "{output:?}");
 }
 
 /// Whoever inherits the variable that makes a child is none.

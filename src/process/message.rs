@@ -105,16 +105,18 @@ const GATE_BYTE: u64 = 0;
 pub(super) struct Mailbox(Kept);
 
 impl Mailbox {
-    /// And the description that the child gets.
-    pub(super) fn new() -> io::Result<(Mailbox, File)> {
+    /// And the file as the child gets it. `shut`: it waits until the gate is opened.
+    pub(super) fn new(shut: bool) -> io::Result<(Mailbox, File)> {
         let own = letter::blank()?;
+        if !shut {
+            // One description serves both.
+            let of_child = own.try_clone()?;
+            return Ok((Mailbox(Kept::new(own)?), of_child));
+        }
+        // Of the locks on a description of its own the child knows nothing.
         let of_child = File::from(shm::above_the_streams(shm::reopen(&own)?.into())?);
+        lock::try_lock(&own, GATE_BYTE, Kind::Exclusive)?;
         Ok((Mailbox(Kept::new(own)?), of_child))
-    }
-
-    /// The child waits until the gate is opened.
-    pub(super) fn shut(&self) -> io::Result<()> {
-        lock::try_lock(&*self.0, GATE_BYTE, Kind::Exclusive).map(|_| ())
     }
 
     pub(super) fn open(&self) {

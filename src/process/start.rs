@@ -142,13 +142,7 @@ pub(super) fn start(order: &Order, arguments: &dyn Arguments) -> Result<AtTheGat
     let streams = streams.each_ref().map(|stream| stream.as_ref().map(AsFd::as_fd));
     let bags: Vec<BorrowedFd<'_>> = luggage.iter().map(AsFd::as_fd).collect();
     let is_shut = order.warm || !luggage.is_empty();
-    let mailbox = || {
-        let (mailbox, reply) = Mailbox::new().map_err(system(writing))?;
-        if is_shut {
-            mailbox.shut().map_err(system("locking a memory file"))?;
-        }
-        Ok((mailbox, reply))
-    };
+    let mailbox = || Mailbox::new(is_shut).map_err(system(writing));
     let (mailbox, spawned) = if order.warm {
         copied(&letter, mailbox, streams, &bags, &order.environment)?
     } else {

@@ -23,7 +23,6 @@ use crate::sys::image::Image;
 use crate::sys::own;
 use crate::sys::pidfd::{self, Event};
 use crate::sys::shm::Kept;
-use crate::sys::signals::Blocked;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::cell::Cell;
@@ -306,34 +305,31 @@ fn report_panic(info: &PanicHookInfo<'_>) {
 
 /// Ends this process when that one has died. (S3)
 fn end_with(parent: &File) -> std::io::Result<()> {
-    let before = own::parent();
     let parent = Kept::new(parent.try_clone()?)?;
-    // No signal of the user's is handled by this thread.
-    let _blocked = Blocked::all();
-    std::thread::Builder::new().name("ringway-parent".into()).stack_size(32 << 10).spawn(move || {
-        loop {
-            if parent.is_intact()
-                && let Ok(events) = pidfd::wait_for_any(&[parent.as_fd()], None)
-            {
-                match events.as_slice() {
-                    // On older kernels the number could mean another file by now, unnoticed.
-                    [Event::Readable] if pidfd::is_pidfd(&*parent) => break,
-                    [Event::Nothing] => continue,
-                    _ => {}
-                }
-            }
-            // Somebody has closed our descriptors.
-            std::thread::sleep(PAUSE);
-            if own::parent() != before {
-                break;
+    own::start_bare_thread(wait_for_the_end, (parent, own::parent()))
+}
+
+/// `before`: the number of the parent.
+fn wait_for_the_end((parent, before): (Kept, i32)) {
+    loop {
+        if parent.is_intact() {
+            match pidfd::wait_for(parent.as_fd()) {
+                // On older kernels the number could mean another file by now, unnoticed.
+                Ok(Event::Readable) if pidfd::is_pidfd(&*parent) => break,
+                Ok(Event::Nothing) => continue,
+                _ => {}
             }
         }
-        if let Ok(me) = children::of_this_process() {
-            let _ = children::signal(&me, libc::SIGTERM);
-            std::thread::sleep(GRACE);
-            let _ = children::signal(&me, libc::SIGKILL);
+        // Somebody has closed our descriptors.
+        std::thread::sleep(PAUSE);
+        if own::parent() != before {
+            break;
         }
-        std::process::abort();
-    })?;
-    Ok(())
+    }
+    if let Ok(me) = children::of_this_process() {
+        let _ = children::signal(&me, libc::SIGTERM);
+        std::thread::sleep(GRACE);
+        let _ = children::signal(&me, libc::SIGKILL);
+    }
+    std::process::abort();
 }

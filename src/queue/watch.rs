@@ -40,7 +40,7 @@ pub fn watch(pidfd: impl AsFd) -> std::io::Result<()> {
 #[cfg(feature = "serde")]
 pub(crate) fn watch_child(pidfd: impl AsFd, tell: fn()) -> std::io::Result<()> {
     segment::after_deaths(tell);
-    segment::watch(pidfd, look_at)
+    segment::watch_pidfd(pidfd.as_fd().try_clone_to_owned()?, look_at)
 }
 
 fn look_at(segment: &Arc<Segment>, own: u32) -> Option<String> {

@@ -28,9 +28,9 @@ pub(crate) use lifecycle::{Place, Segment, unix_seconds};
 pub(crate) use members::{Keeper, LookedAfter, Member, Proof, Role};
 pub(crate) use stale::{Kept, Verdict, clean};
 pub(crate) use survey::{Presence, Survey, anonymous, names};
-#[cfg(feature = "serde")]
-pub(crate) use watch::after_deaths;
 pub(crate) use watch::{Attached, watch};
+#[cfg(feature = "serde")]
+pub(crate) use watch::{after_deaths, watch_pidfd};
 
 // Private memory that a forked child finds wiped: how a handle learns of it.
 pub(crate) use crate::sys::mem::Wiped;

@@ -90,6 +90,11 @@ pub(crate) fn watch(pidfd: impl AsFd, look: Look) -> io::Result<()> {
     if !pidfd::is_pidfd(&pidfd) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "this descriptor is no pidfd"));
     }
+    watch_pidfd(pidfd, look)
+}
+
+/// The same for what is known to be a pidfd.
+pub(crate) fn watch_pidfd(pidfd: OwnedFd, look: Look) -> io::Result<()> {
     let watcher = WATCHER.get()?;
     let mut state = watcher.lock();
     state.arrivals.push(Kept::new(File::from(pidfd))?);

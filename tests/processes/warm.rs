@@ -169,7 +169,9 @@ fn nothing_is_left_when_the_parent_is_gone() {
         assert!(gone.elapsed() < Duration::from_secs(20), "{:?}", gone.elapsed());
         // The server, too, which nobody reaps but the system.
         let is_server = || std::fs::read_to_string(format!("/proc/{server}/comm"));
-        until("the server ends", || !is_server().is_ok_and(|name| name.starts_with("ringway-server")) || is_zombie(&server));
+        until("the server ends", || {
+            !is_server().is_ok_and(|name| name.starts_with("ringway-server")) || is_zombie(&server)
+        });
     }
 }
 

@@ -6,6 +6,7 @@ use super::shm::FIRST_NUMBER;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::MetadataExt;
 
 /// Has `function` called when the process exits normally: after `main`, or in `exit`.
 pub(crate) fn at_exit(function: extern "C" fn()) -> io::Result<()> {
@@ -23,6 +24,44 @@ pub(crate) fn set_name(name: &str) {
         // SAFETY: a string that ends in NUL, of which the kernel copies at most 16 bytes.
         unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
     }
+}
+
+/// Starts a thread that costs as little as one can: Rust's own has a name, a handle, a second stack
+/// for signals and memory of its own before it does anything. All signals are blocked in it.
+pub(crate) fn start_bare_thread<T: Send + 'static>(function: fn(T), argument: T) -> io::Result<()> {
+    /// The smallest that glibc allows, and some more.
+    const STACK: usize = 64 << 10;
+    extern "C" fn begin<T>(packed: *mut libc::c_void) -> *mut libc::c_void {
+        // SAFETY: the box that was leaked below, which is this thread's.
+        let packed = unsafe { Box::from_raw(packed.cast::<(fn(T), T)>()) };
+        let (function, argument) = *packed;
+        function(argument);
+        std::ptr::null_mut()
+    }
+    let packed = Box::into_raw(Box::new((function, argument)));
+    let _blocked = super::signals::Blocked::all();
+    // SAFETY: the attributes are initialised before they are used, and destroyed afterwards; `begin` takes
+    // what it is given. `function` does not unwind: it would abort (`extern "C"`).
+    let error = unsafe {
+        let mut attributes = std::mem::MaybeUninit::<libc::pthread_attr_t>::uninit();
+        match libc::pthread_attr_init(attributes.as_mut_ptr()) {
+            0 => {
+                libc::pthread_attr_setdetachstate(attributes.as_mut_ptr(), libc::PTHREAD_CREATE_DETACHED);
+                libc::pthread_attr_setstacksize(attributes.as_mut_ptr(), STACK);
+                let mut thread = std::mem::MaybeUninit::<libc::pthread_t>::uninit();
+                let error = libc::pthread_create(thread.as_mut_ptr(), attributes.as_ptr(), begin::<T>, packed.cast());
+                libc::pthread_attr_destroy(attributes.as_mut_ptr());
+                error
+            }
+            error => error,
+        }
+    };
+    if error != 0 {
+        // SAFETY: no thread has it.
+        drop(unsafe { Box::from_raw(packed) });
+        return Err(io::Error::from_raw_os_error(error));
+    }
+    Ok(())
 }
 
 /// Lowers the priority by so much; less than 0 raises it, for which a process needs a right.
@@ -61,7 +100,8 @@ pub(crate) fn run_on(processors: &[usize]) -> io::Result<()> {
 
 /// Whether this process has one thread: nobody else can start one then.
 pub(crate) fn is_alone() -> bool {
-    std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1)
+    // A directory for each of them, besides itself and its parent's entry.
+    std::fs::metadata("/proc/self/task").is_ok_and(|tasks| tasks.nlink() == 3)
 }
 
 /// The process that this one is a child of, at the moment.

@@ -20,6 +20,26 @@ pub(crate) enum Event {
     Gone,
 }
 
+/// Waits until something happens to the descriptor, without taking memory for it.
+#[cfg(feature = "serde")]
+pub(crate) fn wait_for(fd: BorrowedFd<'_>) -> io::Result<Event> {
+    let mut polled = [PollFd::new(fd, PollFlags::POLLIN)];
+    match poll(&mut polled, PollTimeout::NONE) {
+        Ok(_) => {}
+        Err(nix::errno::Errno::EINTR) => return Ok(Event::Nothing),
+        Err(error) => return Err(error.into()),
+    }
+    Ok(polled.first().map_or(Event::Nothing, event))
+}
+
+fn event(fd: &PollFd<'_>) -> Event {
+    match fd.revents() {
+        Some(flags) if flags.is_empty() => Event::Nothing,
+        Some(flags) if flags.contains(PollFlags::POLLIN) => Event::Readable,
+        _ => Event::Gone,
+    }
+}
+
 /// Waits until something happens to one of the descriptors, or `milliseconds` are over.
 /// A signal ends the wait early, with nothing.
 pub(crate) fn wait_for_any(fds: &[BorrowedFd<'_>], milliseconds: Option<u16>) -> io::Result<Vec<Event>> {
@@ -30,10 +50,5 @@ pub(crate) fn wait_for_any(fds: &[BorrowedFd<'_>], milliseconds: Option<u16>) ->
         Err(nix::errno::Errno::EINTR) => return Ok(vec![Event::Nothing; fds.len()]),
         Err(error) => return Err(error.into()),
     }
-    let event = |fd: &PollFd<'_>| match fd.revents() {
-        Some(flags) if flags.is_empty() => Event::Nothing,
-        Some(flags) if flags.contains(PollFlags::POLLIN) => Event::Readable,
-        _ => Event::Gone,
-    };
     Ok(polled.iter().map(event).collect())
 }

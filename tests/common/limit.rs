@@ -1,0 +1,16 @@
+//! A limit of time for a whole test binary and for each of its children: what hangs is ended, and
+//! says so (SIGALRM).
+
+/// Seconds; the tests of one binary take a small part of it.
+const LIMIT_S: u32 = 600;
+
+#[used]
+// SAFETY: the loader calls it once, before `main` and before any child begins, after it has set up the
+// C library.
+#[unsafe(link_section = ".init_array.00100")]
+static LIMIT: extern "C" fn() = limit;
+
+extern "C" fn limit() {
+    // SAFETY: touches no memory.
+    unsafe { libc::alarm(LIMIT_S) };
+}
