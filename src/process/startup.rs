@@ -83,7 +83,7 @@ pub fn init() {
 /// The function runs before Rust's own start-up then: a stack that overflows says nothing before it ends
 /// the process.
 ///
-/// ```
+/// ```standalone_crate
 /// ringway::test_support!();
 ///
 /// // One of the tests:
