@@ -47,6 +47,8 @@ const QUICK_BUDGET: Duration = Duration::from_millis(9_000);
 const FULL_BUDGET: Duration = Duration::from_secs(85);
 /// A run never measures longer.
 const LONGEST_RUN: Duration = Duration::from_millis(400);
+/// What a run may take that starts processes.
+const USUAL_PROCESS_RUN: Duration = Duration::from_secs(3);
 /// What a run takes if the number of runs was stated.
 const USUAL_RUN: Duration = Duration::from_millis(400);
 
@@ -84,6 +86,8 @@ fn measure(bench: Bench, groups: &[Group], request: &Request, workspace: &Worksp
     let cells: u32 = groups.iter().map(|group| group.len() as u32).sum();
     let runs = cells.saturating_mul(request.runs);
     let total = match (request.quick, request.runs_stated) {
+        // Before each run a process takes its memory, and there are few cells.
+        (false, _) if bench == Bench::Process => USUAL_PROCESS_RUN * runs,
         (true, _) => QUICK_BUDGET,
         (false, true) => USUAL_RUN * runs,
         (false, false) => FULL_BUDGET.min(USUAL_RUN * runs),
