@@ -1,24 +1,14 @@
 //! The examples do what they say. Those of `Process` are in `examples_of_processes`.
 
 mod common;
+#[path = "common/example.rs"]
+mod example;
 
 use common::{DIRECTORY_VARIABLE, Role, Sandbox};
-use std::path::PathBuf;
+use example::example;
 use std::process::Command;
 
 const ROLES: &[Role] = &[];
-
-/// Where cargo has put an example. `cargo test` builds all of them; if only this
-/// test was asked for, it has them built.
-fn example(name: &str) -> PathBuf {
-    let own = std::env::current_exe().expect("a test knows its binary");
-    let built = own.ancestors().nth(2).expect("it lies in deps").join("examples").join(name);
-    if !built.exists() {
-        let status = Command::new(env!("CARGO")).args(["build", "--quiet", "--example", name]).status();
-        assert!(status.expect("cargo is there").success());
-    }
-    built
-}
 
 /// Runs an example with its queues in the sandbox, and says what it printed.
 fn run(sandbox: &Sandbox, name: &str, arguments: &[&str]) -> (bool, String, String) {

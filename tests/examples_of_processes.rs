@@ -1,21 +1,12 @@
 //! The examples of `Process` do what they say: the snippets of a first lesson on Python's
 //! `multiprocessing`.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
-use std::process::Command;
+#[path = "common/example.rs"]
+mod example;
 
-/// Where cargo has put an example. `cargo test` builds all of them; if only this
-/// test was asked for, it has them built.
-fn example(name: &str) -> PathBuf {
-    let own = std::env::current_exe().expect("a test knows its binary");
-    let built = own.ancestors().nth(2).expect("it lies in deps").join("examples").join(name);
-    if !built.exists() {
-        let status = Command::new(env!("CARGO")).args(["build", "--quiet", "--example", name]).status();
-        assert!(status.expect("cargo is there").success());
-    }
-    built
-}
+use example::example;
+use std::collections::BTreeSet;
+use std::process::Command;
 
 /// What it printed; it ends well and complains of nothing.
 fn run(name: &str) -> Vec<String> {

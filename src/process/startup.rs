@@ -2,7 +2,8 @@
 //!
 //! S1. A child is recognised by one environment variable that ends in its own pid, which nobody
 //! but the one that executed it could write; in anything that inherits the variable it is
-//! worthless. It names the descriptors that came along, which no one else in the process knows.
+//! worthless, and it is removed at once where there is one thread. It names the descriptors that came along,
+//! which no one else in the process knows.
 //! S2. Nothing of the message is trusted before its fingerprint is that of this program; then its places are
 //! those of functions of this program (FAILURES F8).
 //! S3. From then on the parent's death ends this process, unless it may outlive it (F2, F3): a pidfd
