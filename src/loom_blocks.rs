@@ -105,7 +105,7 @@ fn rescue(memory: &Memory, participant: usize, kernel: &Arc<Kernel>) {
     let ring = memory.ring(participant);
     let single = ring.finish_single_producer(kernel);
     let claims = ring.finish_intents(VICTIM, kernel);
-    let given_back = if claims.left == 0 { ring.keep_cells(VICTIM) } else { 0 };
+    let given_back = if claims.left == 0 { ring.keep_cells(VICTIM).brought_back } else { 0 };
     if single.brought_back + claims.brought_back + claims.found_back + given_back > 0 {
         memory.for_consumers.alert();
     }

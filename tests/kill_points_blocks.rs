@@ -42,4 +42,6 @@ fn seeded_bugs_are_caught() {
         assert!(!shows("0", some_of(cell)), "{cell}");
         assert!(shows(seed, all_of(cell)), "seed {seed}");
     }
+    assert!(!shows("0", beside_a_successor()));
+    assert!(shows("15", beside_a_successor()), "seed 15");
 }

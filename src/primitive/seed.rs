@@ -20,6 +20,7 @@
 //! | 12 | a participant that has died is taken for alive |
 //! | 13 | a fork may copy a descriptor whose description has locks |
 //! | 14 | nobody looks for the dead unless somebody asks for it, joins or opens |
+//! | 15 | an index is vacated though a block was placed by a claim that is not finished |
 //! | 20 | the sweep removes ephemeral names without testing the life bytes |
 //! | 21 | a deserted name is removed a moment later, without a second look at the life bytes |
 //! | 22 | opening and creating sweep nothing |

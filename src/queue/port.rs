@@ -501,7 +501,7 @@ impl Drop for Port {
         self.ring.me.clear_intents();
         // Of leases and blocks that were forgotten, not dropped.
         if self.cursors.get.holds_leases() || self.cursors.reserved.get() > 0 {
-            if self.ring.keep_cells(self.ring.index) > 0 {
+            if self.ring.keep_cells(self.ring.index).brought_back > 0 {
                 self.came_back();
             }
             self.block_freed();

@@ -152,14 +152,14 @@ impl<'s> Scene<'s> {
         }
         // After the claims: a slot whose message is in a row is released by then.
         let given_back = self.ring.keep_cells(index);
-        let rescue = Rescue {
-            brought_back: rescue.brought_back + given_back,
-            // Whoever gave a row back may have died before it told anybody, and its word no
-            // longer says who that was.
-            found_back: rescue.found_back + self.ring.cells_waiting().saturating_sub(given_back),
-            ..rescue
-        };
+        rescue.add(given_back);
+        // Whoever gave a row back may have died before it told anybody, and its word no
+        // longer says who that was.
+        rescue.found_back += self.ring.cells_waiting().saturating_sub(given_back.brought_back);
         self.tell(rescue);
+        if rescue.left > 0 {
+            return (false, rescue);
+        }
         let Some(dead) = self.ring.everyone.get(index as usize) else { return (true, rescue) };
         dead.clear_intents();
         // Whatever it could do: it may have been leaving, and have died before it said so.

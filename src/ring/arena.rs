@@ -464,24 +464,36 @@ impl Source for Placing {
     }
 }
 
+/// Whether the ring has the message of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum InRing {
+    Yes,
+    No,
+    /// The claim is there, and a successor that has not begun yet holds the side: it will bury the claim.
+    NotYetKnown,
+}
+
 impl Ring<'_> {
     /// B5. Whether the ring has the message of a block that a participant, which is dead
     /// or leaves and whose claims were finished, had placed at `position`.
-    pub(super) fn has_block_at(&self, block: usize, position: Position) -> bool {
+    pub(super) fn find_block(&self, block: usize, position: Position) -> InRing {
+        let known = |is_there| if is_there { InRing::Yes } else { InRing::No };
         if self.consumers == Side::Single && position < self.control.load_taken() {
-            return false;
+            return InRing::No;
         }
         if (self.producers, self.consumers) != (Side::Single, Side::Single) {
             let stamp = self.stamp_at(position);
-            // CLAIM(p) of a Single producer whose role byte is not free yet.
-            let is_unfinished = self.producers == Side::Single && stamp == Stamp::claim(position);
-            return stamp.is_full(position) || stamp.is_back(position) || is_unfinished;
+            // CLAIM(p) of a Single producer whose role byte is not free yet, or is a successor's.
+            if self.producers == Side::Single && stamp == Stamp::claim(position) {
+                return InRing::NotYetKnown;
+            }
+            return known(stamp.is_full(position) || stamp.is_back(position));
         }
         // There the stamp does not say whose message it is: a successor may have put its
         // own. What is published stands still while it is not taken.
         let (at, cell) = self.blocks.locate(self.index_of(position));
         if state::load_block(self.blocks, at) <= position {
-            return false;
+            return InRing::No;
         }
         let mut word = [0; size_of::<u32>()];
         // SAFETY: `locate` gives what is in bounds; a queue with an arena has room for a
@@ -489,6 +501,6 @@ impl Ring<'_> {
         unsafe { self.blocks.payload(at, cell).read(0, word.as_mut_ptr(), word.len()) };
         let named = u32::from_ne_bytes(word);
         // Taken meanwhile: then its reader has changed the word of the block.
-        self.control.load_taken() > position || named == (block as u32 | IN_A_BLOCK)
+        known(self.control.load_taken() > position || named == (block as u32 | IN_A_BLOCK))
     }
 }

@@ -5,11 +5,12 @@
 
 #![allow(unsafe_code)]
 
-use super::arena::Taken;
+use super::arena::{InRing, Taken};
 use super::cells::{CellNote, CellWord, Cells, Holding};
 use super::position::Position;
-use super::{GetCursor, Ring, Sink};
-use crate::primitive::{AtomicU64, BlockMemory, Payload, SlotMemory};
+use super::{GetCursor, Rescue, Ring, Sink};
+use crate::primitive::{AtomicU64, BlockMemory, Payload, SlotMemory, seeded};
+use core::cell::Cell;
 
 /// The rows of one ring. A row's state word is where a slot has its stamp.
 #[derive(Clone, Copy)]
@@ -229,10 +230,17 @@ impl Ring<'_> {
         if holding.is_block { self.arena.payload(holding.cell as u32) } else { self.rows.payload(holding.cell) }
     }
 
-    /// L5. Cells of somebody who is dead, and whose claims were finished, or who leaves.
-    pub(crate) fn keep_cells(&self, owner: u32) -> u64 {
+    /// L5. Cells of somebody who is dead, and whose claims were finished, or who leaves. What is
+    /// left is placed where a claim of a `Single` producer is not finished yet.
+    pub(crate) fn keep_cells(&self, owner: u32) -> Rescue {
+        let left = Cell::new(0);
         let in_rows = self.rows.keep(owner, |_, _| false);
-        in_rows + self.arena.keep(owner, |block, position| self.has_block_at(block, position))
+        let in_blocks = self.arena.keep(owner, |block, position| {
+            let found = self.find_block(block, position);
+            left.set(left.get() + u64::from(found == InRing::NotYetKnown && !seeded(15)));
+            found != InRing::No
+        });
+        Rescue { brought_back: in_rows + in_blocks, left: left.get(), ..Rescue::default() }
     }
 
     /// Whether the message of `position` is in a cell, and what is left in the slot is a

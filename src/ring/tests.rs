@@ -374,7 +374,7 @@ fn laps_far_along_work_the_same() {
                 assert!(ring.give_back(&g, first));
                 let second = lease(true);
                 // As of one that dies with it.
-                assert_eq!((ring.keep_cells(0), g.held.replace(0)), (1, 1));
+                assert_eq!((ring.keep_cells(0).brought_back, g.held.replace(0)), (1, 1));
                 let third = lease(true);
                 assert_eq!([first.count, second.count, third.count], [0, 1, 2]);
                 assert!(ring.acknowledge(&g, third));

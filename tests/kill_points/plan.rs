@@ -17,6 +17,8 @@ pub enum Work {
     Pairs { cell: String, second: &'static str, first: u64, each: u64 },
     /// From the claim of the operation to its end, in each of these ways.
     Alone { cell: String, hows: &'static [&'static str] },
+    /// Points just before the claim of one operation shows, after which nobody is told.
+    Unpublished { cell: String },
     /// Runs them.
     Points(Vec<String>),
 }
@@ -47,6 +49,9 @@ struct State {
     cells: usize,
     result: Result,
 }
+
+/// In so many steps a put claims a position and publishes it, about.
+const UNPUBLISHED: u64 = 64;
 
 /// Evenly spread over 0 to `end`, both included.
 fn sample(end: u64, count: u64) -> Vec<u64> {
@@ -175,6 +180,11 @@ impl Driver<'_> {
                 let steps = sample(end - claimed, self.size.some).into_iter().map(|k| claimed + k);
                 let points = steps.flat_map(|k| hows.iter().map(move |how| (k, how)));
                 vec![Work::Points(points.map(|(k, how)| format!("{cell},{k},{how}")).collect())]
+            }
+            Work::Unpublished { cell } => {
+                let Some((_, claimed)) = self.point(&format!("{cell},end")) else { return Vec::new() };
+                let steps = (claimed.saturating_sub(UNPUBLISHED)..=claimed).step_by(4);
+                vec![Work::Points(steps.map(|k| format!("{cell},{k},wait")).collect())]
             }
             Work::Pairs { cell, second, first, each } => {
                 let Some((end, claimed)) = self.point(&format!("{cell},end")) else { return Vec::new() };

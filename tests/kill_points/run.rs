@@ -173,10 +173,29 @@ fn who_waits_alone_finds_the_dead() {
             &["closed", "closed-spin"]
         },
     });
-    let (sandbox, begun, work) = (Sandbox::with_limit(limit()), Instant::now(), work.collect::<Vec<_>>());
+    report_of("beside one who waits alone", work.collect());
+}
+
+/// Whoever succeeds a dead Single producer holds its side before the claim is finished, and looks after the
+/// dead then: what was placed there must not be forgotten. In this state the newcomer has a place of its
+/// own; otherwise it gets the dead one's, and looks before it holds the side.
+pub fn beside_a_successor() -> Vec<Work> {
+    let modes = table::MODES.iter().filter(|(_, sides)| kind::has_mode(*sides));
+    let single = modes.filter(|(_, sides)| *sides == (Side::Single, Side::Multi));
+    single.map(|(mode, _)| Work::Unpublished { cell: format!("put,lease-back,{mode}") }).collect()
+}
+
+#[test]
+fn a_successor_finishes_everything() {
+    report_of("beside a successor", beside_a_successor());
+}
+
+/// Does all of `work`, of which each has a few points.
+fn report_of(what: &str, work: Vec<Work>) {
+    let (sandbox, begun) = (Sandbox::with_limit(limit()), Instant::now());
     let least = 3 * work.len();
     let result = plan::run(&sandbox, work, size(), ENOUGH, &[]);
-    report("beside one who waits alone", begun, &result);
+    report(what, begun, &result);
     assert!(result.points >= least, "{} points", result.points);
 }
 
