@@ -149,7 +149,13 @@ pub(super) fn start(order: &Order, arguments: &dyn Arguments) -> Result<AtTheGat
         let (mailbox, reply) = mailbox()?;
         (mailbox, execute(&letter, reply.as_fd(), &bags, streams, &order.environment))
     };
-    let spawned = spawned.map_err(system("starting a process"))?;
+    let spawned = spawned.map_err(|error| {
+        let doing = match error.raw_os_error() {
+            Some(libc::ENOSYS) => "starting a process (which valgrind and other emulators do not support)",
+            _ => "starting a process",
+        };
+        system(doing)(error)
+    })?;
     let pidfd = Kept::new(File::from(spawned.pidfd)).map_err(system("examining a pidfd"))?;
     drop(bags);
     luggage.into_iter().for_each(crate::segment::Handed::delivered);

@@ -136,14 +136,62 @@ fn a_server_that_is_gone_is_started_anew() {
         let mut results = Vec::new();
         for n in 0..5 {
             results.push(start(Process::new(|n: u32| n, (n,))).result().expect("returns"));
-            // SAFETY: a child that nobody has reaped.
-            assert_eq!(unsafe { libc::kill(server().expect("it is there"), libc::SIGKILL) }, 0);
+            signal_server(libc::SIGKILL);
         }
         results
     }
     let mut process = Process::new(parent, ());
     process.start().expect("starts");
     assert_eq!(process.result().expect("returns"), [0, 1, 2, 3, 4]);
+}
+
+fn signal_server(signal: i32) -> i32 {
+    let pid = server().expect("it is there");
+    // SAFETY: a child that nobody has reaped.
+    assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+    pid
+}
+
+#[test]
+fn a_server_that_is_stopped_for_a_moment_answers_later() {
+    fn parent() -> u32 {
+        start(Process::new(|| (), ())).join().expect("joins");
+        let pid = signal_server(libc::SIGSTOP);
+        let later = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(300));
+            // SAFETY: as above; it is not reaped before it has died.
+            unsafe { libc::kill(pid, libc::SIGCONT) };
+        });
+        let result = start(Process::new(|| 7, ())).result().expect("returns");
+        later.join().expect("no panic");
+        assert_eq!(server(), Some(pid), "the same server");
+        result
+    }
+    let mut process = Process::new(parent, ());
+    process.start().expect("starts");
+    assert_eq!(process.result().expect("returns"), 7);
+}
+
+/// After its thirty seconds. Nobody hangs, and what the first request was for does not run twice.
+#[test]
+fn a_server_that_stays_stopped_is_given_up() {
+    fn parent() -> (u32, u64, bool) {
+        start(Process::new(|| (), ())).join().expect("joins");
+        let stopped = signal_server(libc::SIGSTOP);
+        let ran = Queue::<u32>::bounded(4).expect("a queue");
+        let begun = Instant::now();
+        let note = |to: Producer<Serde<u32>>| to.put(std::process::id()).expect("there is room");
+        let process = start(Process::new(note, (ran.producer().expect("an end"),)));
+        assert!(process.join().expect("joins").success());
+        let seconds = begun.elapsed().as_secs();
+        let by = ran.try_get().expect("it ran");
+        assert_eq!((Some(by), ran.try_get().ok()), (process.pid(), None));
+        (by, seconds, server() == Some(stopped))
+    }
+    let mut process = Process::new(parent, ());
+    process.start().expect("starts");
+    let (_, seconds, is_there) = process.result().expect("returns");
+    assert!((29..50).contains(&seconds) && !is_there, "{seconds} s");
 }
 
 #[test]
