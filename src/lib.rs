@@ -16,6 +16,8 @@ mod loom_blocks;
 mod loom_crashes;
 #[cfg(all(test, loom))]
 mod loom_models;
+#[cfg(all(feature = "serde", not(loom)))]
+mod pool;
 #[cfg_attr(loom, allow(dead_code, unused_imports))]
 mod primitive;
 #[cfg(all(feature = "serde", not(loom)))]
@@ -42,6 +44,11 @@ pub use error::{SetupError, SetupErrorKind};
 pub(crate) use event::event;
 #[cfg(not(loom))]
 pub use handover::Ticket;
+#[cfg(all(feature = "serde", not(loom)))]
+pub use pool::{
+    Chunked, Imap, ImapUnordered, Job, JobError, JobFailure, MapJob, Pool, PoolBuilder, PoolError, PoolStats,
+    WorkerStats,
+};
 #[cfg(all(feature = "serde", not(loom)))]
 pub use process::{
     Child, CurrentProcess, ExitStatus, Function, ParentProcess, Process, ProcessError, Run, Stream, active_children,

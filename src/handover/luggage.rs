@@ -8,13 +8,38 @@
 use crate::error::SetupError;
 use crate::segment::Handed;
 use std::cell::RefCell;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// One thing that goes along.
+pub(crate) enum Item {
+    Participant(Handed),
+    Memory(OwnedFd),
+}
+
+impl Item {
+    /// The child has it.
+    pub(crate) fn delivered(self) {
+        match self {
+            Item::Participant(handed) => handed.delivered(),
+            Item::Memory(_) => {}
+        }
+    }
+}
+
+impl AsFd for Item {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Item::Participant(handed) => handed.as_fd(),
+            Item::Memory(descriptor) => descriptor.as_fd(),
+        }
+    }
+}
 
 /// What goes along.
 #[derive(Default)]
 pub(crate) struct Luggage {
     /// By number.
-    pub(crate) handed: Vec<Handed>,
+    pub(crate) items: Vec<Item>,
     /// Why a handle could not be handed over; serde keeps the text only.
     pub(crate) failure: Option<SetupError>,
 }
@@ -46,12 +71,12 @@ pub(crate) fn is_packing() -> bool {
     PACKED.with_borrow(Option::is_some)
 }
 
-/// Adds a participant for the child: under which number. None if nobody packs.
-pub(crate) fn hand(handed: Handed) -> Option<u32> {
+/// Adds something for the child: under which number. None if nobody packs.
+pub(crate) fn hand(item: Item) -> Option<u32> {
     PACKED.with_borrow_mut(|packed| {
         let packed = packed.as_mut()?;
-        let number = u32::try_from(packed.handed.len()).ok()?;
-        packed.handed.push(handed);
+        let number = u32::try_from(packed.items.len()).ok()?;
+        packed.items.push(item);
         Some(number)
     })
 }

@@ -11,7 +11,7 @@ mod ticket;
 
 pub(crate) use frame::{receive, send};
 #[cfg(feature = "serde")]
-pub(crate) use luggage::{Luggage, fail, hand, is_packing, packing, take, unpacking};
+pub(crate) use luggage::{Item, Luggage, fail, hand, is_packing, packing, take, unpacking};
 #[cfg(feature = "serde")]
 pub(crate) use ticket::Given;
 pub use ticket::Ticket;

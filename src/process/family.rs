@@ -11,7 +11,7 @@ use super::child::{Child, Started};
 use crate::sys::mem::PerProcess;
 use crate::wait::Deadline;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 /// How long daemonic children may take to end after they were told to.
@@ -22,6 +22,22 @@ pub(super) struct Family {
     children: Mutex<Vec<Arc<Started>>>,
     started: AtomicU64,
     looks_after: AtomicBool,
+    listeners: Mutex<Vec<Weak<dyn AfterDeaths>>>,
+}
+
+/// Somebody who is told when a child of this process has died, of whichever.
+pub(crate) trait AfterDeaths: Send + Sync {
+    /// Must not wait.
+    fn somebody_died(&self);
+}
+
+/// Tells `listener` of every death, as long as it is there.
+pub(crate) fn after_deaths(listener: Weak<dyn AfterDeaths>) {
+    if let Some(family) = family() {
+        let mut listeners = family.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        listeners.retain(|known| known.strong_count() > 0);
+        listeners.push(listener);
+    }
 }
 
 static FAMILY: PerProcess<Family> = PerProcess::new();
@@ -63,6 +79,9 @@ impl Family {
 pub(super) fn after_a_death() {
     if let Some(family) = family() {
         family.reap();
+        // Not under the lock: what they do is theirs.
+        let listeners = family.listeners.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        listeners.iter().filter_map(Weak::upgrade).for_each(|listener| listener.somebody_died());
     }
     super::server::after_a_death();
 }

@@ -123,6 +123,12 @@ pub(super) type Entry = fn(Errand) -> i32;
 
 /// The address of the entry of a function.
 pub(super) fn entry_of<F: Function<A>, A: DeserializeOwned>(_: F) -> usize {
+    captures_nothing::<F>();
+    (entry::<F, A> as Entry) as usize
+}
+
+/// Does not compile if it does.
+fn captures_nothing<F>() {
     const {
         assert!(
             size_of::<F>() == 0,
@@ -130,19 +136,20 @@ pub(super) fn entry_of<F: Function<A>, A: DeserializeOwned>(_: F) -> usize {
              one. Pass it as an argument, or write a function."
         );
     }
-    (entry::<F, A> as Entry) as usize
 }
 
 fn entry<F: Function<A>, A: DeserializeOwned>(errand: Errand) -> i32 {
-    errand.run(|arguments: A| {
-        // SAFETY: reads no bytes, at an aligned address: `F` has none (`entry_of` is the only one to mention this function, and
-        // does not compile otherwise), is `Copy`, and is inhabited: the parent had a value of it. It is
-        // the type of a function item or of a closure that captures nothing, or nothing but
-        // values without bytes that are `Copy`, `Send` and `Sync`, of which one is as good as
-        // any other.
-        let function: F = unsafe { NonNull::<F>::dangling().read() };
-        function.call(arguments)
-    })
+    errand.run(|arguments: A| recall::<F, A>().call(arguments))
+}
+
+/// The function of this type. Whoever mentions it runs what a parent has asked for, which had a value of `F`.
+pub(crate) fn recall<F: Function<A>, A>() -> F {
+    captures_nothing::<F>();
+    // SAFETY: reads no bytes, at an aligned address: `F` has none (this does not compile otherwise), is
+    // `Copy`, and is inhabited: the parent had a value of it. It is the type of a function item
+    // or of a closure that captures nothing, or nothing but values without bytes that are `Copy`, `Send` and
+    // `Sync`, of which one is as good as any other.
+    unsafe { NonNull::<F>::dangling().read() }
 }
 
 /// The address of the entry for any function pointer of this type.

@@ -7,6 +7,7 @@
 //!
 //! It must not know what the segment of a queue looks like, or what runs in the child.
 
+mod board;
 mod builder;
 mod child;
 mod current;
@@ -18,14 +19,20 @@ mod server;
 mod start;
 mod startup;
 mod stream;
+mod task;
 
+pub(crate) use board::Board;
 pub use builder::Process;
 pub use child::{Child, ExitStatus};
 pub use current::{CurrentProcess, ParentProcess, cpu_count, current_process, parent_process};
 pub use error::ProcessError;
 pub use family::active_children;
+pub(crate) use family::{AfterDeaths, after_deaths};
+pub(crate) use function::recall;
 pub use function::{Function, Run};
+pub(crate) use startup::catch;
 pub use startup::init;
 #[doc(hidden)]
 pub use startup::start_up;
 pub use stream::Stream;
+pub(crate) use task::{Callee, MANY_HEAD, NotDone, many_of, one_of};

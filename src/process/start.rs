@@ -18,7 +18,7 @@ use super::message::{Mailbox, Start, VERSION};
 use super::server::{self, Asked};
 use super::startup::{self, VARIABLE};
 use super::stream::Stream;
-use crate::handover::{self, Luggage};
+use crate::handover::{self, Item, Luggage};
 use crate::sys::image::Image;
 use crate::sys::mem::{PerProcess, generation};
 use crate::sys::shm::Kept;
@@ -128,7 +128,7 @@ pub(super) fn start(order: &Order, arguments: &dyn Arguments) -> Result<AtTheGat
         serves: false,
     };
     let (encoded, luggage) = handover::packing(|| arguments.encode());
-    let Luggage { handed: luggage, failure } = luggage;
+    let Luggage { items: luggage, failure } = luggage;
     if let Some(error) = failure {
         return Err(ProcessError::Queue(error));
     }
@@ -158,7 +158,7 @@ pub(super) fn start(order: &Order, arguments: &dyn Arguments) -> Result<AtTheGat
     })?;
     let pidfd = Kept::new(File::from(spawned.pidfd)).map_err(system("examining a pidfd"))?;
     drop(bags);
-    luggage.into_iter().for_each(crate::segment::Handed::delivered);
+    luggage.into_iter().for_each(Item::delivered);
     let child = Arc::new(Started {
         name,
         daemon: order.daemon,

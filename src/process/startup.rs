@@ -226,18 +226,18 @@ impl Errand {
     /// Decodes the arguments, calls the function, sends what comes of it: the exit code.
     pub(super) fn run<A: DeserializeOwned, R: Serialize>(self, function: impl FnOnce(A) -> R) -> i32 {
         let Errand { arguments, luggage, reply, .. } = self;
-        let returned = catch_unwind(AssertUnwindSafe(|| {
+        let returned = catch(|| {
             let decoded = handover::unpacking(luggage, || postcard::from_bytes::<A>(&arguments));
             drop(arguments);
             decoded.map(function)
-        }));
+        });
         let (outcome, code) = match returned {
             Ok(Ok(result)) => match send(reply, &result) {
                 Ok(()) => return 0,
                 Err(outcome) => (outcome, FAILED),
             },
             Ok(Err(error)) => (Outcome::ArgumentsUndecodable(error.to_string()), FAILED),
-            Err(payload) => (panicked(LAST_PANIC.take(), message_of(&*payload)), PANICKED),
+            Err(Panic { message, location }) => (Outcome::Panicked { message, location }, PANICKED),
         };
         if let Err(reason) = reply.finish(&outcome, None::<&()>) {
             eprintln!("ringway: {} could not reply: {reason}", current::current_process().name());
@@ -248,10 +248,10 @@ impl Errand {
 
 /// (S4)
 fn send<R: Serialize>(reply: &Reply, result: &R) -> Result<(), Outcome> {
-    match catch_unwind(AssertUnwindSafe(|| reply.finish(&Outcome::Returned, Some(result)))) {
+    match catch(|| reply.finish(&Outcome::Returned, Some(result))) {
         Ok(Ok(())) => Ok(()),
         Ok(Err(reason)) => Err(Outcome::ResultUnencodable(reason)),
-        Err(payload) => Err(Outcome::ResultUnencodable(message_of(&*payload))),
+        Err(panic) => Err(Outcome::ResultUnencodable(panic.message)),
     }
 }
 
@@ -269,10 +269,20 @@ fn message_of(payload: &(dyn std::any::Any + Send)) -> String {
     text.unwrap_or("(no text)").to_owned()
 }
 
-fn panicked(seen: Option<(String, String)>, message: String) -> Outcome {
-    // A hook of the user's, or `resume_unwind`: ours saw another panic, or none.
-    let location = seen.filter(|(said, _)| *said == message).map(|(_, location)| location);
-    Outcome::Panicked { message, location }
+/// A panic that was caught.
+pub(crate) struct Panic {
+    pub(crate) message: String,
+    pub(crate) location: Option<String>,
+}
+
+/// Calls it, in a child.
+pub(crate) fn catch<T>(call: impl FnOnce() -> T) -> Result<T, Panic> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|payload| {
+        let message = message_of(&*payload);
+        // A hook of the user's, or `resume_unwind`: ours saw another panic, or none.
+        let location = LAST_PANIC.take().filter(|(said, _)| *said == message).map(|(_, location)| location);
+        Panic { message, location }
+    })
 }
 
 fn report_panic(info: &PanicHookInfo<'_>) {

@@ -57,7 +57,8 @@ impl Port {
             };
             let handed = segment.hand(keeper, introduce)?;
             let index = handed.index();
-            ticket.given = handover::hand(handed).map(|number| handover::Given { number, index });
+            ticket.given =
+                handover::hand(handover::Item::Participant(handed)).map(|number| handover::Given { number, index });
         }
         Ok(ticket)
     }

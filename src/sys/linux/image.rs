@@ -17,23 +17,27 @@ use std::os::unix::fs::FileExt;
 const MOST_TABLE: usize = 64 * size_of::<libc::Elf64_Phdr>();
 const MOST_NOTE: usize = 4096;
 
-/// Types of segments, and of the note.
+/// Types of segments, their rights, and the type of the note.
 const LOAD: u32 = 1;
 const NOTE: u32 = 4;
+const READ_ONLY_AFTER_RELOCATION: u32 = 0x6474_e552;
 const EXECUTABLE: u32 = 1;
+const WRITABLE: u32 = 2;
 const BUILD_ID: u32 = 3;
 
 /// The main program, as the loader has mapped it.
 pub(crate) struct Image {
     base: usize,
     code: Vec<Range<usize>>,
+    /// What nobody can write to, without the code.
+    data: Vec<Range<usize>>,
     table: Vec<u8>,
     build_id: Vec<u8>,
 }
 
 impl Image {
     pub(crate) fn of_this_process() -> Image {
-        let mut image = Image { base: 0, code: Vec::new(), table: Vec::new(), build_id: Vec::new() };
+        let mut image = Image { base: 0, code: Vec::new(), data: Vec::new(), table: Vec::new(), build_id: Vec::new() };
         // SAFETY: `see` takes the pointer for what it is, and does not keep it.
         unsafe { libc::dl_iterate_phdr(Some(see), (&raw mut image).cast()) };
         image
@@ -49,6 +53,19 @@ impl Image {
     pub(crate) fn address_of(&self, offset: u64) -> Option<usize> {
         let address = self.base.wrapping_add(usize::try_from(offset).ok()?);
         self.offset_of(address).map(|_| address)
+    }
+
+    /// Where in the program `len` bytes at `address` lie, if they are of its read-only data.
+    pub(crate) fn offset_of_data(&self, address: usize, len: usize) -> Option<u64> {
+        let end = address.checked_add(len)?;
+        let inside = self.data.iter().any(|range| range.start <= address && end <= range.end);
+        inside.then(|| address.wrapping_sub(self.base) as u64)
+    }
+
+    /// The other way round.
+    pub(crate) fn address_of_data(&self, offset: u64, len: usize) -> Option<usize> {
+        let address = self.base.wrapping_add(usize::try_from(offset).ok()?);
+        self.offset_of_data(address, len).map(|_| address)
     }
 
     /// The same for every process that runs this program, and for no other program's.
@@ -94,6 +111,8 @@ unsafe extern "C" fn see(info: *mut libc::dl_phdr_info, _size: usize, image: *mu
             let len = segment.p_memsz as usize;
             match segment.p_type {
                 LOAD if segment.p_flags & EXECUTABLE != 0 => image.code.push(start..start + len),
+                LOAD if segment.p_flags & WRITABLE == 0 => image.data.push(start..start + len),
+                READ_ONLY_AFTER_RELOCATION => image.data.push(start..start + len),
                 NOTE if image.build_id.is_empty() => {
                     let notes = std::slice::from_raw_parts(start as *const u8, len.min(MOST_NOTE));
                     image.build_id = build_id(notes).unwrap_or_default();

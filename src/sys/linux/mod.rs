@@ -26,3 +26,5 @@ pub(crate) mod socket;
 pub(crate) mod spawn;
 #[cfg(all(feature = "async", not(loom)))]
 pub(crate) mod uring;
+#[cfg(all(feature = "serde", not(loom)))]
+pub(crate) mod words;

@@ -1,0 +1,461 @@
+//! What a pool knows: its jobs, its workers, and what is to be done about them.
+//!
+//! P1. Everything that happens to a job is a *report*, a message in one queue: what workers say, and that
+//! a worker has ended. A worker's end is reported after its death was proved, so everything that it has
+//! said comes before.
+//! P2. One thread at a time takes reports, the *pump*: whoever waits for a job, if nobody is there yet; else the
+//! supervisor, as long as any job is under way. Who stops while there are jobs wakes the supervisor.
+//! P3. Nothing waits while it holds the state; no code of the user's runs then, and no handle of a queue
+//! is dropped.
+//! P4. A job is resolved once: by who takes it out of its slot.
+
+use super::error::{JobError, JobFailure};
+use super::job::{JobState, Reported};
+use super::ledger::{self, About, Ledger, TASK_HEAD, report_head};
+use super::state::{Effects, Limits, Phase, State};
+use super::worker::Assignment;
+use crate::process::{AfterDeaths, Callee, Process};
+use crate::queue::{Bytes, Consumer, GetError, Handle, Producer, PutError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Reports that are taken at once.
+const BATCH: usize = 64;
+
+/// How long a put of a task waits before it is seen whether anybody takes reports.
+const SLICE: Duration = Duration::from_millis(5);
+
+/// How a worker's process is made.
+pub(super) type Recipe = Box<dyn Fn(Assignment) -> Process<()> + Send>;
+
+pub(super) struct Core {
+    pub(super) limits: Limits,
+    pub(super) ledger: Arc<Ledger>,
+    tasks: Mutex<Producer<Bytes>>,
+    inbox: Mutex<Inbox>,
+    own_reports: Mutex<Producer<Bytes>>,
+    /// For the ends of workers, and to close.
+    pub(super) queues: Mutex<Queues>,
+    pub(super) state: Mutex<State>,
+    /// The supervisor waits here while another thread is the pump, or none.
+    pub(super) bell: Condvar,
+    /// Whoever waits for room, for the workers' arrival or for the end.
+    pub(super) changed: Condvar,
+}
+
+pub(super) struct Queues {
+    pub(super) tasks: Handle<Bytes>,
+    pub(super) reports: Handle<Bytes>,
+    pub(super) recipe: Recipe,
+}
+
+/// The consumer of the reports, and room for some.
+pub(super) struct Inbox {
+    consumer: Consumer<Bytes>,
+    batch: Vec<Vec<u8>>,
+}
+
+impl Core {
+    pub(super) fn new(
+        limits: Limits,
+        workers: usize,
+        ledger: Ledger,
+        queues: Queues,
+        policy: crate::wait::WaitPolicy,
+    ) -> Result<Core, crate::error::SetupError> {
+        let (tasks, own) = (queues.tasks.producer()?, queues.reports.producer()?);
+        let consumer = queues.reports.consumer()?;
+        consumer.set_wait_policy(policy);
+        Ok(Core {
+            ledger: Arc::new(ledger),
+            tasks: Mutex::new(tasks),
+            inbox: Mutex::new(Inbox { consumer, batch: Vec::with_capacity(BATCH) }),
+            own_reports: Mutex::new(own),
+            queues: Mutex::new(queues),
+            state: Mutex::new(State::new(workers)),
+            bell: Condvar::new(),
+            changed: Condvar::new(),
+            limits,
+        })
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing of the user's runs while it is held. (P3)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // ---- submitting ----
+
+    /// Hands a job to the workers: `message` has room for the head, and the arguments. Waits while the window is
+    /// full. `pumps`: the caller will wait for it, and takes reports if nobody does; says whether it
+    /// is to.
+    pub(super) fn submit(
+        &self,
+        callee: &'static Callee,
+        mut message: Vec<u8>,
+        pumps: bool,
+    ) -> Result<(Arc<JobState>, Option<Pump<'_>>), JobError> {
+        if self.ledger.is_forked() {
+            return Err(JobFailure::Forked.into());
+        }
+        let place = callee.place().ok_or(JobFailure::NotThisProgram)?;
+        let job = Arc::new(JobState::default());
+        let mut state = self.lock();
+        let id = loop {
+            state.accepts()?;
+            if let Some(id) = state.take_slot(&job, self.limits.window) {
+                break id;
+            }
+            state = self.wait_for_room(state);
+        };
+        self.ledger.queue(id);
+        let mut pump = None;
+        if pumps && !state.is_pumped {
+            pump = Some(self.pump(&mut state));
+        } else if !state.is_pumped && state.live == 1 {
+            self.bell.notify_one();
+        }
+        drop(state);
+        job.set_id(id);
+        message[..TASK_HEAD].copy_from_slice(&ledger::task_head(id, place));
+        match self.put_task(&message, pump.as_mut()) {
+            Ok(()) => Ok((job, pump)),
+            Err(cause) => {
+                // Unless somebody has resolved it meanwhile.
+                let _ = self.lock().take(id, &self.ledger);
+                self.changed.notify_all();
+                drop(pump);
+                Err(cause.into())
+            }
+        }
+    }
+
+    /// The same for jobs that do not wait for room: what finds none is put when there is.
+    pub(super) fn submit_all(
+        &self,
+        callee: &'static Callee,
+        messages: Vec<Vec<u8>>,
+    ) -> Result<Vec<Arc<JobState>>, JobError> {
+        if self.ledger.is_forked() {
+            return Err(JobFailure::Forked.into());
+        }
+        let place = callee.place().ok_or(JobFailure::NotThisProgram)?;
+        let mut effects = Effects::default();
+        let mut state = self.lock();
+        state.accepts()?;
+        let mut jobs = Vec::with_capacity(messages.len());
+        for mut message in messages {
+            let job = Arc::new(JobState::default());
+            jobs.push(Arc::clone(&job));
+            // The rest of the head is written when it has a slot.
+            message[8..TASK_HEAD].copy_from_slice(&place.to_le_bytes());
+            state.backlog.push_back((job, message));
+        }
+        state.fill(self.limits.window, &self.ledger, &mut effects);
+        if !state.is_pumped {
+            self.bell.notify_one();
+        }
+        drop(state);
+        self.carry_out(effects, None);
+        Ok(jobs)
+    }
+
+    /// Waits until a slot may be free: takes reports meanwhile, if nobody does.
+    fn wait_for_room<'c>(&'c self, mut state: MutexGuard<'c, State>) -> MutexGuard<'c, State> {
+        if state.is_pumped {
+            state.waiting += 1;
+            let mut state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.waiting -= 1;
+            return state;
+        }
+        let mut pump = self.pump(&mut state);
+        drop(state);
+        pump.take_some(None);
+        drop(pump);
+        self.lock()
+    }
+
+    fn put_task(&self, message: &[u8], mut pump: Option<&mut Pump<'_>>) -> Result<(), JobFailure> {
+        loop {
+            let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            let slice = if pump.is_some() { Duration::ZERO } else { SLICE };
+            let put = match tasks.try_put(message) {
+                Err(PutError::Full(_)) => tasks.put_timeout(message, slice),
+                other => other,
+            };
+            drop(tasks);
+            match put {
+                Ok(()) => return Ok(()),
+                Err(PutError::Full(_) | PutError::TimedOut(_)) => {
+                    // Whoever is to make room may wait for room itself.
+                    if let Some(pump) = pump.as_mut() {
+                        pump.take_some(Some(Instant::now() + SLICE));
+                    } else {
+                        self.help();
+                    }
+                }
+                Err(PutError::Closed(_)) => return Err(JobFailure::Terminated),
+                Err(PutError::TooLarge { len, max, .. }) => {
+                    let reason = format!("the arguments have {len} bytes, a message at most {max}");
+                    return Err(JobFailure::ArgumentsUnencodable { reason });
+                }
+                Err(error) => {
+                    let reason = error.to_string();
+                    self.break_down(&reason);
+                    return Err(JobFailure::Broken { reason });
+                }
+            }
+        }
+    }
+
+    /// Takes the reports that are there, if nobody else does.
+    fn help(&self) {
+        let mut state = self.lock();
+        if !state.is_pumped {
+            let mut pump = self.pump(&mut state);
+            drop(state);
+            pump.take_some(Some(Instant::now()));
+        }
+    }
+
+    // ---- the pump ----
+
+    /// Waits until it `is_so`: takes reports, if nobody does, else `sleep`s, which returns when it may be so.
+    /// False: the time is over.
+    pub(super) fn wait_until(&self, deadline: Option<Instant>, is_so: impl Fn() -> bool, sleep: impl Fn()) -> bool {
+        loop {
+            if is_so() {
+                return true;
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return false;
+            }
+            let mut state = self.lock();
+            if state.is_pumped {
+                drop(state);
+                sleep();
+                continue;
+            }
+            let mut pump = self.pump(&mut state);
+            drop(state);
+            while !is_so() && pump.take_some(deadline) {}
+        }
+    }
+
+    /// The caller is it from now on. (P2)
+    pub(super) fn pump(&self, state: &mut State) -> Pump<'_> {
+        state.is_pumped = true;
+        Pump { core: self }
+    }
+
+    /// Has whoever takes reports look around.
+    pub(super) fn nudge(&self) {
+        self.report(&report_head(About::Nudge, 0));
+    }
+
+    /// Wakes the supervisor, wherever it waits.
+    pub(super) fn wake(&self) {
+        let mut state = self.lock();
+        state.look = true;
+        let is_pumped = state.is_pumped;
+        drop(state);
+        self.bell.notify_one();
+        if is_pumped {
+            self.nudge();
+        }
+    }
+
+    /// A report of the pool's own. What does not fit is of no use: whoever takes reports has many.
+    fn report(&self, report: &[u8]) {
+        let own = self.own_reports.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = own.try_put(report);
+    }
+
+    /// A worker's end, after everything that it has said. (P1)
+    pub(super) fn report_end(&self, worker: usize) {
+        self.lock().unread += 1;
+        self.report(&report_head(About::Ended, worker as u64));
+    }
+
+    fn dispatch(&self, batch: &mut Vec<Vec<u8>>, pump: &mut Pump<'_>) {
+        let mut effects = Effects::default();
+        let mut state = self.lock();
+        for message in batch.drain(..) {
+            if let Some((about, number)) = ledger::report(&message) {
+                state.hear(&self.limits, &self.ledger, about, number, message, &mut effects);
+            }
+        }
+        state.fill(self.limits.window, &self.ledger, &mut effects);
+        if state.phase == Phase::Closed && state.live == 0 {
+            state.look = true;
+        }
+        let rings = state.look && state.is_pumped;
+        let changed = state.waiting > 0 || state.arriving == 0;
+        drop(state);
+        if rings {
+            self.bell.notify_one();
+        }
+        if changed {
+            self.changed.notify_all();
+        }
+        self.carry_out(effects, Some(pump));
+    }
+
+    /// `pump`: of the caller, if it is the one who takes reports.
+    fn carry_out(&self, effects: Effects, mut pump: Option<&mut Pump<'_>>) {
+        for (job, outcome) in effects.resolved {
+            self.settle(&job, outcome);
+        }
+        for (id, message) in effects.puts {
+            if let Err(cause) = self.put_task(&message, pump.as_deref_mut()) {
+                let taken = self.lock().take(id, &self.ledger);
+                if let Some(job) = taken {
+                    self.settle(&job.state, Err(cause.into()));
+                }
+            }
+        }
+    }
+
+    fn settle(&self, job: &Arc<JobState>, outcome: Reported) {
+        let unasked = match &outcome {
+            // Nobody has a handle of it any more.
+            Err(error) if Arc::strong_count(job) == 1 && !job.has_callback() => Some(error.clone()),
+            _ => None,
+        };
+        if let Some(error) = unasked {
+            self.nobody_asked(&error);
+        }
+        if let Some(callback) = job.resolve(outcome) {
+            self.queue_callback(callback);
+        }
+    }
+
+    /// An error that nobody asked for is counted, and logged once.
+    pub(super) fn nobody_asked(&self, error: &JobError) {
+        self.lock().counts.unasked += 1;
+        crate::event!("pool {}: a job that nobody asked for has failed: {error}", self.limits.name);
+    }
+
+    pub(super) fn queue_callback(&self, callback: Box<dyn FnOnce() + Send>) {
+        self.lock().callbacks.push_back(callback);
+        self.wake();
+    }
+
+    // ---- ends ----
+
+    /// The pool cannot go on: whatever waits for it is told.
+    pub(super) fn break_down(&self, reason: &str) {
+        let cause = JobFailure::Broken { reason: reason.to_owned() };
+        self.end_all(&cause, Some(reason));
+    }
+
+    /// Resolves all jobs with `cause`, and ends the workers.
+    pub(super) fn end_all(&self, cause: &JobFailure, broken: Option<&str>) {
+        let mut effects = Effects::default();
+        let mut state = self.lock();
+        if let Some(reason) = broken {
+            state.broken.get_or_insert_with(|| reason.to_owned());
+        }
+        if matches!(state.phase, Phase::Open | Phase::Closed) {
+            state.phase = Phase::Terminating;
+        }
+        state.resolve_all(cause, &self.ledger, &mut effects);
+        drop(state);
+        self.changed.notify_all();
+        self.wake();
+        self.carry_out(effects, None);
+    }
+
+    /// Whether the job will have no result: it will not run, or, if that `kills`, its worker is ended.
+    pub(super) fn cancel(&self, job: &Arc<JobState>, kills: bool) -> bool {
+        let mut effects = Effects::default();
+        let mut state = self.lock();
+        let cancelled = match job.id() {
+            Some(id) => state.cancel(id, kills, &self.ledger, &mut effects),
+            None => state.cancel_waiting(job, &mut effects),
+        };
+        let is_pumped = state.is_pumped;
+        drop(state);
+        self.carry_out(effects, None);
+        if cancelled {
+            self.changed.notify_all();
+            if is_pumped {
+                self.nudge();
+            }
+        }
+        cancelled
+    }
+
+    /// Kills the workers of jobs that run for too long. Says when the next may.
+    pub(super) fn end_overdue(&self) -> Option<Instant> {
+        let limit = self.limits.task_timeout?;
+        let (now, clock) = (Instant::now(), crate::primitive::now_ns());
+        let mut state = self.lock();
+        if state.live == 0 {
+            return None;
+        }
+        let mut next = now + limit;
+        for worker in 0..state.workers.len() {
+            let Some((id, since)) = self.ledger.current(worker as u32) else { continue };
+            let age = Duration::from_nanos(clock.saturating_sub(since));
+            // The clock of `since` moves in steps.
+            match (limit + COARSE).checked_sub(age) {
+                Some(rest) if !rest.is_zero() => next = next.min(now + rest),
+                _ => state.kill_for(id, JobFailure::TimedOut { limit }, &self.ledger),
+            }
+        }
+        Some(next)
+    }
+}
+
+/// Steps of the coarse clock are not longer.
+const COARSE: Duration = Duration::from_millis(10);
+
+impl AfterDeaths for Core {
+    fn somebody_died(&self) {
+        self.wake();
+    }
+}
+
+/// Whoever has this takes the reports.
+pub(super) struct Pump<'c> {
+    core: &'c Core,
+}
+
+impl Pump<'_> {
+    /// Waits for reports until `deadline`, and does what they say. False: the time is over.
+    pub(super) fn take_some(&mut self, deadline: Option<Instant>) -> bool {
+        let mut inbox = self.core.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+        let Inbox { consumer, batch } = &mut *inbox;
+        let got = match deadline {
+            None => consumer.get_many(batch, BATCH),
+            Some(deadline) => consumer.get_many_deadline(batch, BATCH, deadline),
+        };
+        let mut batch = std::mem::take(batch);
+        drop(inbox);
+        match got {
+            Ok(_) | Err(GetError::Undecodable) => {}
+            Err(GetError::TimedOut | GetError::Empty) => return false,
+            Err(error) => {
+                self.core.break_down(&error.to_string());
+                return false;
+            }
+        }
+        self.core.dispatch(&mut batch, self);
+        self.core.inbox.lock().unwrap_or_else(PoisonError::into_inner).batch = batch;
+        true
+    }
+}
+
+impl Drop for Pump<'_> {
+    /// Somebody else, if there is anything to wait for. (P2)
+    fn drop(&mut self) {
+        let mut state = self.core.lock();
+        state.is_pumped = false;
+        let needed = state.needs_pump() || state.look;
+        drop(state);
+        if needed {
+            self.core.bell.notify_one();
+        }
+    }
+}

@@ -1,0 +1,536 @@
+//! Many jobs that are one: `map` and its relatives, over chunks of calls.
+//!
+//! A chunk is one job. Its size follows the time that the calls take: about a millisecond's worth, so that
+//! what a chunk costs beside them is next to nothing, and workers share long calls evenly. Only so many
+//! chunks are under way at once, whether they are done or not: so an iterator is read no faster than
+//! its results are taken, and memory stays constant.
+
+use super::Pool;
+use super::core::Core;
+use super::error::{JobError, JobFailure};
+use super::job::{Arrivals, JobState};
+use super::ledger::{REPORT_HEAD, TASK_HEAD};
+use crate::process::{Callee, Function, MANY_HEAD, many_of};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::VecDeque;
+use std::fmt;
+use std::marker::PhantomData;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a chunk is to take.
+const TARGET: Duration = Duration::from_millis(1);
+/// The most calls of a chunk whose size was not stated.
+const MOST_CALLS: usize = 8192;
+/// Bytes of arguments after which such a chunk ends.
+const MOST_BYTES: usize = 256 << 10;
+/// Chunks under way at once, for each worker.
+const AHEAD: usize = 8;
+
+/// Before a chunk's arguments: room for the head of the message, and the number of calls.
+const CHUNK_HEAD: usize = TASK_HEAD + 4;
+
+/// How a pool is asked for many calls at once; comes from [`Pool::chunksize`].
+#[derive(Clone, Copy, Debug)]
+pub struct Chunked<'p> {
+    pool: &'p Pool,
+    size: usize,
+}
+
+impl Pool {
+    /// The same maps with `size` calls in each job, instead of as many as take about a millisecond.
+    ///
+    /// A larger chunk costs less beside its calls; a job is what fails or is retried as one.
+    pub fn chunksize(&self, size: NonZeroUsize) -> Chunked<'_> {
+        Chunked { pool: self, size: size.get() }
+    }
+
+    /// Calls `f` with each of `items`, and waits for all results, which come in the order of the items.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # ringway::init();
+    /// let pool = ringway::Pool::new(2)?;
+    /// assert_eq!(pool.map(|n: u64| n * n, 1..=4)?, [1, 4, 9, 16]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The first one in the order of the items; what waits behind it does not run any more. See
+    /// [`JobFailure`].
+    pub fn map<F, I>(&self, f: F, items: I) -> Result<Vec<F::Output>, JobError>
+    where
+        I: IntoIterator,
+        F: Function<(I::Item,)>,
+        I::Item: Serialize + DeserializeOwned + 'static,
+    {
+        self.imap(f, items).collect()
+    }
+
+    /// The same for functions of several arguments: the items are tuples.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # ringway::init();
+    /// let pool = ringway::Pool::new(2)?;
+    /// assert_eq!(pool.starmap(|a: u32, b: u32| a + b, [(1, 2), (3, 4)])?, [3, 7]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`map`](Self::map).
+    pub fn starmap<F, I>(&self, f: F, items: I) -> Result<Vec<F::Output>, JobError>
+    where
+        I: IntoIterator,
+        F: Function<I::Item>,
+        I::Item: Serialize + DeserializeOwned + 'static,
+    {
+        Imap::new(self, None, many_of::<F, I::Item>(f), items.into_iter(), encode).collect()
+    }
+
+    /// As [`map`](Self::map), without waiting: all items are encoded now.
+    ///
+    /// # Errors
+    ///
+    /// `ArgumentsUnencodable`, `NotThisProgram`, `Closed`, `Terminated`, `Broken`, `Forked`.
+    pub fn map_async<F, I>(&self, f: F, items: I) -> Result<MapJob<F::Output>, JobError>
+    where
+        I: IntoIterator,
+        F: Function<(I::Item,)>,
+        I::Item: Serialize + DeserializeOwned + 'static,
+    {
+        map_async(self, None, many_of::<F, (I::Item,)>(f), items)
+    }
+
+    /// Calls `f` with each of `items`; an iterator over the results in the order of the items.
+    ///
+    /// It is lazy: items are taken as results are, some chunks ahead, and memory stays constant. An item
+    /// of the iterator is an error where a job has none: it stands for the calls of that job.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # ringway::init();
+    /// let pool = ringway::Pool::new(2)?;
+    /// let mut squares = pool.imap(|n: u64| n * n, 0..); // without end
+    /// assert_eq!(squares.nth(1000).transpose()?, Some(1_000_000));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn imap<F, I>(&self, f: F, items: I) -> Imap<I::IntoIter, F::Output>
+    where
+        I: IntoIterator,
+        F: Function<(I::Item,)>,
+        I::Item: Serialize + DeserializeOwned + 'static,
+    {
+        Imap::new(self, None, many_of::<F, (I::Item,)>(f), items.into_iter(), encode)
+    }
+
+    /// The same, with the results as they come.
+    pub fn imap_unordered<F, I>(&self, f: F, items: I) -> ImapUnordered<I::IntoIter, F::Output>
+    where
+        I: IntoIterator,
+        F: Function<(I::Item,)>,
+        I::Item: Serialize + DeserializeOwned + 'static,
+    {
+        ImapUnordered { inner: self.imap(f, items), arrivals: Arc::default() }
+    }
+}
+
+impl Chunked<'_> {
+    /// As [`Pool::map`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::map`].
+    pub fn map<F, I>(&self, f: F, items: I) -> Result<Vec<F::Output>, JobError>
+    where
+        I: IntoIterator,
+        F: Function<(I::Item,)>,
+        I::Item: Serialize + DeserializeOwned + 'static,
+    {
+        self.imap(f, items).collect()
+    }
+
+    /// As [`Pool::starmap`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::map`].
+    pub fn starmap<F, I>(&self, f: F, items: I) -> Result<Vec<F::Output>, JobError>
+    where
+        I: IntoIterator,
+        F: Function<I::Item>,
+        I::Item: Serialize + DeserializeOwned + 'static,
+    {
+        Imap::new(self.pool, Some(self.size), many_of::<F, I::Item>(f), items.into_iter(), encode).collect()
+    }
+
+    /// As [`Pool::map_async`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::map_async`].
+    pub fn map_async<F, I>(&self, f: F, items: I) -> Result<MapJob<F::Output>, JobError>
+    where
+        I: IntoIterator,
+        F: Function<(I::Item,)>,
+        I::Item: Serialize + DeserializeOwned + 'static,
+    {
+        map_async(self.pool, Some(self.size), many_of::<F, (I::Item,)>(f), items)
+    }
+
+    /// As [`Pool::imap`].
+    pub fn imap<F, I>(&self, f: F, items: I) -> Imap<I::IntoIter, F::Output>
+    where
+        I: IntoIterator,
+        F: Function<(I::Item,)>,
+        I::Item: Serialize + DeserializeOwned + 'static,
+    {
+        Imap::new(self.pool, Some(self.size), many_of::<F, (I::Item,)>(f), items.into_iter(), encode)
+    }
+
+    /// As [`Pool::imap_unordered`].
+    pub fn imap_unordered<F, I>(&self, f: F, items: I) -> ImapUnordered<I::IntoIter, F::Output>
+    where
+        I: IntoIterator,
+        F: Function<(I::Item,)>,
+        I::Item: Serialize + DeserializeOwned + 'static,
+    {
+        ImapUnordered { inner: self.imap(f, items), arrivals: Arc::default() }
+    }
+}
+
+/// Appends the arguments of one call.
+type Encode<T> = fn(&T, Vec<u8>) -> postcard::Result<Vec<u8>>;
+
+/// One argument is encoded as a tuple of it would be.
+fn encode<T: Serialize>(item: &T, out: Vec<u8>) -> postcard::Result<Vec<u8>> {
+    postcard::to_extend(item, out)
+}
+
+/// Calls that go to a worker together.
+struct Chunk {
+    message: Vec<u8>,
+    calls: usize,
+}
+
+impl Chunk {
+    /// None: there are no more items.
+    fn of<T>(
+        items: &mut impl Iterator<Item = T>,
+        encode: Encode<T>,
+        calls: usize,
+        bytes: usize,
+    ) -> Result<Option<Chunk>, JobError> {
+        let mut chunk = Chunk { message: vec![0; CHUNK_HEAD], calls: 0 };
+        while chunk.calls < calls && chunk.message.len() < bytes {
+            let Some(item) = items.next() else { break };
+            chunk.message = encode(&item, chunk.message)
+                .map_err(|error| JobError::from(JobFailure::ArgumentsUnencodable { reason: error.to_string() }))?;
+            chunk.calls += 1;
+        }
+        let count = u32::try_from(chunk.calls).unwrap_or(u32::MAX);
+        chunk.message[TASK_HEAD..CHUNK_HEAD].copy_from_slice(&count.to_le_bytes());
+        Ok((chunk.calls > 0).then_some(chunk))
+    }
+}
+
+/// What a chunk has returned, from which one result after the other is decoded.
+#[derive(Default)]
+struct Results {
+    report: Vec<u8>,
+    at: usize,
+    calls: usize,
+}
+
+impl Results {
+    /// And how long the calls took.
+    fn new(report: Vec<u8>, calls: usize) -> (Results, Duration) {
+        let took = report.get(REPORT_HEAD..).and_then(|rest| rest.first_chunk()).map_or(0, |b| u64::from_le_bytes(*b));
+        (Results { report, at: REPORT_HEAD + MANY_HEAD, calls }, Duration::from_nanos(took))
+    }
+
+    fn next<R: DeserializeOwned>(&mut self) -> Option<Result<R, JobError>> {
+        if self.calls == 0 {
+            return None;
+        }
+        let bytes = self.report.get(self.at..).unwrap_or_default();
+        match postcard::take_from_bytes(bytes) {
+            Ok((result, rest)) => {
+                self.at += bytes.len() - rest.len();
+                self.calls -= 1;
+                Some(Ok(result))
+            }
+            Err(error) => {
+                self.calls = 0;
+                Some(Err(JobError::new(JobFailure::ResultUndecodable { reason: error.to_string() }, 1)))
+            }
+        }
+    }
+}
+
+/// Results in the order of the items; comes from [`Pool::imap`].
+#[must_use = "an iterator takes items only as its results are taken"]
+pub struct Imap<I: Iterator, R> {
+    core: Arc<Core>,
+    callee: &'static Callee,
+    encode: Encode<I::Item>,
+    items: Option<I>,
+    /// Calls of a chunk, if that was stated.
+    stated: Option<usize>,
+    /// What calls have taken so far.
+    pace: Option<Duration>,
+    ahead: usize,
+    /// Of each chunk under way its number, its job, and how many calls it has.
+    chunks: VecDeque<(u64, Arc<JobState>, usize)>,
+    next_number: u64,
+    results: Results,
+    failed: Option<JobError>,
+    result: PhantomData<fn() -> R>,
+}
+
+impl<I: Iterator, R: DeserializeOwned> Imap<I, R> {
+    fn new(pool: &Pool, stated: Option<usize>, callee: &'static Callee, items: I, encode: Encode<I::Item>) -> Self {
+        let core = Arc::clone(pool.core());
+        let ahead = (AHEAD * pool.workers()).min(core.limits.window);
+        Imap {
+            core,
+            callee,
+            encode,
+            items: Some(items),
+            stated,
+            pace: None,
+            ahead,
+            chunks: VecDeque::new(),
+            next_number: 0,
+            results: Results::default(),
+            failed: None,
+            result: PhantomData,
+        }
+    }
+
+    fn calls(&self) -> (usize, usize) {
+        match (self.stated, self.pace) {
+            (Some(calls), _) => (calls, usize::MAX),
+            (None, None) => (1, MOST_BYTES),
+            (None, Some(pace)) => {
+                let fitting = TARGET.as_nanos() / pace.as_nanos().max(1);
+                (usize::try_from(fitting).unwrap_or(MOST_CALLS).clamp(1, MOST_CALLS), MOST_BYTES)
+            }
+        }
+    }
+
+    /// Submits what may be under way. `told`: whoever is to be told of the ends.
+    fn top_up(&mut self, told: Option<&Arc<Arrivals>>) {
+        while self.chunks.len() < self.ahead && self.failed.is_none() {
+            let (calls, bytes) = self.calls();
+            let Some(items) = self.items.as_mut() else { return };
+            let submitted = match Chunk::of(items, self.encode, calls, bytes) {
+                Ok(None) => {
+                    self.items = None;
+                    return;
+                }
+                Ok(Some(chunk)) => {
+                    let calls = chunk.calls;
+                    self.core.submit(self.callee, chunk.message, false).map(|(job, _)| (job, calls))
+                }
+                Err(error) => Err(error),
+            };
+            match submitted {
+                Ok((job, calls)) => {
+                    if let Some(arrivals) = told {
+                        job.tell(arrivals, self.next_number);
+                    }
+                    self.chunks.push_back((self.next_number, job, calls));
+                    self.next_number += 1;
+                }
+                Err(error) => {
+                    self.items = None;
+                    self.failed = Some(error);
+                }
+            }
+        }
+    }
+
+    /// What a chunk has come to.
+    fn open(&mut self, job: Arc<JobState>, calls: usize) -> Result<(), JobError> {
+        let outcome = job.outcome().ok_or(JobFailure::NotReady)?;
+        drop(job);
+        // Nobody else has it any more.
+        let report = Arc::try_unwrap(outcome).unwrap_or_else(|shared| (*shared).clone())?;
+        let took;
+        (self.results, took) = Results::new(report, calls);
+        let each = took / u32::try_from(calls.max(1)).unwrap_or(u32::MAX);
+        // One that took long counts at once, one that was quick by half.
+        self.pace = Some(self.pace.map_or(each, |pace| if each > pace { each } else { (pace + each) / 2 }));
+        Ok(())
+    }
+}
+
+impl<I: Iterator, R: DeserializeOwned> Iterator for Imap<I, R> {
+    type Item = Result<R, JobError>;
+
+    fn next(&mut self) -> Option<Result<R, JobError>> {
+        loop {
+            if let Some(result) = self.results.next() {
+                return Some(result);
+            }
+            if self.core.ledger.is_forked() {
+                self.items = None;
+                self.chunks.clear();
+                self.failed.get_or_insert(JobFailure::Forked.into());
+            }
+            self.top_up(None);
+            let Some((_, job, calls)) = self.chunks.pop_front() else { return self.failed.take().map(Err) };
+            job.wait(&self.core, None);
+            if let Err(error) = self.open(job, calls) {
+                return Some(Err(error));
+            }
+        }
+    }
+}
+
+impl<I: Iterator, R> Drop for Imap<I, R> {
+    /// What was not begun yet is not needed any more.
+    fn drop(&mut self) {
+        if !self.core.ledger.is_forked() {
+            self.chunks.iter().for_each(|(_, job, _)| {
+                self.core.cancel(job, false);
+            });
+        }
+    }
+}
+
+impl<I: Iterator, R> fmt::Debug for Imap<I, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Imap").field("under_way", &self.chunks.len()).finish_non_exhaustive()
+    }
+}
+
+/// Results as they come; comes from [`Pool::imap_unordered`].
+#[must_use = "an iterator takes items only as its results are taken"]
+pub struct ImapUnordered<I: Iterator, R> {
+    inner: Imap<I, R>,
+    arrivals: Arc<Arrivals>,
+}
+
+impl<I: Iterator, R: DeserializeOwned> Iterator for ImapUnordered<I, R> {
+    type Item = Result<R, JobError>;
+
+    fn next(&mut self) -> Option<Result<R, JobError>> {
+        loop {
+            if let Some(result) = self.inner.results.next() {
+                return Some(result);
+            }
+            if self.inner.core.ledger.is_forked() {
+                return None;
+            }
+            self.inner.top_up(Some(&self.arrivals));
+            if self.inner.chunks.is_empty() {
+                return self.inner.failed.take().map(Err);
+            }
+            self.arrivals.wait(&self.inner.core);
+            let Some(number) = self.arrivals.pop() else { continue };
+            let at = self.inner.chunks.iter().position(|(known, _, _)| *known == number);
+            let Some((_, job, calls)) = at.and_then(|at| self.inner.chunks.remove(at)) else { continue };
+            if let Err(error) = self.inner.open(job, calls) {
+                return Some(Err(error));
+            }
+        }
+    }
+}
+
+impl<I: Iterator, R> fmt::Debug for ImapUnordered<I, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ImapUnordered").field("under_way", &self.inner.chunks.len()).finish_non_exhaustive()
+    }
+}
+
+fn map_async<T, I, R>(
+    pool: &Pool,
+    stated: Option<usize>,
+    callee: &'static Callee,
+    items: I,
+) -> Result<MapJob<R>, JobError>
+where
+    I: IntoIterator<Item = T>,
+    T: Serialize,
+{
+    let mut items = items.into_iter();
+    // Nothing is known of the calls: as many chunks as share them evenly.
+    let even = items.size_hint().0.div_ceil(4 * pool.workers()).clamp(1, MOST_CALLS);
+    let (calls, bytes) = stated.map_or((even, MOST_BYTES), |calls| (calls, usize::MAX));
+    let (mut messages, mut counts) = (Vec::new(), Vec::new());
+    while let Some(chunk) = Chunk::of(&mut items, encode, calls, bytes)? {
+        messages.push(chunk.message);
+        counts.push(chunk.calls);
+    }
+    let jobs = pool.core().submit_all(callee, messages)?;
+    Ok(MapJob { core: Arc::clone(pool.core()), jobs: jobs.into_iter().zip(counts).collect(), result: PhantomData })
+}
+
+/// Many calls under way; comes from [`Pool::map_async`].
+///
+/// Dropping it is legal: the calls run all the same.
+#[must_use = "dropping it gives up the results; the calls run all the same"]
+pub struct MapJob<R> {
+    core: Arc<Core>,
+    jobs: Vec<(Arc<JobState>, usize)>,
+    result: PhantomData<fn() -> R>,
+}
+
+impl<R: DeserializeOwned> MapJob<R> {
+    /// Waits for all results, which come in the order of the items. Can be asked again.
+    ///
+    /// # Errors
+    ///
+    /// The first one in the order of the items; see [`JobFailure`].
+    pub fn get(&self) -> Result<Vec<R>, JobError> {
+        self.get_by(None)
+    }
+
+    /// The same, waiting at most for `timeout`: then `NotReady`, and the calls go on.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub fn get_timeout(&self, timeout: Duration) -> Result<Vec<R>, JobError> {
+        self.get_by(std::time::Instant::now().checked_add(timeout))
+    }
+
+    fn get_by(&self, deadline: Option<std::time::Instant>) -> Result<Vec<R>, JobError> {
+        if self.core.ledger.is_forked() {
+            return Err(JobFailure::Forked.into());
+        }
+        let mut all = Vec::new();
+        for (job, calls) in &self.jobs {
+            if !job.wait(&self.core, deadline) {
+                return Err(JobFailure::NotReady.into());
+            }
+            let outcome = job.outcome().ok_or(JobFailure::NotReady)?;
+            let report = outcome.as_ref().as_ref().map_err(Clone::clone)?;
+            let (mut results, _) = Results::new(report.clone(), *calls);
+            while let Some(result) = results.next() {
+                all.push(result?);
+            }
+        }
+        Ok(all)
+    }
+
+    /// Whether all are done. Never blocks.
+    pub fn ready(&self) -> bool {
+        !self.core.ledger.is_forked() && self.jobs.iter().all(|(job, _)| job.is_ready())
+    }
+}
+
+impl<R> fmt::Debug for MapJob<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MapJob").field("jobs", &self.jobs.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,475 @@
+//! Pools of worker processes: jobs are submitted, run somewhere, and their results come back.
+//!
+//! Jobs go through one queue that all workers take from, results and everything else that happens come
+//! back through another. Whose a job is stands in shared memory (`ledger`), so the death of a worker
+//! costs its own job and no other; what a pool does about all that happens is `core`'s, and a
+//! thread of its own (`supervisor`) does what nobody waits for.
+//!
+//! It must not know how a queue or a process works, and has no unsafe code.
+
+mod core;
+mod error;
+mod job;
+mod ledger;
+mod map;
+mod state;
+mod stats;
+mod supervisor;
+mod worker;
+
+pub use error::{JobError, JobFailure, PoolError};
+pub use job::Job;
+pub use map::{Chunked, Imap, ImapUnordered, MapJob};
+pub use stats::{PoolStats, WorkerStats};
+
+use self::core::{Core, Queues, Recipe};
+use crate::process::{Function, Process, cpu_count, one_of};
+use crate::queue::{Handle, Options};
+use crate::wait::WaitPolicy;
+use ledger::{Id, Ledger, TASK_HEAD};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use state::{Limits, Phase};
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use worker::{Arguments, Assignment};
+
+/// Worker processes that run functions: Python's `multiprocessing.Pool`.
+///
+/// ```
+/// fn square(n: u64) -> u64 {
+///     n * n
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// ringway::init();
+/// let pool = ringway::Pool::new(2)?;
+/// assert_eq!(pool.apply(square, (7,))?, 49);
+/// let job = pool.apply_async(square, (8,))?;
+/// assert_eq!(pool.map(square, 0..4)?, [0, 1, 4, 9]);
+/// assert_eq!(job.get()?, 64);
+/// pool.close();
+/// pool.join()?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Functions and arguments are those of a [`Process`](crate::Process): function items and closures that capture
+/// nothing; values that serde knows, queue handles included. A handle of an anonymous queue among the
+/// arguments is found through this process, which has to keep one.
+///
+/// # What a death costs
+///
+/// | what happens | what follows |
+/// |---|---|
+/// | a job panics | it fails with `Panicked`; its worker goes on |
+/// | a worker dies | the job that it was at fails with `Died`, or is tried again if [`retries`](PoolBuilder::retries) says so; all others go on, and the worker is replaced |
+/// | a job takes too long | its worker is killed and replaced ([`task_timeout`](PoolBuilder::task_timeout)); it fails with `TimedOut`, or is tried again |
+/// | the initializer fails | [`build`](PoolBuilder::build) says so; in a worker that replaces another it is tried again; without any worker the pool ends, `Broken` |
+/// | the pool is dropped | jobs that are not done fail with `Terminated`; workers are terminated, and killed after half a second |
+/// | this process dies | its workers end |
+///
+/// A job whose worker died between the end of the function and its report counts as one that died. So a
+/// function that is retried may have run to its end before.
+///
+/// Any thread may use a pool, and jobs may start pools of their own.
+pub struct Pool {
+    core: Arc<Core>,
+    workers: usize,
+    supervisor: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// How to make a [`Pool`].
+///
+/// | option | default |
+/// |---|---|
+/// | [`workers`](PoolBuilder::workers) | [`cpu_count`](crate::cpu_count) |
+/// | [`initializer`](PoolBuilder::initializer) | none |
+/// | [`max_tasks_per_child`](PoolBuilder::max_tasks_per_child) | no limit |
+/// | [`task_timeout`](PoolBuilder::task_timeout) | none |
+/// | [`retries`](PoolBuilder::retries) | 0 |
+/// | [`window`](PoolBuilder::window) | 65,536 jobs under way |
+/// | [`memory`](PoolBuilder::memory) | a quarter of what is free, each for jobs and for results |
+/// | [`name`](PoolBuilder::name) | `Pool-N` |
+/// | [`wait_policy`](PoolBuilder::wait_policy) | [`WaitPolicy::default`] |
+/// | [`affinity`](PoolBuilder::affinity) | that of this process |
+pub struct PoolBuilder {
+    workers: Option<usize>,
+    recipe: Recipe,
+    has_initializer: bool,
+    max_tasks_per_child: Option<u64>,
+    task_timeout: Option<Duration>,
+    retries: u32,
+    window: usize,
+    memory: Option<u64>,
+    name: Option<String>,
+    policy: WaitPolicy,
+    affinity: Option<Vec<usize>>,
+}
+
+const DEFAULT_WINDOW: usize = 1 << 16;
+/// Each has a place among the participants of two queues, and while it is replaced another one.
+const MOST_WORKERS: usize = 500;
+/// Bytes of the longest arguments, and of the longest result.
+const MAX_MESSAGE: usize = 1 << 30;
+
+fn recipe<F, A>(arguments: Arc<Mutex<A>>) -> Recipe
+where
+    F: Function<A, Output = ()>,
+    A: Serialize + DeserializeOwned + Send + 'static,
+{
+    Box::new(move |assignment: Assignment| {
+        Process::new(worker::work::<F, A>, (assignment, Arguments(Arc::clone(&arguments))))
+    })
+}
+
+fn recipe_of<F, A>(_: F, arguments: A) -> Recipe
+where
+    F: Function<A, Output = ()>,
+    A: Serialize + DeserializeOwned + Send + 'static,
+{
+    recipe::<F, A>(Arc::new(Mutex::new(arguments)))
+}
+
+impl Default for PoolBuilder {
+    fn default() -> PoolBuilder {
+        PoolBuilder {
+            workers: None,
+            recipe: recipe_of(worker::nothing, ()),
+            has_initializer: false,
+            max_tasks_per_child: None,
+            task_timeout: None,
+            retries: 0,
+            window: DEFAULT_WINDOW,
+            memory: None,
+            name: None,
+            policy: WaitPolicy::default(),
+            affinity: None,
+        }
+    }
+}
+
+impl PoolBuilder {
+    /// How many worker processes: 1 to 500.
+    #[must_use]
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = Some(workers);
+        self
+    }
+
+    /// What each worker calls before its first job. If it panics or ends the worker, there is no pool:
+    /// [`build`](Self::build) says so. Where it fails later, in a worker that takes another's place, it is tried
+    /// again, with growing pauses; after six times without a worker that takes jobs the pool ends, with
+    /// `Broken`.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # ringway::init();
+    /// use std::sync::atomic::{AtomicU32, Ordering};
+    ///
+    /// static BASE: AtomicU32 = AtomicU32::new(0);
+    ///
+    /// let pool = ringway::Pool::builder()
+    ///     .workers(2)
+    ///     .initializer(|base: u32| BASE.store(base, Ordering::Relaxed), (40,))
+    ///     .build()?;
+    /// assert_eq!(pool.apply(|n: u32| BASE.load(Ordering::Relaxed) + n, (2,))?, 42);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn initializer<F, A>(mut self, f: F, arguments: A) -> Self
+    where
+        F: Function<A, Output = ()>,
+        A: Serialize + DeserializeOwned + Send + 'static,
+    {
+        self.recipe = recipe_of(f, arguments);
+        self.has_initializer = true;
+        self
+    }
+
+    /// After so many jobs a worker ends, and another takes its place.
+    #[must_use]
+    pub fn max_tasks_per_child(mut self, jobs: u64) -> Self {
+        self.max_tasks_per_child = Some(jobs);
+        self
+    }
+
+    /// The longest that a job may run. It is ended up to 20 ms later.
+    #[must_use]
+    pub fn task_timeout(mut self, limit: Duration) -> Self {
+        self.task_timeout = Some(limit);
+        self
+    }
+
+    /// How often a job is begun again whose worker has died or was ended because it took too long. A job that
+    /// panics is not: it would again.
+    #[must_use]
+    pub fn retries(mut self, retries: u32) -> Self {
+        self.retries = retries;
+        self
+    }
+
+    /// How many jobs may be under way: 1 to 1,048,576. Whoever submits more waits.
+    #[must_use]
+    pub fn window(mut self, jobs: usize) -> Self {
+        self.window = jobs;
+        self
+    }
+
+    /// The most bytes of shared memory that arguments which wait take; and the same for results.
+    /// Whoever submits more waits.
+    #[must_use]
+    pub fn memory(mut self, bytes: u64) -> Self {
+        self.memory = Some(bytes);
+        self
+    }
+
+    /// What it is called; its workers are called that and a number.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// How workers wait for jobs, and callers for results.
+    #[must_use]
+    pub fn wait_policy(mut self, policy: WaitPolicy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// The processors that workers may run on, by number.
+    #[must_use]
+    pub fn affinity(mut self, processors: impl Into<Vec<usize>>) -> Self {
+        self.affinity = Some(processors.into());
+        self
+    }
+
+    /// Starts the workers. With an initializer it waits until all of them are through that.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidOptions`; `Process` if a worker cannot be started (`NotInitialised` among others), `Queue` if there
+    /// is no memory, `Initializer` if that has failed, `System`. Nothing is left then. No panics.
+    pub fn build(self) -> Result<Pool, PoolError> {
+        let invalid = |reason| Err(PoolError::InvalidOptions { reason });
+        let workers = self.workers.unwrap_or_else(|| cpu_count().min(MOST_WORKERS));
+        if !(1..=MOST_WORKERS).contains(&workers) {
+            return invalid("a pool has 1 to 500 workers");
+        }
+        if !(1..=Id::MOST).contains(&self.window) {
+            return invalid("a window is 1 to 1048576 jobs");
+        }
+        if self.max_tasks_per_child == Some(0) {
+            return invalid("a worker does at least one job: max_tasks_per_child is 0");
+        }
+        if self.task_timeout == Some(Duration::ZERO) {
+            return invalid("task_timeout is 0: every job would be ended");
+        }
+        static POOLS: AtomicU64 = AtomicU64::new(0);
+        let number = POOLS.fetch_add(1, Ordering::Relaxed) + 1;
+        let participants = (2 * workers + 16) as u32;
+        let mut options = Options::unbounded().max_message(MAX_MESSAGE).max_participants(participants);
+        options = options.peers_gone(false).wait_policy(self.policy);
+        if let Some(bytes) = self.memory {
+            options = options.cap(bytes);
+        }
+        let affinity = self.affinity;
+        let inner = self.recipe;
+        let recipe: Recipe = Box::new(move |assignment| match &affinity {
+            Some(processors) => inner(assignment).affinity(processors.clone()),
+            None => inner(assignment),
+        });
+        let queues = Queues {
+            tasks: Handle::with_options(options.clone().leases(1)).map_err(PoolError::Queue)?,
+            reports: Handle::with_options(options.leases(0)).map_err(PoolError::Queue)?,
+            recipe,
+        };
+        let system = |doing| move |source| PoolError::System { doing, source };
+        let ledger = Ledger::create(workers, self.window).map_err(system("making shared memory"))?;
+        let limits = Limits {
+            name: self.name.unwrap_or_else(|| format!("Pool-{number}")),
+            window: self.window,
+            task_timeout: self.task_timeout,
+            retries: self.retries,
+            max_tasks_per_child: self.max_tasks_per_child,
+            has_initializer: self.has_initializer,
+        };
+        let core = Arc::new(Core::new(limits, workers, ledger, queues, self.policy).map_err(PoolError::Queue)?);
+        let listener: std::sync::Weak<dyn crate::process::AfterDeaths> = Arc::<Core>::downgrade(&core);
+        crate::process::after_deaths(listener);
+        let of_thread = Arc::clone(&core);
+        let thread = std::thread::Builder::new().name("ringway-pool".into());
+        let supervisor =
+            thread.spawn(move || supervisor::supervise(&of_thread)).map_err(system("starting a thread"))?;
+        // Whatever fails from here on, dropping it ends what there is.
+        let pool = Pool { core, workers, supervisor: Mutex::new(Some(supervisor)) };
+        for at in 0..workers {
+            supervisor::start(&pool.core, at)?;
+        }
+        if self.has_initializer {
+            pool.wait_for_arrival()?;
+        }
+        pool.core.lock().is_built = true;
+        Ok(pool)
+    }
+}
+
+impl fmt::Debug for PoolBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PoolBuilder").field("workers", &self.workers).finish_non_exhaustive()
+    }
+}
+
+impl Pool {
+    /// A pool of so many worker processes; see [`PoolBuilder`].
+    ///
+    /// # Errors
+    ///
+    /// As [`PoolBuilder::build`].
+    pub fn new(workers: usize) -> Result<Pool, PoolError> {
+        Pool::builder().workers(workers).build()
+    }
+
+    /// What can be chosen.
+    pub fn builder() -> PoolBuilder {
+        PoolBuilder::default()
+    }
+
+    fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    fn wait_for_arrival(&self) -> Result<(), PoolError> {
+        self.core.wake();
+        let mut state = self.core.lock();
+        while state.arriving > 0 && state.broken.is_none() {
+            state = self.core.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        match state.broken.clone() {
+            Some(reason) => Err(PoolError::Initializer { reason }),
+            None => Ok(()),
+        }
+    }
+
+    /// How many workers it has.
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
+    /// Calls `f` with `arguments`, a tuple, in a worker, and waits for the result.
+    ///
+    /// # Errors
+    ///
+    /// What has become of it instead: see [`JobFailure`]. No panics but those of the arguments' `Serialize`
+    /// and the result's `Deserialize`.
+    pub fn apply<F, A>(&self, f: F, arguments: A) -> Result<F::Output, JobError>
+    where
+        F: Function<A>,
+        A: Serialize + DeserializeOwned + 'static,
+    {
+        let message = message_of(&arguments)?;
+        drop(arguments);
+        let (job, pump) = self.core.submit(one_of::<F, A>(f), message, true)?;
+        if let Some(mut pump) = pump {
+            while !job.is_ready() && pump.take_some(None) {}
+        }
+        Job::new(Arc::clone(&self.core), job).get()
+    }
+
+    /// The same without waiting: a handle of the job. Waits only while the [`window`](PoolBuilder::window)
+    /// is full.
+    ///
+    /// # Errors
+    ///
+    /// `ArgumentsUnencodable`, `NotThisProgram`, `Closed`, `Terminated`, `Broken`, `Forked`: it will not run.
+    pub fn apply_async<F, A>(&self, f: F, arguments: A) -> Result<Job<F::Output>, JobError>
+    where
+        F: Function<A>,
+        A: Serialize + DeserializeOwned + 'static,
+    {
+        let message = message_of(&arguments)?;
+        drop(arguments);
+        let (job, _) = self.core.submit(one_of::<F, A>(f), message, false)?;
+        Ok(Job::new(Arc::clone(&self.core), job))
+    }
+
+    /// Nothing is submitted any more: what is then is `Closed`. What was submitted before is done, and
+    /// the workers end. Does not wait.
+    pub fn close(&self) {
+        if self.core.ledger.is_forked() {
+            return;
+        }
+        let mut state = self.core.lock();
+        if state.phase == Phase::Open {
+            state.phase = Phase::Closed;
+        }
+        drop(state);
+        self.core.changed.notify_all();
+        self.core.wake();
+    }
+
+    /// Ends the pool: jobs that are not done fail with `Terminated`, workers are terminated, and killed after half
+    /// a second. The queues that they were at stay whole. Does not wait.
+    pub fn terminate(&self) {
+        if !self.core.ledger.is_forked() {
+            supervisor::abandon(&self.core);
+        }
+    }
+
+    /// Waits until all that was submitted is done and all workers have ended.
+    ///
+    /// # Errors
+    ///
+    /// `NotClosed`: [`close`](Self::close) or [`terminate`](Self::terminate) comes first, or this would
+    /// wait for ever. `Forked`. No panics.
+    pub fn join(&self) -> Result<(), PoolError> {
+        if self.core.ledger.is_forked() {
+            return Err(PoolError::Forked);
+        }
+        let mut state = self.core.lock();
+        if state.phase == Phase::Open {
+            return Err(PoolError::NotClosed);
+        }
+        while state.phase != Phase::Ended {
+            state = self.core.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        Ok(())
+    }
+}
+
+/// Room for the head, then the arguments.
+fn message_of<A: Serialize>(arguments: &A) -> Result<Vec<u8>, JobError> {
+    let mut message = Vec::with_capacity(TASK_HEAD + 32);
+    message.extend_from_slice(&[0; TASK_HEAD]);
+    postcard::to_extend(arguments, message)
+        .map_err(|error| JobFailure::ArgumentsUnencodable { reason: error.to_string() }.into())
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        if self.core.ledger.is_forked() {
+            // It is our parent's, and so is its thread.
+            return;
+        }
+        supervisor::abandon(&self.core);
+        let thread = self.supervisor.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        // A callback may drop the pool.
+        if let Some(thread) = thread.filter(|thread| thread.thread().id() != std::thread::current().id()) {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("name", &self.core.limits.name)
+            .field("workers", &self.workers)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,378 @@
+//! The jobs and workers of a pool, and what each report means for them. Whoever changes them holds the lock
+//! on the state; what is to be done outside of it is collected as [`Effects`].
+
+use super::error::{Fault, JobError, JobFailure};
+use super::job::{JobState, Reported};
+use super::ledger::{self, About, Id, Ledger, REPORT_HEAD, Stage};
+use crate::process::{Child, ExitStatus};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What was asked for.
+pub(super) struct Limits {
+    pub(super) name: String,
+    pub(super) window: usize,
+    pub(super) task_timeout: Option<Duration>,
+    pub(super) retries: u32,
+    pub(super) max_tasks_per_child: Option<u64>,
+    /// Workers say that they have arrived.
+    pub(super) has_initializer: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Open,
+    /// Nothing is submitted any more; what is under way is done.
+    Closed,
+    /// The workers are told to end.
+    Terminating,
+    /// There are no workers any more.
+    Ended,
+}
+
+pub(super) struct State {
+    pub(super) phase: Phase,
+    /// Whoever makes the pool has it. Until then the first failure is one too many.
+    pub(super) is_built: bool,
+    /// Why the pool cannot go on.
+    pub(super) broken: Option<String>,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    /// Jobs in slots.
+    pub(super) live: usize,
+    /// Jobs that wait for one: of `map_async`.
+    pub(super) backlog: VecDeque<(Arc<JobState>, Vec<u8>)>,
+    pub(super) workers: Vec<Worker>,
+    /// Workers that have not said yet that they have arrived.
+    pub(super) arriving: usize,
+    /// Reports of our own that somebody has to take.
+    pub(super) unread: usize,
+    pub(super) is_pumped: bool,
+    /// The supervisor is to look around.
+    pub(super) look: bool,
+    pub(super) callbacks: VecDeque<Box<dyn FnOnce() + Send>>,
+    pub(super) counts: Counts,
+    /// Threads that wait for room.
+    pub(super) waiting: usize,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counts {
+    pub(super) done: u64,
+    pub(super) failed: u64,
+    pub(super) restarted: u64,
+    pub(super) unasked: u64,
+    pub(super) callbacks_panicked: u64,
+}
+
+struct Slot {
+    generation: u64,
+    job: Option<UnderWay>,
+}
+
+pub(super) struct UnderWay {
+    pub(super) state: Arc<JobState>,
+    /// How often its function was begun by workers that have died.
+    attempts: u32,
+    /// Its worker is killed for this.
+    ended_for: Option<JobFailure>,
+    /// Its message, which came back.
+    message: Option<Vec<u8>>,
+}
+
+/// One place for a worker.
+pub(super) struct Worker {
+    pub(super) child: Option<Child>,
+    /// Its end was reported.
+    pub(super) is_over: bool,
+    pub(super) has_arrived: bool,
+    pub(super) start_at: Option<Instant>,
+    /// Ends in a row without a job, or starts that failed.
+    pub(super) idle_ends: u32,
+    /// What its initializer said.
+    failed_because: Option<String>,
+}
+
+/// What is to be done when the state is let go of.
+#[derive(Default)]
+pub(super) struct Effects {
+    pub(super) resolved: Vec<(Arc<JobState>, Reported)>,
+    pub(super) puts: Vec<(Id, Vec<u8>)>,
+}
+
+impl State {
+    /// Of an open pool whose workers are not there yet.
+    pub(super) fn new(workers: usize) -> State {
+        let worker = || Worker {
+            child: None,
+            is_over: true,
+            has_arrived: false,
+            start_at: None,
+            idle_ends: 0,
+            failed_because: None,
+        };
+        State {
+            phase: Phase::Open,
+            is_built: false,
+            broken: None,
+            slots: Vec::new(),
+            free: Vec::new(),
+            live: 0,
+            backlog: VecDeque::new(),
+            workers: (0..workers).map(|_| worker()).collect(),
+            arriving: 0,
+            unread: 0,
+            is_pumped: false,
+            look: false,
+            callbacks: VecDeque::new(),
+            counts: Counts::default(),
+            waiting: 0,
+        }
+    }
+
+    /// Whether something may be submitted.
+    pub(super) fn accepts(&self) -> Result<(), JobError> {
+        match (&self.broken, self.phase) {
+            (Some(reason), _) => Err(JobFailure::Broken { reason: reason.clone() }.into()),
+            (None, Phase::Open) => Ok(()),
+            (None, Phase::Closed) => Err(JobFailure::Closed.into()),
+            (None, Phase::Terminating | Phase::Ended) => Err(JobFailure::Terminated.into()),
+        }
+    }
+
+    /// Whether somebody has to take reports.
+    pub(super) fn needs_pump(&self) -> bool {
+        self.live + self.arriving + self.unread > 0
+    }
+
+    pub(super) fn take_slot(&mut self, job: &Arc<JobState>, window: usize) -> Option<Id> {
+        let at = match self.free.pop() {
+            Some(at) => at,
+            None if self.slots.len() < window => {
+                self.slots.push(Slot { generation: 1, job: None });
+                (self.slots.len() - 1) as u32
+            }
+            None => return None,
+        };
+        let slot = self.slots.get_mut(at as usize)?;
+        slot.job = Some(UnderWay { state: Arc::clone(job), attempts: 0, ended_for: None, message: None });
+        self.live += 1;
+        Some(Id::new(at, slot.generation))
+    }
+
+    fn under_way(&mut self, id: Id) -> Option<&mut UnderWay> {
+        let slot = self.slots.get_mut(id.slot()).filter(|slot| slot.generation == id.generation())?;
+        slot.job.as_mut()
+    }
+
+    /// Takes a job out of its slot, which is free then. (P4)
+    pub(super) fn take(&mut self, id: Id, ledger: &Ledger) -> Option<UnderWay> {
+        let slot = self.slots.get_mut(id.slot()).filter(|slot| slot.generation == id.generation())?;
+        let job = slot.job.take()?;
+        slot.generation = ledger::next_generation(slot.generation);
+        ledger.release(id);
+        self.free.push(id.slot() as u32);
+        self.live -= 1;
+        Some(job)
+    }
+
+    pub(super) fn resolve(
+        &mut self,
+        id: Id,
+        outcome: Result<Vec<u8>, JobFailure>,
+        ledger: &Ledger,
+        effects: &mut Effects,
+    ) {
+        let Some(job) = self.take(id, ledger) else { return };
+        match outcome {
+            Ok(_) => self.counts.done += 1,
+            Err(_) => self.counts.failed += 1,
+        }
+        let outcome = outcome.map_err(|cause| JobError::new(cause, job.attempts));
+        effects.resolved.push((job.state, outcome));
+    }
+
+    /// Whatever is under way or waits ends in `cause`.
+    pub(super) fn resolve_all(&mut self, cause: &JobFailure, ledger: &Ledger, effects: &mut Effects) {
+        let ids = self.slots.iter().zip(0..).filter(|(slot, _)| slot.job.is_some());
+        let ids: Vec<Id> = ids.map(|(slot, at)| Id::new(at, slot.generation)).collect();
+        for id in ids {
+            self.resolve(id, Err(cause.clone()), ledger, effects);
+        }
+        self.counts.failed += self.backlog.len() as u64;
+        effects.resolved.extend(self.backlog.drain(..).map(|(job, _)| (job, Err(cause.clone().into()))));
+    }
+
+    /// Gives free slots to those who wait for one.
+    pub(super) fn fill(&mut self, window: usize, ledger: &Ledger, effects: &mut Effects) {
+        while !self.backlog.is_empty() && (!self.free.is_empty() || self.slots.len() < window) {
+            let Some((job, mut message)) = self.backlog.pop_front() else { return };
+            let Some(id) = self.take_slot(&job, window) else { return };
+            job.set_id(id);
+            ledger.queue(id);
+            message[..8].copy_from_slice(&id.raw().to_le_bytes());
+            effects.puts.push((id, message));
+        }
+    }
+
+    pub(super) fn hear(
+        &mut self,
+        limits: &Limits,
+        ledger: &Ledger,
+        about: About,
+        number: u64,
+        mut message: Vec<u8>,
+        effects: &mut Effects,
+    ) {
+        match about {
+            About::Returned => {
+                let id = ledger::id_of(number);
+                self.resolve(id, Ok(message), ledger, effects);
+            }
+            About::Failed => {
+                let fault = message.get(REPORT_HEAD..).and_then(|bytes| postcard::from_bytes::<Fault>(bytes).ok());
+                let unknown = || Fault::Result("what the worker said of it makes no sense".to_owned());
+                let id = ledger::id_of(number);
+                if let Some(job) = self.under_way(id) {
+                    job.attempts += 1;
+                }
+                self.resolve(id, Err(fault.unwrap_or_else(unknown).into()), ledger, effects);
+            }
+            About::CameBack => {
+                let id = ledger::id_of(number);
+                let stage = ledger.stage(id);
+                let Some(job) = self.under_way(id) else { return };
+                message.drain(..REPORT_HEAD.min(message.len()));
+                match stage {
+                    Some(Stage::Queued) => effects.puts.push((id, message)),
+                    _ => job.message = Some(message),
+                }
+            }
+            About::Arrived => {
+                let worker = usize::try_from(number).ok().and_then(|at| self.workers.get_mut(at));
+                if let Some(worker) = worker.filter(|worker| !worker.has_arrived) {
+                    worker.has_arrived = true;
+                    self.arriving = self.arriving.saturating_sub(1);
+                }
+            }
+            About::NotArrived => {
+                let reason = String::from_utf8_lossy(message.get(REPORT_HEAD..).unwrap_or_default()).into_owned();
+                if let Some(worker) = usize::try_from(number).ok().and_then(|at| self.workers.get_mut(at)) {
+                    worker.failed_because = Some(reason);
+                }
+            }
+            About::Ended => {
+                self.unread = self.unread.saturating_sub(1);
+                if let Ok(at) = usize::try_from(number) {
+                    self.bury(at, limits, ledger, effects);
+                }
+            }
+            About::Nudge => {}
+        }
+    }
+
+    /// A worker has ended, and everything that it has said was heard.
+    fn bury(&mut self, at: usize, limits: &Limits, ledger: &Ledger, effects: &mut Effects) {
+        let Some(worker) = self.workers.get_mut(at).filter(|worker| worker.is_over) else { return };
+        let Some(child) = worker.child.take() else { return };
+        let status = child.exit_status().ok().flatten().unwrap_or(ExitStatus::Unknown);
+        let left = ledger.left_by(at as u32);
+        let arrived = ledger.has_arrived(at as u32);
+        let had_arrived = std::mem::replace(&mut worker.has_arrived, false);
+        let retired = left.is_none() && arrived && status.success();
+        worker.idle_ends = if left.is_some() || retired { 0 } else { worker.idle_ends + 1 };
+        worker.start_at = Some(Instant::now() + pause(worker.idle_ends));
+        let (idle_ends, failed_because) = (worker.idle_ends, worker.failed_because.take());
+        self.look = true;
+        if limits.has_initializer && !had_arrived {
+            self.arriving = self.arriving.saturating_sub(1);
+        }
+        let is_hopeless = idle_ends >= MOST_IDLE_ENDS && !self.has_workers(ledger);
+        if !arrived && (is_hopeless || limits.has_initializer && !self.is_built) {
+            let reason = match failed_because {
+                Some(reason) => format!("the initializer failed in a worker: {reason}"),
+                None if limits.has_initializer => format!("a worker {status} in its initializer"),
+                None => format!(
+                    "workers end before they begin (the last one {status}); look for what runs before \
+                     ringway::init(), which is the first line of main"
+                ),
+            };
+            self.broken.get_or_insert(reason);
+        }
+        if let Some(id) = left {
+            self.end_attempt(id, status, limits.retries, ledger, effects);
+        }
+        ledger.wipe(at as u32);
+    }
+
+    /// Whether anybody takes jobs.
+    pub(super) fn has_workers(&self, ledger: &Ledger) -> bool {
+        (0..).zip(&self.workers).any(|(at, worker)| !worker.is_over && ledger.has_arrived(at))
+    }
+
+    /// The worker that ran this job has ended.
+    fn end_attempt(&mut self, id: Id, status: ExitStatus, retries: u32, ledger: &Ledger, effects: &mut Effects) {
+        let Some(job) = self.under_way(id) else { return };
+        job.attempts += 1;
+        let cause = job.ended_for.take().unwrap_or(JobFailure::Died { status });
+        if cause == JobFailure::Cancelled || job.attempts > retries {
+            self.resolve(id, Err(cause), ledger, effects);
+            return;
+        }
+        let message = job.message.take();
+        ledger.queue(id);
+        // Else it comes back to the queue, or with a report.
+        effects.puts.extend(message.map(|message| (id, message)));
+    }
+
+    pub(super) fn cancel(&mut self, id: Id, kills: bool, ledger: &Ledger, effects: &mut Effects) -> bool {
+        if self.under_way(id).is_none() {
+            return false;
+        }
+        if ledger.withdraw(id) {
+            self.resolve(id, Err(JobFailure::Cancelled), ledger, effects);
+            return true;
+        }
+        if kills {
+            self.kill_for(id, JobFailure::Cancelled, ledger);
+        }
+        self.under_way(id).is_some_and(|job| job.ended_for == Some(JobFailure::Cancelled))
+    }
+
+    /// The same for a job that waits for a slot.
+    pub(super) fn cancel_waiting(&mut self, job: &Arc<JobState>, effects: &mut Effects) -> bool {
+        let at = self.backlog.iter().position(|(waiting, _)| Arc::ptr_eq(waiting, job));
+        let Some((job, _)) = at.and_then(|at| self.backlog.remove(at)) else { return false };
+        self.counts.failed += 1;
+        effects.resolved.push((job, Err(JobFailure::Cancelled.into())));
+        true
+    }
+
+    /// Kills the worker that runs the job, unless it is done with it. (W2)
+    pub(super) fn kill_for(&mut self, id: Id, cause: JobFailure, ledger: &Ledger) {
+        if self.under_way(id).is_none() {
+            return;
+        }
+        if let Some(worker) = ledger.end(id) {
+            if let Some(job) = self.under_way(id) {
+                job.ended_for = Some(cause);
+            }
+            if let Some(child) = self.workers.get(worker as usize).and_then(|worker| worker.child.as_ref()) {
+                let _ = child.kill();
+            }
+        }
+    }
+}
+
+/// Ends in a row of a worker that never came as far as its loop: if no other worker takes jobs meanwhile,
+/// none ever will.
+pub(super) const MOST_IDLE_ENDS: u32 = 6;
+
+/// Before a worker is started again that has ended without a job's doing.
+pub(super) fn pause(idle_ends: u32) -> Duration {
+    match idle_ends {
+        0 | 1 => Duration::ZERO,
+        more => Duration::from_millis(5 << more.min(8)),
+    }
+}

@@ -1,0 +1,185 @@
+//! What a worker does, in its own process.
+//!
+//! It takes the message of a job as a lease, makes the job its own (`ledger`), calls the function, says
+//! what came of it, and acknowledges the lease. It may be killed anywhere in between.
+
+use super::error::Fault;
+use super::ledger::{About, Id, REPORT_HEAD, Shared, report_head, task};
+use crate::primitive::coarse_now_ns;
+use crate::process::{Callee, Function, NotDone, catch, recall};
+use crate::queue::{Bytes, Consumer, GetError, Lease, Producer, PutError};
+use crate::wait::WaitPolicy;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// What a worker is started with.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Assignment {
+    pub(super) tasks: Consumer<Bytes>,
+    pub(super) reports: Producer<Bytes>,
+    pub(super) ledger: Shared,
+    /// Its number.
+    pub(super) worker: u32,
+    /// After so many jobs it ends.
+    pub(super) most: Option<u64>,
+    pub(super) policy: Policy,
+    /// Whether it says that it has arrived.
+    pub(super) says_so: bool,
+}
+
+/// A [`WaitPolicy`], to be sent.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub(super) enum Policy {
+    Spin,
+    SpinThenPark(Duration),
+    Park,
+}
+
+impl From<WaitPolicy> for Policy {
+    fn from(policy: WaitPolicy) -> Policy {
+        match policy {
+            WaitPolicy::Spin => Policy::Spin,
+            WaitPolicy::SpinThenPark { budget } => Policy::SpinThenPark(budget),
+            WaitPolicy::Park => Policy::Park,
+        }
+    }
+}
+
+impl From<Policy> for WaitPolicy {
+    fn from(policy: Policy) -> WaitPolicy {
+        match policy {
+            Policy::Spin => WaitPolicy::Spin,
+            Policy::SpinThenPark(budget) => WaitPolicy::SpinThenPark { budget },
+            Policy::Park => WaitPolicy::Park,
+        }
+    }
+}
+
+/// The initializer's arguments, which every worker gets.
+pub(super) struct Arguments<A>(pub(super) Arc<Mutex<A>>);
+
+impl<A: Serialize> Serialize for Arguments<A> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // A panic of theirs leaves what they are made of.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).serialize(serializer)
+    }
+}
+
+impl<'de, A: Deserialize<'de>> Deserialize<'de> for Arguments<A> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Arguments<A>, D::Error> {
+        A::deserialize(deserializer).map(|arguments| Arguments(Arc::new(Mutex::new(arguments))))
+    }
+}
+
+/// The exit code where a worker cannot go on.
+const FAILED: i32 = 1;
+
+/// Of a pool without an initializer.
+pub(super) fn nothing() {}
+
+/// The function of a worker's process. `F` is the initializer.
+pub(super) fn work<F, A>(assignment: Assignment, Arguments(arguments): Arguments<A>)
+where
+    F: Function<A, Output = ()>,
+    A: DeserializeOwned + 'static,
+{
+    let Assignment { tasks, reports, ledger, worker, most, policy, says_so } = assignment;
+    tasks.set_wait_policy(policy.into());
+    reports.set_wait_policy(policy.into());
+    let Some(arguments) = Arc::into_inner(arguments).and_then(|mutex| mutex.into_inner().ok()) else { return };
+    let number = u64::from(worker);
+    if let Err(panic) = catch(|| recall::<F, A>().call(arguments)) {
+        let reason = match panic.location {
+            Some(place) => format!("it panicked at {place}: {}", panic.message),
+            None => format!("it panicked: {}", panic.message),
+        };
+        let report = [&report_head(About::NotArrived, number)[..], reason.as_bytes()].concat();
+        let _ = reports.put(&report);
+        return;
+    }
+    ledger.arrive(worker);
+    if says_so && reports.put(&report_head(About::Arrived, number)).is_err() {
+        return;
+    }
+    let me = Worker { reports, ledger, worker };
+    let mut done = 0;
+    while most != Some(done) {
+        match tasks.lease() {
+            Ok(lease) => done += u64::from(me.one(lease)),
+            // Somebody has scribbled over it.
+            Err(GetError::Undecodable) => {}
+            Err(GetError::Closed | GetError::PeersGone) => return,
+            Err(_) => std::process::exit(FAILED),
+        }
+    }
+}
+
+struct Worker {
+    reports: Producer<Bytes>,
+    ledger: Shared,
+    worker: u32,
+}
+
+impl Worker {
+    /// Whether a job was done.
+    fn one(&self, lease: Lease<'_, Bytes>) -> bool {
+        let Some((id, place, arguments)) = task(&lease) else {
+            let _ = lease.ack();
+            return false;
+        };
+        let begun = self.ledger.begin(id, self.worker, coarse_now_ns());
+        if begun {
+            self.run(id, place, arguments);
+        } else if self.ledger.stage(id).is_some() {
+            let message = [&report_head(About::CameBack, id.raw())[..], lease.as_slice()].concat();
+            self.say(message);
+        }
+        let _ = lease.ack();
+        begun
+    }
+
+    fn run(&self, id: Id, place: u64, arguments: &[u8]) {
+        let head = report_head(About::Returned, id.raw());
+        let mut out = Vec::with_capacity(REPORT_HEAD + 23);
+        out.extend_from_slice(&head);
+        let called = catch(|| match Callee::at(place) {
+            Some(callee) => callee.call(arguments, out),
+            None => Err(NotDone::Arguments("there is no such function in this program".to_owned())),
+        });
+        let message = match called {
+            Ok(Ok(message)) => message,
+            Ok(Err(NotDone::Arguments(reason))) => failed(id, &Fault::Arguments(reason)),
+            Ok(Err(NotDone::Result(reason))) => failed(id, &Fault::Result(reason)),
+            Err(panic) => failed(id, &Fault::Panicked { message: panic.message, location: panic.location }),
+        };
+        if !self.ledger.finish(id, self.worker) {
+            // W2: whoever wrote ENDING is about to kill this process.
+            while self.ledger.stage(id).is_some() {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            return;
+        }
+        if let Some(len) = self.say(message) {
+            let reason = format!("it has {len} bytes, and a message at most {}", self.reports.max_message());
+            self.say(failed(id, &Fault::Result(reason)));
+        }
+        self.ledger.rest(self.worker);
+    }
+
+    /// How long the message is, if it is too long.
+    fn say(&self, message: Vec<u8>) -> Option<usize> {
+        match self.reports.put(&message) {
+            Ok(()) => None,
+            Err(PutError::TooLarge { len, .. }) => Some(len),
+            // The pool is gone, or its memory is damaged.
+            Err(_) => std::process::exit(FAILED),
+        }
+    }
+}
+
+fn failed(id: Id, fault: &Fault) -> Vec<u8> {
+    let head = report_head(About::Failed, id.raw());
+    postcard::to_extend(fault, head.to_vec()).unwrap_or_else(|_| head.to_vec())
+}
