@@ -58,6 +58,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/process/function.rs",
     "src/process/server.rs",
     "src/process/startup.rs",
+    "src/process/task.rs",
     "src/sys/linux/children.rs",
     "src/sys/linux/clock.rs",
     "src/sys/linux/cpu.rs",
@@ -74,6 +75,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/sys/linux/socket.rs",
     "src/sys/linux/spawn.rs",
     "src/sys/linux/uring.rs",
+    "src/sys/linux/words.rs",
 ];
 
 /// A longer file is two files.

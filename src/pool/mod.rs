@@ -24,7 +24,7 @@ pub use stats::{PoolStats, WorkerStats};
 
 use self::core::{Core, Queues, Recipe};
 use crate::process::{Function, Process, cpu_count, one_of};
-use crate::queue::{Handle, Options};
+use crate::queue::{Handle, Options, free_share};
 use crate::wait::WaitPolicy;
 use ledger::{Id, Ledger, TASK_HEAD};
 use serde::Serialize;
@@ -220,8 +220,9 @@ impl PoolBuilder {
         self
     }
 
-    /// The most bytes of shared memory that arguments which wait take; and the same for results.
-    /// Whoever submits more waits.
+    /// The most bytes of shared memory that arguments which wait take; and the same for results. Whoever
+    /// submits more waits. The arguments of one job, and its result, have at most half of it, and
+    /// at most 1 GiB.
     #[must_use]
     pub fn memory(mut self, bytes: u64) -> Self {
         self.memory = Some(bytes);
@@ -273,11 +274,10 @@ impl PoolBuilder {
         static POOLS: AtomicU64 = AtomicU64::new(0);
         let number = POOLS.fetch_add(1, Ordering::Relaxed) + 1;
         let participants = (2 * workers + 16) as u32;
-        let mut options = Options::unbounded().max_message(MAX_MESSAGE).max_participants(participants);
-        options = options.peers_gone(false).wait_policy(self.policy);
-        if let Some(bytes) = self.memory {
-            options = options.cap(bytes);
-        }
+        let memory = self.memory.unwrap_or_else(free_share);
+        let longest = usize::try_from(memory / 2).unwrap_or(MAX_MESSAGE).min(MAX_MESSAGE);
+        let options = Options::unbounded().cap(memory).max_message(longest).max_participants(participants);
+        let options = options.peers_gone(false).wait_policy(self.policy);
         let affinity = self.affinity;
         let inner = self.recipe;
         let recipe: Recipe = Box::new(move |assignment| match &affinity {

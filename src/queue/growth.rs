@@ -98,6 +98,12 @@ const SLOTS_SHARE: u64 = 4;
 const FREE_SHARE: u64 = 4;
 const UNKNOWN_CAP: u64 = 64 << 20;
 
+/// The default cap of an anonymous queue that grows.
+#[cfg(feature = "serde")]
+pub(crate) fn free_share() -> u64 {
+    default_cap(None)
+}
+
 /// A quarter of what is free.
 pub(super) fn default_cap(place: Option<&Place>) -> u64 {
     Segment::free_bytes(place).map_or(UNKNOWN_CAP, |free| free / FREE_SHARE).min(LARGEST_CAP)

@@ -44,6 +44,8 @@ pub use bytes::Bytes;
 pub use consumer::{Consumer, Iter, TryIter};
 pub use end::{End, Gets, Puts};
 pub use error::{EncodeError, GetError, PutError, PutManyError, RangeError};
+#[cfg(feature = "serde")]
+pub(crate) use growth::free_share;
 pub use guards::{Ref, Reserved};
 #[cfg(feature = "serde")]
 pub use handle::Queue;
