@@ -11,7 +11,7 @@
 
 use super::error::{JobError, JobFailure};
 use super::job::{JobState, Reported};
-use super::ledger::{self, About, Ledger, TASK_HEAD, report_head};
+use super::ledger::{self, About, Id, Ledger, TASK_HEAD, report_head};
 use super::state::{Effects, Limits, Phase, State};
 use super::worker::Assignment;
 use crate::process::{AfterDeaths, Callee, Process};
@@ -99,6 +99,30 @@ impl Core {
             return Err(JobFailure::Forked.into());
         }
         let place = callee.place().ok_or(JobFailure::NotThisProgram)?;
+        let (job, id, mut pump) = self.enter(pumps)?;
+        message[..TASK_HEAD].copy_from_slice(&ledger::task_head(id, place));
+        match self.put_task(&message, pump.as_mut()) {
+            Ok(()) => Ok((job, pump)),
+            Err(cause) => {
+                drop(pump);
+                Err(self.leave(id, cause))
+            }
+        }
+    }
+
+    /// The same for arguments that are plain bytes.
+    pub(super) fn submit_in_place(&self, callee: &'static Callee, arguments: &[u8]) -> Result<Arc<JobState>, JobError> {
+        if self.ledger.is_forked() {
+            return Err(JobFailure::Forked.into());
+        }
+        let place = callee.place().ok_or(JobFailure::NotThisProgram)?;
+        let (job, id, _) = self.enter(false)?;
+        let put = self.put_in_place(&ledger::task_head(id, place), arguments);
+        put.map(|()| job).map_err(|cause| self.leave(id, cause))
+    }
+
+    /// A job with a slot, whose message is put next.
+    fn enter(&self, pumps: bool) -> Result<(Arc<JobState>, Id, Option<Pump<'_>>), JobError> {
         let job = Arc::new(JobState::default());
         let mut state = self.lock();
         let id = loop {
@@ -117,17 +141,15 @@ impl Core {
         }
         drop(state);
         job.set_id(id);
-        message[..TASK_HEAD].copy_from_slice(&ledger::task_head(id, place));
-        match self.put_task(&message, pump.as_mut()) {
-            Ok(()) => Ok((job, pump)),
-            Err(cause) => {
-                // Unless somebody has resolved it meanwhile.
-                let _ = self.lock().take(id, &self.ledger);
-                self.changed.notify_all();
-                drop(pump);
-                Err(cause.into())
-            }
-        }
+        Ok((job, id, pump))
+    }
+
+    /// Its message could not be put.
+    fn leave(&self, id: Id, cause: JobFailure) -> JobError {
+        // Unless somebody has resolved it meanwhile.
+        let _ = self.lock().take(id, &self.ledger);
+        self.changed.notify_all();
+        cause.into()
     }
 
     /// The same for jobs that do not wait for room: what finds none is put when there is.
@@ -175,14 +197,33 @@ impl Core {
         self.lock()
     }
 
-    fn put_task(&self, message: &[u8], mut pump: Option<&mut Pump<'_>>) -> Result<(), JobFailure> {
+    fn put_task(&self, message: &[u8], pump: Option<&mut Pump<'_>>) -> Result<(), JobFailure> {
+        self.put_until(pump, |tasks, slice| match tasks.try_put(message) {
+            Err(PutError::Full(_)) => tasks.put_timeout(message, slice).map_err(|refused| refused.map(drop)),
+            other => other.map_err(|refused| refused.map(drop)),
+        })
+    }
+
+    /// The message is `head` and `body`, which is copied once: to where it lies in the queue.
+    fn put_in_place(&self, head: &[u8], body: &[u8]) -> Result<(), JobFailure> {
+        self.put_until(None, |tasks, slice| {
+            let mut message = tasks.reserve_timeout(head.len() + body.len(), slice)?;
+            if message.write_at(0, head).and_then(|()| message.write_at(head.len(), body)).is_err() {
+                return Err(PutError::Corrupt(()));
+            }
+            message.commit_timeout(slice).map_err(|refused| refused.map(drop))
+        })
+    }
+
+    /// Tries until it is put, and sees that room is made meanwhile.
+    fn put_until(
+        &self,
+        mut pump: Option<&mut Pump<'_>>,
+        attempt: impl Fn(&Producer<Bytes>, Duration) -> Result<(), PutError<()>>,
+    ) -> Result<(), JobFailure> {
         loop {
             let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-            let slice = if pump.is_some() { Duration::ZERO } else { SLICE };
-            let put = match tasks.try_put(message) {
-                Err(PutError::Full(_)) => tasks.put_timeout(message, slice),
-                other => other,
-            };
+            let put = attempt(&tasks, if pump.is_some() { Duration::ZERO } else { SLICE });
             drop(tasks);
             match put {
                 Ok(()) => return Ok(()),
@@ -250,7 +291,8 @@ impl Core {
 
     /// Has whoever takes reports look around.
     pub(super) fn nudge(&self) {
-        self.report(&report_head(About::Nudge, 0));
+        // Who has many does not wait.
+        let _ = self.report(&report_head(About::Nudge, 0));
     }
 
     /// Wakes the supervisor, wherever it waits.
@@ -265,16 +307,19 @@ impl Core {
         }
     }
 
-    /// A report of the pool's own. What does not fit is of no use: whoever takes reports has many.
-    fn report(&self, report: &[u8]) {
+    /// A report of the pool's own. False: there is no room, so whoever takes reports has many.
+    fn report(&self, report: &[u8]) -> bool {
         let own = self.own_reports.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = own.try_put(report);
+        !matches!(own.try_put(report), Err(PutError::Full(_)))
     }
 
     /// A worker's end, after everything that it has said. (P1)
     pub(super) fn report_end(&self, worker: usize) {
         self.lock().unread += 1;
-        self.report(&report_head(About::Ended, worker as u64));
+        while !self.report(&report_head(About::Ended, worker as u64)) {
+            self.help();
+            std::thread::yield_now();
+        }
     }
 
     fn dispatch(&self, batch: &mut Vec<Vec<u8>>, pump: &mut Pump<'_>) {

@@ -142,7 +142,15 @@ impl Pool {
     }
 }
 
-impl Chunked<'_> {
+impl<'p> Chunked<'p> {
+    pub(super) fn pool(&self) -> &'p Pool {
+        self.pool
+    }
+
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+
     /// As [`Pool::map`].
     ///
     /// # Errors

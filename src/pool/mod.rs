@@ -12,6 +12,7 @@ mod error;
 mod job;
 mod ledger;
 mod map;
+mod slices;
 mod state;
 mod stats;
 mod supervisor;
@@ -23,6 +24,7 @@ pub use map::{Chunked, Imap, ImapUnordered, MapJob};
 pub use stats::{PoolStats, WorkerStats};
 
 use self::core::{Core, Queues, Recipe};
+use crate::Side;
 use crate::process::{Function, Process, cpu_count, one_of};
 use crate::queue::{Handle, Options, free_share};
 use crate::wait::WaitPolicy;
@@ -93,6 +95,7 @@ pub struct Pool {
 /// | [`retries`](PoolBuilder::retries) | 0 |
 /// | [`window`](PoolBuilder::window) | 65,536 jobs under way |
 /// | [`memory`](PoolBuilder::memory) | a quarter of what is free, each for jobs and for results |
+/// | [`arena`](PoolBuilder::arena) | none: memory grows and shrinks |
 /// | [`name`](PoolBuilder::name) | `Pool-N` |
 /// | [`wait_policy`](PoolBuilder::wait_policy) | [`WaitPolicy::default`] |
 /// | [`affinity`](PoolBuilder::affinity) | that of this process |
@@ -105,6 +108,7 @@ pub struct PoolBuilder {
     retries: u32,
     window: usize,
     memory: Option<u64>,
+    arena: Option<u64>,
     name: Option<String>,
     policy: WaitPolicy,
     affinity: Option<Vec<usize>>,
@@ -115,6 +119,13 @@ const DEFAULT_WINDOW: usize = 1 << 16;
 const MOST_WORKERS: usize = 500;
 /// Bytes of the longest arguments, and of the longest result.
 const MAX_MESSAGE: usize = 1 << 30;
+/// Less makes no sense.
+const LEAST_MESSAGE: usize = 4096;
+
+/// The longest message where all of them have `bytes`.
+fn part(bytes: u64, of: u64) -> usize {
+    usize::try_from(bytes / of).unwrap_or(MAX_MESSAGE).clamp(LEAST_MESSAGE, MAX_MESSAGE)
+}
 
 fn recipe<F, A>(arguments: Arc<Mutex<A>>) -> Recipe
 where
@@ -145,6 +156,7 @@ impl Default for PoolBuilder {
             retries: 0,
             window: DEFAULT_WINDOW,
             memory: None,
+            arena: None,
             name: None,
             policy: WaitPolicy::default(),
             affinity: None,
@@ -229,6 +241,17 @@ impl PoolBuilder {
         self
     }
 
+    /// Memory that is there from the start and stays, instead of such that grows and shrinks: so many bytes for
+    /// arguments that are longer than 52 bytes, the same for results, and 64 bytes for each job of the window.
+    ///
+    /// For pools that move much data all the time: growing means asking the system for pages. The arguments of one
+    /// job, and its result, have at most a quarter of it.
+    #[must_use]
+    pub fn arena(mut self, bytes: u64) -> Self {
+        self.arena = Some(bytes);
+        self
+    }
+
     /// What it is called; its workers are called that and a number.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
@@ -274,10 +297,21 @@ impl PoolBuilder {
         static POOLS: AtomicU64 = AtomicU64::new(0);
         let number = POOLS.fetch_add(1, Ordering::Relaxed) + 1;
         let participants = (2 * workers + 16) as u32;
-        let memory = self.memory.unwrap_or_else(free_share);
-        let longest = usize::try_from(memory / 2).unwrap_or(MAX_MESSAGE).min(MAX_MESSAGE);
-        let options = Options::unbounded().cap(memory).max_message(longest).max_participants(participants);
-        let options = options.peers_gone(false).wait_policy(self.policy);
+        let (tasks, reports) = match (self.arena, self.memory) {
+            (Some(_), Some(_)) => return invalid("memory is for a pool without an arena"),
+            (Some(bytes), None) => {
+                let room = |jobs: usize| Options::new(jobs as u64).arena(bytes).max_message(part(bytes, 4));
+                // Reports of the pool's own come between those of jobs.
+                let reports = room(self.window + 4 * workers + 64);
+                (room(self.window).producers(Side::Single), reports.consumers(Side::Single))
+            }
+            (None, memory) => {
+                let bytes = memory.unwrap_or_else(free_share);
+                let grows = Options::unbounded().cap(bytes).max_message(part(bytes, 2));
+                (grows.clone(), grows)
+            }
+        };
+        let all = |options: Options| options.max_participants(participants).peers_gone(false).wait_policy(self.policy);
         let affinity = self.affinity;
         let inner = self.recipe;
         let recipe: Recipe = Box::new(move |assignment| match &affinity {
@@ -285,8 +319,8 @@ impl PoolBuilder {
             None => inner(assignment),
         });
         let queues = Queues {
-            tasks: Handle::with_options(options.clone().leases(1)).map_err(PoolError::Queue)?,
-            reports: Handle::with_options(options.leases(0)).map_err(PoolError::Queue)?,
+            tasks: Handle::with_options(all(tasks).leases(1)).map_err(PoolError::Queue)?,
+            reports: Handle::with_options(all(reports).leases(0)).map_err(PoolError::Queue)?,
             recipe,
         };
         let system = |doing| move |source| PoolError::System { doing, source };

@@ -90,7 +90,7 @@ where
     reports.set_wait_policy(policy.into());
     let Some(arguments) = Arc::into_inner(arguments).and_then(|mutex| mutex.into_inner().ok()) else { return };
     let number = u64::from(worker);
-    if let Err(panic) = catch(|| recall::<F, A>().call(arguments)) {
+    if let Err(panic) = catch(|| recall::<F>().call(arguments)) {
         let reason = match panic.location {
             Some(place) => format!("it panicked at {place}: {}", panic.message),
             None => format!("it panicked: {}", panic.message),

@@ -139,11 +139,11 @@ fn captures_nothing<F>() {
 }
 
 fn entry<F: Function<A>, A: DeserializeOwned>(errand: Errand) -> i32 {
-    errand.run(|arguments: A| recall::<F, A>().call(arguments))
+    errand.run(|arguments: A| recall::<F>().call(arguments))
 }
 
 /// The function of this type. Whoever mentions it runs what a parent has asked for, which had a value of `F`.
-pub(crate) fn recall<F: Function<A>, A>() -> F {
+pub(crate) fn recall<F: Copy + Send + Sync + 'static>() -> F {
     captures_nothing::<F>();
     // SAFETY: reads no bytes, at an aligned address: `F` has none (this does not compile otherwise), is
     // `Copy`, and is inhabited: the parent had a value of it. It is the type of a function item

@@ -35,4 +35,4 @@ pub use startup::init;
 #[doc(hidden)]
 pub use startup::start_up;
 pub use stream::Stream;
-pub(crate) use task::{Callee, MANY_HEAD, NotDone, many_of, one_of};
+pub(crate) use task::{Callee, MANY_HEAD, NotDone, many_of, one_of, slice_of};

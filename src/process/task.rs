@@ -9,6 +9,7 @@
 
 use super::function::{Function, recall};
 use crate::sys::image::Image;
+use bytemuck::AnyBitPattern;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::hint::black_box;
@@ -51,6 +52,46 @@ impl<F: Function<A>, A: DeserializeOwned> Of<F, A> {
 /// Bytes before the results of many calls: how long they took, in nanoseconds.
 pub(crate) const MANY_HEAD: usize = 8;
 
+struct OfSlices<F, T, R>(PhantomData<(F, T, R)>);
+
+impl<F, T, R> OfSlices<F, T, R>
+where
+    F: Fn(&[T]) -> R + Copy + Send + Sync + 'static,
+    T: AnyBitPattern + Send,
+    R: Serialize,
+{
+    const SLICE: &'static Callee = &callee(slice::<F, T, R>);
+}
+
+/// One call with a slice of plain data, whose bytes are the arguments.
+pub(crate) fn slice_of<F, T, R>(_: F) -> &'static Callee
+where
+    F: Fn(&[T]) -> R + Copy + Send + Sync + 'static,
+    T: AnyBitPattern + Send,
+    R: Serialize,
+{
+    OfSlices::<F, T, R>::SLICE
+}
+
+fn slice<F, T, R>(arguments: &[u8], out: Vec<u8>) -> Result<Vec<u8>, NotDone>
+where
+    F: Fn(&[T]) -> R + Copy + Send + Sync + 'static,
+    T: AnyBitPattern + Send,
+    R: Serialize,
+{
+    let function = recall::<F>();
+    // In place, if it lies as a slice of them must.
+    if let Ok(data) = bytemuck::try_cast_slice(arguments) {
+        return encode(&function(data), out);
+    }
+    let size = size_of::<T>().max(1);
+    if !arguments.len().is_multiple_of(size) {
+        return Err(NotDone::Arguments(format!("{} bytes are no elements of {size} bytes", arguments.len())));
+    }
+    let data: Vec<T> = arguments.chunks_exact(size).map(bytemuck::pod_read_unaligned).collect();
+    encode(&function(&data), out)
+}
+
 /// One call.
 pub(crate) fn one_of<F: Function<A>, A: DeserializeOwned>(_: F) -> &'static Callee {
     Of::<F, A>::ONE
@@ -63,14 +104,14 @@ pub(crate) fn many_of<F: Function<A>, A: DeserializeOwned>(_: F) -> &'static Cal
 
 fn one<F: Function<A>, A: DeserializeOwned>(arguments: &[u8], out: Vec<u8>) -> Result<Vec<u8>, NotDone> {
     let arguments = postcard::from_bytes::<A>(arguments).map_err(|error| NotDone::Arguments(error.to_string()))?;
-    encode(&recall::<F, A>().call(arguments), out)
+    encode(&recall::<F>().call(arguments), out)
 }
 
 /// The number of calls comes before the arguments, the time that they took before the results.
 fn many<F: Function<A>, A: DeserializeOwned>(arguments: &[u8], mut out: Vec<u8>) -> Result<Vec<u8>, NotDone> {
     let short = || NotDone::Arguments("the number of calls is missing".to_owned());
     let (count, mut arguments) = arguments.split_first_chunk().ok_or_else(short)?;
-    let (function, begun, at) = (recall::<F, A>(), Instant::now(), out.len());
+    let (function, begun, at) = (recall::<F>(), Instant::now(), out.len());
     out.extend_from_slice(&[0; MANY_HEAD]);
     for _ in 0..u32::from_le_bytes(*count) {
         let (next, rest) = postcard::take_from_bytes::<A>(arguments).map_err(|e| NotDone::Arguments(e.to_string()))?;
@@ -139,6 +180,14 @@ mod tests {
         let many = Callee::at(many_of::<_, (u32,)>(double).place().expect("as well")).expect("it is there");
         let results = many.call(&[3, 0, 0, 0, 1, 2, 3], vec![9]).expect("they fit");
         assert_eq!((results[0], &results[1 + MANY_HEAD..]), (9, &[2, 4, 6][..]));
+        let sum = slice_of(|numbers: &[u32]| numbers.iter().sum::<u32>());
+        let bytes: Vec<u8> = [0_u32, 1, 2, 3].iter().flat_map(|n| n.to_ne_bytes()).collect();
+        // However they lie.
+        for skip in 0..4 {
+            assert!(sum.call(&bytes[skip..][..12], Vec::new()).is_ok());
+        }
+        assert_eq!(sum.call(&bytes, Vec::new()), Ok(vec![6]));
+        assert!(matches!(sum.call(&bytes[1..], Vec::new()), Err(NotDone::Arguments(_))));
         assert!(many.call(&[4, 0, 0, 0, 1, 2, 3], Vec::new()).is_err() && many.call(&[1, 0], Vec::new()).is_err());
     }
 

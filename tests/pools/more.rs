@@ -195,6 +195,40 @@ fn an_iterator_is_taken_as_its_results_are() {
 }
 
 #[test]
+fn slices_of_plain_data_go_as_they_are() {
+    let data: Vec<u64> = (0..300_000).collect();
+    for builder in [Pool::builder(), Pool::builder().arena(4 << 20)] {
+        let pool = builder.workers(2).build().expect("a pool");
+        let sums = pool.map_slices(|part: &[u64]| part.iter().sum::<u64>(), &data).expect("they return");
+        assert_eq!((sums.iter().sum::<u64>(), sums.len() > 1), (data.iter().sum(), true));
+        let firsts = pool.chunksize(NonZeroUsize::new(1000).expect("not 0")).map_slices(|part: &[u64]| part[0], &data);
+        assert_eq!(firsts, Ok((0..300).map(|n| n * 1000).collect()));
+        let pairs: Vec<[u8; 3]> = (0..100_u8).map(|n| [n, n, n]).collect();
+        let count = |part: &[[u8; 3]]| part.iter().filter(|[a, b, c]| a == b && b == c).count();
+        assert_eq!(pool.map_slices(count, &pairs), Ok(vec![100]));
+        assert_eq!(pool.map_slices(count, &[]), Ok(Vec::new()));
+        let fails = |part: &[u64]| if part[0] == 3 { panic!("three") } else { part[0] };
+        let error = pool.chunksize(NonZeroUsize::MIN).map_slices(fails, &data[..10]).expect_err("it panics");
+        assert!(matches!(error.cause(), JobFailure::Panicked { message, .. } if message == "three"), "{error:?}");
+    }
+}
+
+/// All of it is there from the start: whoever wants more waits, and what never fits is told.
+#[test]
+fn an_arena_is_enough_for_what_comes_and_goes() {
+    let pool = Pool::builder().workers(2).arena(8 << 20).window(64).build().expect("a pool");
+    let bytes = vec![5_u8; 1 << 20];
+    let jobs: Vec<_> = (0..50).map(|_| pool.apply_async(|b: Vec<u8>| b, (bytes.clone(),)).expect("it waits")).collect();
+    assert!(jobs.iter().all(|job| job.get().as_ref() == Ok(&bytes)));
+    let error = pool.apply(|b: Vec<u8>| b.len(), (vec![0_u8; 3 << 20],)).expect_err("too long");
+    assert!(matches!(error.cause(), JobFailure::ArgumentsUnencodable { .. }), "{error:?}");
+    let error = pool.apply(|| vec![0_u8; 3 << 20], ()).map(|b| b.len()).expect_err("too long");
+    assert!(matches!(error.cause(), JobFailure::ResultUnencodable { .. }), "{error:?}");
+    assert_eq!(pool.map(|n: u64| n, 0..10_000), Ok((0..10_000).collect()));
+    assert!(Pool::builder().arena(1 << 20).memory(1 << 20).build().is_err());
+}
+
+#[test]
 fn results_come_as_they_come() {
     let pool = Pool::new(2).expect("a pool");
     let gate = gate();

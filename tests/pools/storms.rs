@@ -1,7 +1,7 @@
 //! Workers that die in every way there is, and all the time.
 
 use super::common::{quiet, until};
-use ringway::{ExitStatus, JobError, JobFailure, Options, Pool, Queue};
+use ringway::{ExitStatus, JobError, JobFailure, Options, Pool, PoolBuilder, Queue};
 use std::collections::{HashSet, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -132,8 +132,18 @@ fn eight_ways_to_die() {
 /// SIGKILL for random workers all the time, and not one job is lost, doubled or wrong.
 #[test]
 fn workers_are_killed_while_jobs_run() {
+    kill_while_jobs_run(Pool::builder());
+}
+
+/// The same where all memory is there from the start.
+#[test]
+fn workers_are_killed_while_jobs_run_in_an_arena() {
+    kill_while_jobs_run(Pool::builder().arena(16 << 20).window(2_000));
+}
+
+fn kill_while_jobs_run(builder: PoolBuilder) {
     let (least, enough): (u64, u64) = if is_long() { (1_000_000, 2_000) } else { (50_000, 200) };
-    let pool = Pool::builder().workers(4).retries(1_000).build().expect("a pool");
+    let pool = builder.workers(4).retries(1_000).build().expect("a pool");
     let (done, kills, busy) = (AtomicBool::new(false), AtomicU64::new(0), Mutex::new(HashSet::new()));
     struct Stop<'s>(&'s AtomicBool);
     impl Drop for Stop<'_> {
