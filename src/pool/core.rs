@@ -4,11 +4,15 @@
 //! a worker has ended. A worker's end is reported after its death was proved, so everything that it has
 //! said comes before.
 //! P2. One thread at a time takes reports, the *pump*: whoever waits for a job, if nobody is there yet; else the
-//! supervisor, as long as any job is under way. Who stops while there are jobs wakes the supervisor.
+//! supervisor, as long as any job is under way. Who stops while there are jobs wakes the supervisor, which runs
+//! nothing of the user's and never waits for anything else. The pump waits for reports only: a message that there is
+//! no room for is put later.
 //! P3. Nothing waits while it holds the state; no code of the user's runs then, and no handle of a queue
 //! is dropped.
-//! P4. A job is resolved once: by who takes it out of its slot.
+//! P4. A job is resolved once: by who takes it out of its slot. Whoever waits is told after that, and the pump is
+//! nudged after that.
 
+use super::callbacks::Callbacks;
 use super::error::{JobError, JobFailure};
 use super::job::{JobState, Reported};
 use super::ledger::{self, About, Id, Ledger, TASK_HEAD, report_head};
@@ -30,6 +34,7 @@ pub(super) type Recipe = Box<dyn Fn(Assignment) -> Process<()> + Send>;
 
 pub(super) struct Core {
     pub(super) limits: Limits,
+    pub(super) callbacks: Arc<Callbacks>,
     pub(super) ledger: Arc<Ledger>,
     tasks: Mutex<Producer<Bytes>>,
     inbox: Mutex<Inbox>,
@@ -72,7 +77,8 @@ impl Core {
             inbox: Mutex::new(Inbox { consumer, batch: Vec::with_capacity(BATCH) }),
             own_reports: Mutex::new(own),
             queues: Mutex::new(queues),
-            state: Mutex::new(State::new(workers)),
+            state: Mutex::new(State::new(workers, limits.has_initializer)),
+            callbacks: Arc::default(),
             bell: Condvar::new(),
             changed: Condvar::new(),
             limits,
@@ -133,22 +139,32 @@ impl Core {
             state = self.wait_for_room(state);
         };
         self.ledger.queue(id);
+        job.set_id(id);
         let mut pump = None;
+        // The supervisor sleeps without a limit while there is nothing to watch.
+        let needs_timer = self.limits.task_timeout.is_some() && !state.is_timed;
+        state.look |= needs_timer;
         if pumps && !state.is_pumped {
             pump = Some(self.pump(&mut state));
-        } else if !state.is_pumped && state.live == 1 {
+        }
+        let rings = needs_timer || !state.is_pumped && state.live == 1;
+        drop(state);
+        if rings {
             self.bell.notify_one();
         }
-        drop(state);
-        job.set_id(id);
         Ok((job, id, pump))
     }
 
     /// Its message could not be put.
     fn leave(&self, id: Id, cause: JobFailure) -> JobError {
+        let mut effects = Effects::default();
+        let mut state = self.lock();
         // Unless somebody has resolved it meanwhile.
-        let _ = self.lock().take(id, &self.ledger);
+        let _ = state.take(id, &self.ledger);
+        state.fill(self.limits.window, &self.ledger, &mut effects);
+        self.carry_out(state, effects);
         self.changed.notify_all();
+        self.wake();
         cause.into()
     }
 
@@ -174,11 +190,8 @@ impl Core {
             state.backlog.push_back((job, message));
         }
         state.fill(self.limits.window, &self.ledger, &mut effects);
-        if !state.is_pumped {
-            self.bell.notify_one();
-        }
-        drop(state);
-        self.carry_out(effects, None);
+        self.carry_out(state, effects);
+        self.wake();
         Ok(jobs)
     }
 
@@ -235,15 +248,12 @@ impl Core {
                         self.help();
                     }
                 }
-                Err(PutError::Closed(_)) => return Err(JobFailure::Terminated),
-                Err(PutError::TooLarge { len, max, .. }) => {
-                    let reason = format!("the arguments have {len} bytes, a message at most {max}");
-                    return Err(JobFailure::ArgumentsUnencodable { reason });
-                }
                 Err(error) => {
-                    let reason = error.to_string();
-                    self.break_down(&reason);
-                    return Err(JobFailure::Broken { reason });
+                    let cause = refusal(error);
+                    if let JobFailure::Broken { reason } = &cause {
+                        self.break_down(reason);
+                    }
+                    return Err(cause);
                 }
             }
         }
@@ -307,22 +317,28 @@ impl Core {
         }
     }
 
-    /// A report of the pool's own. False: there is no room, so whoever takes reports has many.
+    /// A report of the pool's own. False: there is no room for it now.
     fn report(&self, report: &[u8]) -> bool {
         let own = self.own_reports.lock().unwrap_or_else(PoisonError::into_inner);
-        !matches!(own.try_put(report), Err(PutError::Full(_)))
-    }
-
-    /// A worker's end, after everything that it has said. (P1)
-    pub(super) fn report_end(&self, worker: usize) {
-        self.lock().unread += 1;
-        while !self.report(&report_head(About::Ended, worker as u64)) {
-            self.help();
-            std::thread::yield_now();
+        match own.try_put(report) {
+            Ok(()) => true,
+            Err(PutError::Full(_) | PutError::System { .. }) => false,
+            // Nobody takes reports of a damaged queue; whoever tries finds out.
+            Err(_) => true,
         }
     }
 
-    fn dispatch(&self, batch: &mut Vec<Vec<u8>>, pump: &mut Pump<'_>) {
+    /// A worker's end, after everything that it has said. (P1) False: not now.
+    pub(super) fn report_end(&self, worker: usize) -> bool {
+        self.lock().unread += 1;
+        let reported = self.report(&report_head(About::Ended, worker as u64));
+        if !reported {
+            self.lock().unread -= 1;
+        }
+        reported
+    }
+
+    fn dispatch(&self, batch: &mut Vec<Vec<u8>>) {
         let mut effects = Effects::default();
         let mut state = self.lock();
         for message in batch.drain(..) {
@@ -334,29 +350,64 @@ impl Core {
         if state.phase == Phase::Closed && state.live == 0 {
             state.look = true;
         }
-        let rings = state.look && state.is_pumped;
-        let changed = state.waiting > 0 || state.arriving == 0;
-        drop(state);
+        let rings = state.look;
+        let changed = state.waiting > 0 || !state.is_built;
+        self.carry_out(state, effects);
         if rings {
             self.bell.notify_one();
         }
         if changed {
             self.changed.notify_all();
         }
-        self.carry_out(effects, Some(pump));
     }
 
-    /// `pump`: of the caller, if it is the one who takes reports.
-    fn carry_out(&self, effects: Effects, mut pump: Option<&mut Pump<'_>>) {
-        for (job, outcome) in effects.resolved {
+    /// Does what is to be done outside of the state.
+    pub(super) fn carry_out(&self, mut state: MutexGuard<'_, State>, effects: Effects) {
+        let Effects { resolved, puts } = effects;
+        state.unput.extend(puts);
+        let has_puts = !state.unput.is_empty();
+        if resolved.is_empty() && !has_puts {
+            return;
+        }
+        state.settling += 1;
+        drop(state);
+        for (job, outcome) in resolved {
             self.settle(&job, outcome);
         }
-        for (id, message) in effects.puts {
-            if let Err(cause) = self.put_task(&message, pump.as_deref_mut()) {
-                let taken = self.lock().take(id, &self.ledger);
-                if let Some(job) = taken {
-                    self.settle(&job.state, Err(cause.into()));
+        if has_puts {
+            self.put_the_rest();
+        }
+        let mut state = self.lock();
+        state.settling -= 1;
+        // Whoever waits for the end waits for that, too; and the supervisor puts what is left.
+        let rings = state.settling == 0 && state.phase != Phase::Open || !state.unput.is_empty();
+        state.look |= rings;
+        drop(state);
+        if rings {
+            self.bell.notify_one();
+        }
+    }
+
+    /// Puts what there is room for now. (P2)
+    pub(super) fn put_the_rest(&self) {
+        let mut refused = Vec::new();
+        if let Ok(tasks) = self.tasks.try_lock() {
+            loop {
+                let Some((id, message)) = self.lock().unput.pop_front() else { break };
+                match tasks.try_put(&message) {
+                    Ok(()) => {}
+                    Err(PutError::Full(_)) => {
+                        self.lock().unput.push_front((id, message));
+                        break;
+                    }
+                    Err(error) => refused.push((id, refusal(error))),
                 }
+            }
+        }
+        for (id, cause) in refused {
+            let taken = self.lock().take(id, &self.ledger);
+            if let Some(job) = taken {
+                self.settle(&job.state, Err(cause.into()));
             }
         }
     }
@@ -370,20 +421,13 @@ impl Core {
         if let Some(error) = unasked {
             self.nobody_asked(&error);
         }
-        if let Some(callback) = job.resolve(outcome) {
-            self.queue_callback(callback);
-        }
+        self.callbacks.push(job.resolve(outcome));
     }
 
     /// An error that nobody asked for is counted, and logged once.
     pub(super) fn nobody_asked(&self, error: &JobError) {
         self.lock().counts.unasked += 1;
         crate::event!("pool {}: a job that nobody asked for has failed: {error}", self.limits.name);
-    }
-
-    pub(super) fn queue_callback(&self, callback: Box<dyn FnOnce() + Send>) {
-        self.lock().callbacks.push_back(callback);
-        self.wake();
     }
 
     // ---- ends ----
@@ -405,10 +449,11 @@ impl Core {
             state.phase = Phase::Terminating;
         }
         state.resolve_all(cause, &self.ledger, &mut effects);
-        drop(state);
+        self.carry_out(state, effects);
+        // Whoever waits for room there gives up.
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner).tasks.close();
         self.changed.notify_all();
         self.wake();
-        self.carry_out(effects, None);
     }
 
     /// Whether the job will have no result: it will not run, or, if that `kills`, its worker is ended.
@@ -419,14 +464,11 @@ impl Core {
             Some(id) => state.cancel(id, kills, &self.ledger, &mut effects),
             None => state.cancel_waiting(job, &mut effects),
         };
-        let is_pumped = state.is_pumped;
-        drop(state);
-        self.carry_out(effects, None);
+        state.fill(self.limits.window, &self.ledger, &mut effects);
+        self.carry_out(state, effects);
         if cancelled {
             self.changed.notify_all();
-            if is_pumped {
-                self.nudge();
-            }
+            self.wake();
         }
         cancelled
     }
@@ -436,20 +478,35 @@ impl Core {
         let limit = self.limits.task_timeout?;
         let (now, clock) = (Instant::now(), crate::primitive::now_ns());
         let mut state = self.lock();
-        if state.live == 0 {
-            return None;
-        }
-        let mut next = now + limit;
+        // A limit beyond all clocks is none.
+        let last = now.checked_add(limit).filter(|_| state.live > 0);
+        state.is_timed = last.is_some();
+        let mut next = last?;
         for worker in 0..state.workers.len() {
             let Some((id, since)) = self.ledger.current(worker as u32) else { continue };
             let age = Duration::from_nanos(clock.saturating_sub(since));
             // The clock of `since` moves in steps.
-            match (limit + COARSE).checked_sub(age) {
-                Some(rest) if !rest.is_zero() => next = next.min(now + rest),
+            match limit.saturating_add(COARSE).checked_sub(age) {
+                Some(rest) if !rest.is_zero() => next = now.checked_add(rest).map_or(next, |end| end.min(next)),
                 _ => state.kill_for(id, JobFailure::TimedOut { limit }, &self.ledger),
             }
         }
         Some(next)
+    }
+}
+
+/// Why a message cannot be put, now or later.
+fn refusal<V>(error: PutError<V>) -> JobFailure {
+    match error {
+        PutError::Closed(_) => JobFailure::Terminated,
+        PutError::TooLarge { len, max, .. } => {
+            let reason = format!("the arguments have {len} bytes, a message at most {max}");
+            JobFailure::ArgumentsUnencodable { reason }
+        }
+        PutError::System { kind, .. } => {
+            JobFailure::ArgumentsUnencodable { reason: format!("there is no memory for the arguments: {kind}") }
+        }
+        error => JobFailure::Broken { reason: error.map(drop).to_string() },
     }
 }
 
@@ -486,7 +543,7 @@ impl Pump<'_> {
                 return false;
             }
         }
-        self.core.dispatch(&mut batch, self);
+        self.core.dispatch(&mut batch);
         self.core.inbox.lock().unwrap_or_else(PoisonError::into_inner).batch = batch;
         true
     }

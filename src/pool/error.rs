@@ -24,7 +24,7 @@ impl JobError {
         &self.cause
     }
 
-    /// How often the function was begun. 0: it was not; the cause lies before.
+    /// How often a worker has begun with it. 0: none has; the cause lies before.
     pub fn attempts(&self) -> u32 {
         self.attempts
     }
@@ -191,7 +191,7 @@ impl fmt::Display for PoolError {
             E::InvalidOptions { reason } => write!(f, "invalid options: {reason}"),
             E::Process(error) => write!(f, "a worker cannot be started: {error}"),
             E::Queue(error) => write!(f, "there is no memory for tasks and results: {error}"),
-            E::Initializer { reason } => write!(f, "the initializer failed in a worker: {reason}"),
+            E::Initializer { reason } => f.write_str(reason),
             E::NotClosed => f.write_str("join() before close(): call close() first, or terminate()"),
             E::Forked => f.write_str("this handle was inherited by fork: the pool is its parent's"),
             E::System { doing, source } => write!(f, "{doing} failed: {source}"),

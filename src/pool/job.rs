@@ -1,5 +1,6 @@
 //! One job, as whoever submitted it sees it.
 
+use super::callbacks::Call;
 use super::core::Core;
 use super::error::{JobError, JobFailure};
 use super::ledger::{Id, REPORT_HEAD};
@@ -109,7 +110,7 @@ impl JobState {
     }
 
     /// Once. What is to be called then.
-    pub(super) fn resolve(&self, outcome: Reported) -> Option<Box<dyn FnOnce() + Send>> {
+    pub(super) fn resolve(&self, outcome: Reported) -> Vec<Call> {
         let outcome = Arc::new(outcome);
         let mut inner = self.lock();
         inner.outcome.get_or_insert_with(|| Arc::clone(&outcome));
@@ -126,11 +127,16 @@ impl JobState {
             arrivals.push(number);
         }
         #[cfg(feature = "async")]
-        wakers.into_iter().for_each(std::task::Waker::wake);
-        if callbacks.is_empty() {
-            return None;
+        for waker in wakers {
+            // An executor's mistake is not to cost the next job its outcome.
+            let woken = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| waker.wake()));
+            let _ = woken.map_err(std::mem::forget);
         }
-        Some(Box::new(move || callbacks.into_iter().for_each(|callback| callback(Arc::clone(&outcome)))))
+        let call = |callback: Callback| -> Call {
+            let outcome = Arc::clone(&outcome);
+            Box::new(move || callback(outcome))
+        };
+        callbacks.into_iter().map(call).collect()
     }
 
     /// Waits until it is resolved, and takes reports meanwhile, if nobody does. False: the time is over.
@@ -250,13 +256,14 @@ impl<R: DeserializeOwned + 'static> Job<R> {
     }
 
     /// Ends it: a job that waits never runs, and the worker that runs it is killed and replaced. The job then
-    /// fails with `Cancelled`. False: it is done, or was cancelled before. Never blocks.
+    /// fails with `Cancelled`. False: it is done. Never blocks.
     pub fn cancel(&self) -> bool {
         !self.core.ledger.is_forked() && !self.state.is_ready() && self.core.cancel(&self.state, true)
     }
 
-    /// Has `callback` called with the outcome, on the pool's own thread, one callback at a time. One that
-    /// panics is logged and counted ([`PoolStats`](crate::PoolStats)). It may submit jobs.
+    /// Has `callback` called with the outcome, on a thread of the pool's, one callback at a time. One that
+    /// panics is logged and counted ([`PoolStats`](crate::PoolStats)). It may use the pool, and may take its time:
+    /// nothing but other callbacks waits for it.
     pub fn on_done(&self, callback: impl FnOnce(Result<R, JobError>) + Send + 'static) {
         if self.core.ledger.is_forked() {
             return;
@@ -268,7 +275,7 @@ impl<R: DeserializeOwned + 'static> Job<R> {
             None => inner.callbacks.push(callback),
             Some(outcome) => {
                 drop(inner);
-                self.core.queue_callback(Box::new(move || callback(outcome)));
+                self.core.callbacks.push(vec![Box::new(move || callback(outcome))]);
             }
         }
     }

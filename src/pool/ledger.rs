@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! FREE ─► QUEUED ─► RUNNING(w) ─► FINISHED(w) ─► FREE        the usual way
-//!         QUEUED ─► FREE                                     cancelled before it ran
+//!         QUEUED ─► FREE                                     withdrawn before it ran
 //!                   RUNNING(w) ─► ENDING(w) ─► FREE          cancelled or timed out: w is killed
 //!                   RUNNING(w), FINISHED(w), ENDING(w) ─► QUEUED    w has died: another attempt
 //! ```
@@ -20,7 +20,8 @@
 //!
 //! The message of a job is leased while it runs: of a worker that dies in between it comes back to the
 //! queue, and the next worker that gets it finds by the word what to do about it: run it (QUEUED), forget it
-//! (another generation), or give it to the pool (anything else: the pool does not know yet).
+//! (another generation), drop it and say so (FREE), or give it to the pool (anything else: the pool does
+//! not know yet).
 //!
 //! | pair | release | acquire | carries |
 //! |---|---|---|---|
@@ -107,6 +108,7 @@ const LINE: usize = 8;
 const CURRENT: usize = 0;
 const SINCE: usize = 1;
 const ARRIVED: usize = 2;
+const DONE: usize = 3;
 
 /// The board, and how it is divided.
 #[derive(Serialize, Deserialize)]
@@ -200,11 +202,16 @@ impl Ledger {
 
     /// A new process will have this line.
     pub(super) fn wipe(&self, worker: u32) {
-        for at in [CURRENT, SINCE, ARRIVED] {
+        for at in [CURRENT, SINCE, ARRIVED, DONE] {
             if let Some(word) = self.line(worker, at) {
                 word.store(0, Ordering::Relaxed);
             }
         }
+    }
+
+    /// How many jobs it has done.
+    pub(super) fn jobs_of(&self, worker: u32) -> u64 {
+        self.line(worker, DONE).map_or(0, |word| word.load(Ordering::Relaxed))
     }
 
     /// Whether the worker has come as far as its loop.
@@ -239,7 +246,16 @@ impl Ledger {
         self.exchange(id, Stage::Running(worker), Stage::Finished(worker))
     }
 
-    pub(super) fn rest(&self, worker: u32) {
+    /// It has said what came of the job.
+    pub(super) fn has_done(&self, worker: u32) {
+        self.rest(worker);
+        if let Some(done) = self.line(worker, DONE) {
+            // Nobody else writes there.
+            done.store(done.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        }
+    }
+
+    fn rest(&self, worker: u32) {
         if let Some(current) = self.line(worker, CURRENT) {
             current.store(0, Ordering::Relaxed);
         }
@@ -297,6 +313,8 @@ pub(super) enum About {
     Failed,
     /// The message of the job follows: its worker has died, and the one who got it does not know more.
     CameBack,
+    /// The job was withdrawn, and its message is dropped.
+    Dropped,
     /// Instead of a job's number: a worker's, which has begun its loop.
     Arrived,
     /// The same: its initializer has failed; the reason follows.
@@ -310,8 +328,16 @@ pub(super) enum About {
 /// Before what follows.
 pub(super) const REPORT_HEAD: usize = 9;
 
-const ABOUTS: [About; 7] =
-    [About::Returned, About::Failed, About::CameBack, About::Arrived, About::NotArrived, About::Ended, About::Nudge];
+const ABOUTS: [About; 8] = [
+    About::Returned,
+    About::Failed,
+    About::CameBack,
+    About::Dropped,
+    About::Arrived,
+    About::NotArrived,
+    About::Ended,
+    About::Nudge,
+];
 
 pub(super) fn report_head(about: About, number: u64) -> [u8; REPORT_HEAD] {
     let mut head = [0; REPORT_HEAD];

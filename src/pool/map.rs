@@ -24,6 +24,10 @@ use std::time::Duration;
 const TARGET: Duration = Duration::from_millis(1);
 /// The most calls of a chunk whose size was not stated.
 const MOST_CALLS: usize = 8192;
+/// The same where the pool has a limit of time for jobs.
+const TIMED_CALLS: usize = 64;
+/// Calls of a chunk where neither their number nor what they take is known.
+const UNKNOWN_CALLS: usize = 64;
 /// Bytes of arguments after which such a chunk ends.
 const MOST_BYTES: usize = 256 << 10;
 /// Chunks under way at once, for each worker.
@@ -42,7 +46,8 @@ pub struct Chunked<'p> {
 impl Pool {
     /// The same maps with `size` calls in each job, instead of as many as take about a millisecond.
     ///
-    /// A larger chunk costs less beside its calls; a job is what fails or is retried as one.
+    /// A larger chunk costs less beside its calls; a job is what fails or is retried as one, and what
+    /// [`task_timeout`](crate::PoolBuilder::task_timeout) is the limit of.
     pub fn chunksize(&self, size: NonZeroUsize) -> Chunked<'_> {
         Chunked { pool: self, size: size.get() }
     }
@@ -215,11 +220,36 @@ impl<'p> Chunked<'p> {
 }
 
 /// Appends the arguments of one call.
-type Encode<T> = fn(&T, Vec<u8>) -> postcard::Result<Vec<u8>>;
+type Encode<T> = fn(&T, &mut Vec<u8>) -> Result<(), JobError>;
 
 /// One argument is encoded as a tuple of it would be.
-fn encode<T: Serialize>(item: &T, out: Vec<u8>) -> postcard::Result<Vec<u8>> {
-    postcard::to_extend(item, out)
+fn encode<T: Serialize>(item: &T, out: &mut Vec<u8>) -> Result<(), JobError> {
+    let before = out.len();
+    postcard::serialize_with_flavor(item, Append(out)).map_err(|error| {
+        out.truncate(before);
+        JobFailure::ArgumentsUnencodable { reason: error.to_string() }.into()
+    })
+}
+
+/// What is encoded goes behind what is there.
+struct Append<'v>(&'v mut Vec<u8>);
+
+impl postcard::ser_flavors::Flavor for Append<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
 }
 
 /// Calls that go to a worker together.
@@ -229,23 +259,25 @@ struct Chunk {
 }
 
 impl Chunk {
-    /// None: there are no more items.
+    /// The next one, if there are items; and why there is none after it, if one cannot be encoded.
     fn of<T>(
         items: &mut impl Iterator<Item = T>,
         encode: Encode<T>,
         calls: usize,
         bytes: usize,
-    ) -> Result<Option<Chunk>, JobError> {
+    ) -> (Option<Chunk>, Option<JobError>) {
         let mut chunk = Chunk { message: vec![0; CHUNK_HEAD], calls: 0 };
-        while chunk.calls < calls && chunk.message.len() < bytes {
+        let mut failed = None;
+        while chunk.calls < calls && chunk.message.len() < bytes && failed.is_none() {
             let Some(item) = items.next() else { break };
-            chunk.message = encode(&item, chunk.message)
-                .map_err(|error| JobError::from(JobFailure::ArgumentsUnencodable { reason: error.to_string() }))?;
-            chunk.calls += 1;
+            match encode(&item, &mut chunk.message) {
+                Ok(()) => chunk.calls += 1,
+                Err(error) => failed = Some(error),
+            }
         }
         let count = u32::try_from(chunk.calls).unwrap_or(u32::MAX);
         chunk.message[TASK_HEAD..CHUNK_HEAD].copy_from_slice(&count.to_le_bytes());
-        Ok((chunk.calls > 0).then_some(chunk))
+        ((chunk.calls > 0).then_some(chunk), failed)
     }
 }
 
@@ -329,7 +361,9 @@ impl<I: Iterator, R: DeserializeOwned> Imap<I, R> {
             (None, None) => (1, MOST_BYTES),
             (None, Some(pace)) => {
                 let fitting = TARGET.as_nanos() / pace.as_nanos().max(1);
-                (usize::try_from(fitting).unwrap_or(MOST_CALLS).clamp(1, MOST_CALLS), MOST_BYTES)
+                // A limit of time is one for all of a chunk, and a call may take longer than those before.
+                let most = if self.core.limits.task_timeout.is_some() { TIMED_CALLS } else { MOST_CALLS };
+                (usize::try_from(fitting).unwrap_or(most).clamp(1, most), MOST_BYTES)
             }
         }
     }
@@ -339,17 +373,13 @@ impl<I: Iterator, R: DeserializeOwned> Imap<I, R> {
         while self.chunks.len() < self.ahead && self.failed.is_none() {
             let (calls, bytes) = self.calls();
             let Some(items) = self.items.as_mut() else { return };
-            let submitted = match Chunk::of(items, self.encode, calls, bytes) {
-                Ok(None) => {
-                    self.items = None;
-                    return;
-                }
-                Ok(Some(chunk)) => {
-                    let calls = chunk.calls;
-                    self.core.submit(self.callee, chunk.message, false).map(|(job, _)| (job, calls))
-                }
-                Err(error) => Err(error),
-            };
+            let (chunk, failed) = Chunk::of(items, self.encode, calls, bytes);
+            if chunk.is_none() || failed.is_some() {
+                self.items = None;
+                self.failed = failed;
+            }
+            let Some(Chunk { message, calls }) = chunk else { return };
+            let submitted = self.core.submit(self.callee, message, false).map(|(job, _)| (job, calls));
             match submitted {
                 Ok((job, calls)) => {
                     if let Some(arrivals) = told {
@@ -437,7 +467,14 @@ impl<I: Iterator, R: DeserializeOwned> Iterator for ImapUnordered<I, R> {
                 return Some(result);
             }
             if self.inner.core.ledger.is_forked() {
-                return None;
+                self.inner.items = None;
+                self.inner.chunks.clear();
+                return self
+                    .inner
+                    .failed
+                    .replace(JobFailure::Forked.into())
+                    .is_none()
+                    .then(|| Err(JobFailure::Forked.into()));
             }
             self.inner.top_up(Some(&self.arrivals));
             if self.inner.chunks.is_empty() {
@@ -471,13 +508,22 @@ where
     T: Serialize,
 {
     let mut items = items.into_iter();
-    // Nothing is known of the calls: as many chunks as share them evenly.
-    let even = items.size_hint().0.div_ceil(4 * pool.workers()).clamp(1, MOST_CALLS);
+    // Nothing is known of the calls: as many chunks as share them evenly, if their number is known.
+    let even = match items.size_hint() {
+        _ if pool.core().limits.task_timeout.is_some() => 1,
+        (least, Some(most)) if least == most => least.div_ceil(4 * pool.workers()).clamp(1, MOST_CALLS),
+        _ => UNKNOWN_CALLS,
+    };
     let (calls, bytes) = stated.map_or((even, MOST_BYTES), |calls| (calls, usize::MAX));
     let (mut messages, mut counts) = (Vec::new(), Vec::new());
-    while let Some(chunk) = Chunk::of(&mut items, encode, calls, bytes)? {
-        messages.push(chunk.message);
-        counts.push(chunk.calls);
+    loop {
+        let (chunk, failed) = Chunk::of(&mut items, encode, calls, bytes);
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        let Some(Chunk { message, calls }) = chunk else { break };
+        messages.push(message);
+        counts.push(calls);
     }
     let jobs = pool.core().submit_all(callee, messages)?;
     Ok(MapJob { core: Arc::clone(pool.core()), jobs: jobs.into_iter().zip(counts).collect(), result: PhantomData })

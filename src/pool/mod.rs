@@ -7,6 +7,7 @@
 //!
 //! It must not know how a queue or a process works, and has no unsafe code.
 
+mod callbacks;
 mod core;
 mod error;
 mod job;
@@ -119,6 +120,8 @@ const DEFAULT_WINDOW: usize = 1 << 16;
 const MOST_WORKERS: usize = 500;
 /// Bytes of the longest arguments, and of the longest result.
 const MAX_MESSAGE: usize = 1 << 30;
+/// A job's message goes back with a few bytes more, should its worker die.
+const SPARE: usize = 64;
 /// Less makes no sense.
 const LEAST_MESSAGE: usize = 4096;
 
@@ -210,7 +213,8 @@ impl PoolBuilder {
         self
     }
 
-    /// The longest that a job may run. It is ended up to 20 ms later.
+    /// The longest that a job may run; it is ended up to 20 ms later. Of the maps a chunk is a job: those whose size was not
+    /// [stated](Pool::chunksize) have at most 64 calls then.
     #[must_use]
     pub fn task_timeout(mut self, limit: Duration) -> Self {
         self.task_timeout = Some(limit);
@@ -301,14 +305,15 @@ impl PoolBuilder {
             (Some(_), Some(_)) => return invalid("memory is for a pool without an arena"),
             (Some(bytes), None) => {
                 let room = |jobs: usize| Options::new(jobs as u64).arena(bytes).max_message(part(bytes, 4));
+                let shorter = part(bytes, 4) - SPARE;
                 // Reports of the pool's own come between those of jobs.
                 let reports = room(self.window + 4 * workers + 64);
-                (room(self.window).producers(Side::Single), reports.consumers(Side::Single))
+                (room(self.window).max_message(shorter).producers(Side::Single), reports.consumers(Side::Single))
             }
             (None, memory) => {
                 let bytes = memory.unwrap_or_else(free_share);
                 let grows = Options::unbounded().cap(bytes).max_message(part(bytes, 2));
-                (grows.clone(), grows)
+                (grows.clone().max_message(part(bytes, 2) - SPARE), grows)
             }
         };
         let all = |options: Options| options.max_participants(participants).peers_gone(false).wait_policy(self.policy);
@@ -343,6 +348,9 @@ impl PoolBuilder {
         // Whatever fails from here on, dropping it ends what there is.
         let pool = Pool { core, workers, supervisor: Mutex::new(Some(supervisor)) };
         for at in 0..workers {
+            if pool.core.lock().broken.is_some() {
+                break;
+            }
             supervisor::start(&pool.core, at)?;
         }
         if self.has_initializer {
@@ -381,7 +389,7 @@ impl Pool {
     fn wait_for_arrival(&self) -> Result<(), PoolError> {
         self.core.wake();
         let mut state = self.core.lock();
-        while state.arriving > 0 && state.broken.is_none() {
+        while state.arriving() > 0 && state.broken.is_none() {
             state = self.core.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         match state.broken.clone() {
@@ -455,7 +463,7 @@ impl Pool {
         }
     }
 
-    /// Waits until all that was submitted is done and all workers have ended.
+    /// Waits until all that was submitted is done, all workers have ended and all callbacks were called.
     ///
     /// # Errors
     ///
@@ -472,6 +480,8 @@ impl Pool {
         while state.phase != Phase::Ended {
             state = self.core.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+        drop(state);
+        self.core.callbacks.wait();
         Ok(())
     }
 }

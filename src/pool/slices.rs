@@ -73,6 +73,7 @@ where
     T: NoUninit + AnyBitPattern + Send,
     R: Serialize + DeserializeOwned + 'static,
 {
+    const { assert!(size_of::<T>() > 0, "elements without bytes cannot be told apart") };
     let (core, callee) = (pool.core(), slice_of::<F, T, R>(f));
     let ahead = (AHEAD * pool.workers()).min(core.limits.window);
     let mut chunks = data.chunks(elements);

@@ -35,8 +35,11 @@ pub(super) struct State {
     pub(super) phase: Phase,
     /// Whoever makes the pool has it. Until then the first failure is one too many.
     pub(super) is_built: bool,
+    has_initializer: bool,
     /// Why the pool cannot go on.
     pub(super) broken: Option<String>,
+    /// Workers die of a message before they have it: how.
+    pub(super) poisoned_by: Option<ExitStatus>,
     slots: Vec<Slot>,
     free: Vec<u32>,
     /// Jobs in slots.
@@ -44,17 +47,22 @@ pub(super) struct State {
     /// Jobs that wait for one: of `map_async`.
     pub(super) backlog: VecDeque<(Arc<JobState>, Vec<u8>)>,
     pub(super) workers: Vec<Worker>,
-    /// Workers that have not said yet that they have arrived.
-    pub(super) arriving: usize,
     /// Reports of our own that somebody has to take.
     pub(super) unread: usize,
     pub(super) is_pumped: bool,
     /// The supervisor is to look around.
     pub(super) look: bool,
-    pub(super) callbacks: VecDeque<Box<dyn FnOnce() + Send>>,
     pub(super) counts: Counts,
     /// Threads that wait for room.
     pub(super) waiting: usize,
+    /// Messages that there was no room for.
+    pub(super) unput: VecDeque<(Id, Vec<u8>)>,
+    /// Threads that are about to tell others what was found here.
+    pub(super) settling: usize,
+    /// The supervisor sleeps no longer than until a job may have taken too long.
+    pub(super) is_timed: bool,
+    /// Slots of jobs that were withdrawn, whose messages no worker has dropped yet.
+    withdrawn: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -63,12 +71,13 @@ pub(super) struct Counts {
     pub(super) failed: u64,
     pub(super) restarted: u64,
     pub(super) unasked: u64,
-    pub(super) callbacks_panicked: u64,
 }
 
 struct Slot {
     generation: u64,
     job: Option<UnderWay>,
+    /// It waits until a worker has dropped the message: so messages are no more than slots.
+    is_withdrawn: bool,
 }
 
 pub(super) struct UnderWay {
@@ -90,6 +99,8 @@ pub(super) struct Worker {
     pub(super) start_at: Option<Instant>,
     /// Ends in a row without a job, or starts that failed.
     pub(super) idle_ends: u32,
+    /// Ends in a row between two jobs, after it had arrived and without a job done.
+    ends_of_use: u32,
     /// What its initializer said.
     failed_because: Option<String>,
 }
@@ -103,31 +114,36 @@ pub(super) struct Effects {
 
 impl State {
     /// Of an open pool whose workers are not there yet.
-    pub(super) fn new(workers: usize) -> State {
+    pub(super) fn new(workers: usize, has_initializer: bool) -> State {
         let worker = || Worker {
             child: None,
             is_over: true,
             has_arrived: false,
             start_at: None,
             idle_ends: 0,
+            ends_of_use: 0,
             failed_because: None,
         };
         State {
             phase: Phase::Open,
             is_built: false,
+            has_initializer,
             broken: None,
+            poisoned_by: None,
             slots: Vec::new(),
             free: Vec::new(),
             live: 0,
             backlog: VecDeque::new(),
             workers: (0..workers).map(|_| worker()).collect(),
-            arriving: 0,
             unread: 0,
             is_pumped: false,
             look: false,
-            callbacks: VecDeque::new(),
             counts: Counts::default(),
             waiting: 0,
+            unput: VecDeque::new(),
+            settling: 0,
+            is_timed: false,
+            withdrawn: 0,
         }
     }
 
@@ -143,14 +159,14 @@ impl State {
 
     /// Whether somebody has to take reports.
     pub(super) fn needs_pump(&self) -> bool {
-        self.live + self.arriving + self.unread > 0
+        self.live + self.backlog.len() + self.withdrawn + self.unread > 0 || self.arriving() > 0
     }
 
     pub(super) fn take_slot(&mut self, job: &Arc<JobState>, window: usize) -> Option<Id> {
         let at = match self.free.pop() {
             Some(at) => at,
             None if self.slots.len() < window => {
-                self.slots.push(Slot { generation: 1, job: None });
+                self.slots.push(Slot { generation: 1, job: None, is_withdrawn: false });
                 (self.slots.len() - 1) as u32
             }
             None => return None,
@@ -170,11 +186,18 @@ impl State {
     pub(super) fn take(&mut self, id: Id, ledger: &Ledger) -> Option<UnderWay> {
         let slot = self.slots.get_mut(id.slot()).filter(|slot| slot.generation == id.generation())?;
         let job = slot.job.take()?;
-        slot.generation = ledger::next_generation(slot.generation);
-        ledger.release(id);
-        self.free.push(id.slot() as u32);
         self.live -= 1;
+        self.vacate(id, ledger);
         Some(job)
+    }
+
+    /// The slot is free, and messages of this generation mean nothing any more.
+    fn vacate(&mut self, id: Id, ledger: &Ledger) {
+        if let Some(slot) = self.slots.get_mut(id.slot()) {
+            slot.generation = ledger::next_generation(slot.generation);
+            ledger.release(id);
+            self.free.push(id.slot() as u32);
+        }
     }
 
     pub(super) fn resolve(
@@ -184,13 +207,34 @@ impl State {
         ledger: &Ledger,
         effects: &mut Effects,
     ) {
-        let Some(job) = self.take(id, ledger) else { return };
+        let is_running = matches!(ledger.stage(id), Some(Stage::Running(_) | Stage::Finished(_) | Stage::Ending(_)));
+        let Some(mut job) = self.take(id, ledger) else { return };
         match outcome {
             Ok(_) => self.counts.done += 1,
             Err(_) => self.counts.failed += 1,
         }
-        let outcome = outcome.map_err(|cause| JobError::new(cause, job.attempts));
+        let outcome = outcome.map_err(|cause| {
+            if matches!(cause, JobFailure::Terminated | JobFailure::Broken { .. }) {
+                job.attempts += u32::from(is_running);
+            }
+            JobError::new(cause, job.attempts)
+        });
         effects.resolved.push((job.state, outcome));
+    }
+
+    /// The job has no result, after so many attempts that nobody has counted.
+    pub(super) fn resolve_after(
+        &mut self,
+        id: Id,
+        cause: JobFailure,
+        attempts: u32,
+        ledger: &Ledger,
+        effects: &mut Effects,
+    ) {
+        if let Some(job) = self.under_way(id) {
+            job.attempts += attempts;
+        }
+        self.resolve(id, Err(cause), ledger, effects);
     }
 
     /// Whatever is under way or waits ends in `cause`.
@@ -250,10 +294,16 @@ impl State {
                 }
             }
             About::Arrived => {
-                let worker = usize::try_from(number).ok().and_then(|at| self.workers.get_mut(at));
-                if let Some(worker) = worker.filter(|worker| !worker.has_arrived) {
+                if let Some(worker) = usize::try_from(number).ok().and_then(|at| self.workers.get_mut(at)) {
                     worker.has_arrived = true;
-                    self.arriving = self.arriving.saturating_sub(1);
+                }
+            }
+            About::Dropped => {
+                let id = ledger::id_of(number);
+                let slot = self.slots.get_mut(id.slot()).filter(|slot| slot.generation == id.generation());
+                if slot.is_some_and(|slot| std::mem::take(&mut slot.is_withdrawn)) {
+                    self.withdrawn -= 1;
+                    self.vacate(id, ledger);
                 }
             }
             About::NotArrived => {
@@ -277,17 +327,20 @@ impl State {
         let Some(worker) = self.workers.get_mut(at).filter(|worker| worker.is_over) else { return };
         let Some(child) = worker.child.take() else { return };
         let status = child.exit_status().ok().flatten().unwrap_or(ExitStatus::Unknown);
+        worker.ends_of_use = if ledger.jobs_of(at as u32) > 0 { 0 } else { worker.ends_of_use };
         let left = ledger.left_by(at as u32);
         let arrived = ledger.has_arrived(at as u32);
-        let had_arrived = std::mem::replace(&mut worker.has_arrived, false);
+        worker.has_arrived = false;
         let retired = left.is_none() && arrived && status.success();
         worker.idle_ends = if left.is_some() || retired { 0 } else { worker.idle_ends + 1 };
+        if arrived && !retired && left.is_none() {
+            worker.ends_of_use += 1;
+        }
+        let is_poisoned = worker.ends_of_use >= MOST_ENDS_IN_A_LEASE;
         worker.start_at = Some(Instant::now() + pause(worker.idle_ends));
         let (idle_ends, failed_because) = (worker.idle_ends, worker.failed_because.take());
         self.look = true;
-        if limits.has_initializer && !had_arrived {
-            self.arriving = self.arriving.saturating_sub(1);
-        }
+        self.poisoned_by = is_poisoned.then(|| status.clone()).or(self.poisoned_by.take());
         let is_hopeless = idle_ends >= MOST_IDLE_ENDS && !self.has_workers(ledger);
         if !arrived && (is_hopeless || limits.has_initializer && !self.is_built) {
             let reason = match failed_because {
@@ -295,7 +348,7 @@ impl State {
                 None if limits.has_initializer => format!("a worker {status} in its initializer"),
                 None => format!(
                     "workers end before they begin (the last one {status}); look for what runs before \
-                     ringway::init(), which is the first line of main"
+                     ringway::init(), which is the first line of main, and at the pool's affinity"
                 ),
             };
             self.broken.get_or_insert(reason);
@@ -304,6 +357,12 @@ impl State {
             self.end_attempt(id, status, limits.retries, ledger, effects);
         }
         ledger.wipe(at as u32);
+    }
+
+    /// How many workers have not said yet that they have arrived, where they are to say so.
+    pub(super) fn arriving(&self) -> usize {
+        let is_awaited = |worker: &&Worker| worker.child.is_some() && !worker.is_over && !worker.has_arrived;
+        if self.has_initializer { self.workers.iter().filter(is_awaited).count() } else { 0 }
     }
 
     /// Whether anybody takes jobs.
@@ -331,13 +390,31 @@ impl State {
             return false;
         }
         if ledger.withdraw(id) {
-            self.resolve(id, Err(JobFailure::Cancelled), ledger, effects);
+            self.withdraw(id, effects);
             return true;
         }
         if kills {
             self.kill_for(id, JobFailure::Cancelled, ledger);
         }
-        self.under_way(id).is_some_and(|job| job.ended_for == Some(JobFailure::Cancelled))
+        // Also one that is ended for another reason is not tried again.
+        match self.under_way(id) {
+            Some(UnderWay { ended_for: Some(why), .. }) if kills => {
+                *why = JobFailure::Cancelled;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The job will not run. Its message is still there.
+    fn withdraw(&mut self, id: Id, effects: &mut Effects) {
+        let Some(slot) = self.slots.get_mut(id.slot()) else { return };
+        let Some(job) = slot.job.take() else { return };
+        slot.is_withdrawn = true;
+        self.live -= 1;
+        self.withdrawn += 1;
+        self.counts.failed += 1;
+        effects.resolved.push((job.state, Err(JobError::new(JobFailure::Cancelled, job.attempts))));
     }
 
     /// The same for a job that waits for a slot.
@@ -367,7 +444,10 @@ impl State {
 
 /// Ends in a row of a worker that never came as far as its loop: if no other worker takes jobs meanwhile,
 /// none ever will.
-pub(super) const MOST_IDLE_ENDS: u32 = 6;
+pub(super) const MOST_IDLE_ENDS: u32 = 8;
+
+/// Ends in a row of a worker that did come so far, and did nothing: it may be the next message that it dies of.
+const MOST_ENDS_IN_A_LEASE: u32 = 3;
 
 /// Before a worker is started again that has ended without a job's doing.
 pub(super) fn pause(idle_ends: u32) -> Duration {

@@ -69,7 +69,7 @@ impl Pool {
             failed: counts.failed,
             restarted: counts.restarted,
             unasked: counts.unasked,
-            callbacks_panicked: counts.callbacks_panicked,
+            callbacks_panicked: core.callbacks.panicked(),
             workers,
         }
     }

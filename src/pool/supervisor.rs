@@ -1,9 +1,10 @@
 //! The pool's own thread: starts workers, finds out that one has ended, ends those that are at a job for
-//! too long, calls callbacks, takes reports when nobody else does.
+//! too long, takes reports when nobody else does. Nothing of the user's runs here.
 
 use super::core::Core;
 use super::error::{JobFailure, PoolError};
-use super::state::{MOST_IDLE_ENDS, Phase, State, pause};
+use super::ledger::{self, Stage};
+use super::state::{Effects, MOST_IDLE_ENDS, Phase, State, pause};
 use super::worker::Assignment;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{MutexGuard, PoisonError};
@@ -15,23 +16,48 @@ const GRACE: Duration = Duration::from_millis(500);
 /// While jobs are under way it looks around so often, should a death not have been told.
 const ROUND: Duration = Duration::from_secs(1);
 
+/// Between two attempts to put what there is no room for.
+const AGAIN: Duration = Duration::from_millis(5);
+
+/// A message that was handed out so often, each time to a worker that died before it had it, is what they die of.
+const MOST_DELIVERIES: u32 = 3;
+
 /// Until the last worker has ended.
 pub(super) fn supervise(core: &Core) {
+    if catch_unwind(AssertUnwindSafe(|| run(core))).is_err() {
+        core.break_down("its thread has panicked");
+        let mut state = core.lock();
+        for child in state.workers.iter().filter_map(|worker| worker.child.as_ref()) {
+            let _ = child.kill();
+        }
+        state.phase = Phase::Ended;
+        drop(state);
+        core.changed.notify_all();
+    }
+}
+
+fn run(core: &Core) {
     let mut killing_at = None;
     loop {
-        find_ended(core);
-        call_back(core);
+        let all_reported = find_ended(core);
+        core.put_the_rest();
         let broken = core.lock().broken.clone();
         if let Some(reason) = broken.filter(|_| !is_ending(core)) {
             core.break_down(&reason);
         }
+        take_the_poison(core);
         let next_start = start_due(core);
         let next_end = core.end_overdue();
-        match see_to_the_end(core, &mut killing_at) {
+        kill_the_ending(core);
+        let phase = see_to_the_end(core, &mut killing_at);
+        let is_late = !all_reported || !core.lock().unput.is_empty();
+        let again = is_late.then(|| Instant::now() + AGAIN);
+        let next = match phase {
             Some(Phase::Ended) => return,
-            Some(Phase::Terminating) => wait(core, killing_at.into_iter().chain(next_end).min()),
-            _ => wait(core, next_start.into_iter().chain(next_end).min()),
-        }
+            Some(Phase::Terminating) => killing_at,
+            _ => next_start,
+        };
+        wait(core, next.into_iter().chain(next_end).chain(again).min());
     }
 }
 
@@ -39,8 +65,8 @@ fn is_ending(core: &Core) -> bool {
     matches!(core.lock().phase, Phase::Terminating | Phase::Ended)
 }
 
-/// Reports those that have ended. (P1)
-fn find_ended(core: &Core) {
+/// Reports those that have ended. (P1) False: not all of them, for now.
+fn find_ended(core: &Core) -> bool {
     let mut ended = Vec::new();
     let mut state = core.lock();
     state.look = false;
@@ -51,18 +77,54 @@ fn find_ended(core: &Core) {
         }
     }
     drop(state);
-    ended.into_iter().for_each(|at| core.report_end(at));
-}
-
-/// One after the other.
-fn call_back(core: &Core) {
-    loop {
-        let Some(callback) = core.lock().callbacks.pop_front() else { return };
-        if catch_unwind(AssertUnwindSafe(callback)).is_err() {
-            core.lock().counts.callbacks_panicked += 1;
-            crate::event!("pool {}: a callback has panicked", core.limits.name);
+    let mut all = true;
+    for at in ended {
+        if !core.report_end(at) {
+            all = false;
+            if let Some(worker) = core.lock().workers.get_mut(at) {
+                worker.is_over = false;
+            }
         }
     }
+    all
+}
+
+/// A worker that is to be killed for its job may not have been known yet when that was decided.
+fn kill_the_ending(core: &Core) {
+    let state = core.lock();
+    for (at, worker) in (0..).zip(&state.workers) {
+        kill_if_ending(core, at, worker.child.as_ref());
+    }
+}
+
+fn kill_if_ending(core: &Core, at: u32, child: Option<&crate::process::Child>) {
+    if let Some((id, _)) = core.ledger.current(at)
+        && core.ledger.stage(id) == Some(Stage::Ending(at))
+        && let Some(child) = child
+    {
+        let _ = child.kill();
+    }
+}
+
+/// Workers die of a message before they have it, of arguments that no memory is there for: the first in the
+/// queue, so all of them would. It is looked at where it lies.
+fn take_the_poison(core: &Core) {
+    let Some(status) = core.lock().poisoned_by.take() else { return };
+    let queues = core.queues.lock().unwrap_or_else(PoisonError::into_inner);
+    let Ok(consumer) = queues.tasks.consumer() else { return };
+    drop(queues);
+    let Ok(message) = consumer.try_get_ref() else { return };
+    let deliveries = message.redelivered();
+    let mut number = [0; 8];
+    if deliveries < MOST_DELIVERIES || message.copy_to_slice(0, &mut number).is_err() || message.ack().is_err() {
+        return;
+    }
+    let id = ledger::id_of(u64::from_le_bytes(number));
+    let mut effects = Effects::default();
+    let mut state = core.lock();
+    state.resolve_after(id, JobFailure::Died { status }, deliveries, &core.ledger, &mut effects);
+    core.carry_out(state, effects);
+    core.wake();
 }
 
 /// Starts the workers whose time has come. Says when the next one's does.
@@ -114,16 +176,20 @@ pub(super) fn start(core: &Core, at: usize) -> Result<(), PoolError> {
     let mut process = (queues.recipe)(assignment).name(format!("{}-{}", core.limits.name, at + 1)).daemon(true);
     drop(queues);
     process.start().map_err(PoolError::Process)?;
+    let child = process.child();
     let mut state = core.lock();
-    if core.limits.has_initializer {
-        state.arriving += 1;
+    // From here on whoever ends the pool ends it, too.
+    if matches!(state.phase, Phase::Terminating | Phase::Ended) {
+        let _ = child.map(|child| child.kill());
+        return Ok(());
     }
+    kill_if_ending(core, at as u32, child.as_ref());
     if let Some(worker) = state.workers.get_mut(at) {
-        worker.child = process.child();
-        (worker.is_over, worker.start_at) = (false, None);
+        (worker.child, worker.is_over, worker.start_at) = (child, false, None);
     }
+    drop(state);
     // It may have ended before anybody knew of it.
-    state.look = true;
+    core.wake();
     Ok(())
 }
 
@@ -131,6 +197,7 @@ pub(super) fn start(core: &Core, at: usize) -> Result<(), PoolError> {
 fn see_to_the_end(core: &Core, killing_at: &mut Option<Instant>) -> Option<Phase> {
     let state = core.lock();
     let (phase, is_idle) = (state.phase, state.live + state.backlog.len() == 0);
+    let is_settled = state.settling == 0;
     let children: Vec<_> = state.workers.iter().filter(|w| !w.is_over).filter_map(|w| w.child.clone()).collect();
     drop(state);
     match phase {
@@ -155,7 +222,7 @@ fn see_to_the_end(core: &Core, killing_at: &mut Option<Instant>) -> Option<Phase
             }
         }
     }
-    if !children.is_empty() {
+    if !children.is_empty() || !is_settled {
         return Some(phase);
     }
     core.lock().phase = Phase::Ended;
@@ -165,32 +232,33 @@ fn see_to_the_end(core: &Core, killing_at: &mut Option<Instant>) -> Option<Phase
 
 /// Until something is to be done, or until then. Takes reports if nobody does. (P2)
 fn wait(core: &Core, until: Option<Instant>) {
-    let has_work = |state: &State| state.look || !state.callbacks.is_empty();
+    let round = Instant::now() + ROUND;
     let mut state = core.lock();
     loop {
-        if has_work(&state) || until.is_some_and(|until| Instant::now() >= until) {
+        let deadline = match (until, state.needs_pump()) {
+            (Some(until), true) => Some(until.min(round)),
+            (None, true) => Some(round),
+            (until, false) => until,
+        };
+        if state.look || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return;
         }
-        if state.needs_pump() && !state.is_pumped {
-            let mut pump = core.pump(&mut state);
-            drop(state);
-            let round = Instant::now() + ROUND;
-            let deadline = until.map_or(round, |until| until.min(round));
-            loop {
-                let heard = pump.take_some(Some(deadline));
-                let state = core.lock();
-                if has_work(&state) || !state.needs_pump() || !heard {
-                    break;
-                }
-            }
-            drop(pump);
-            state = core.lock();
-            if state.needs_pump() && Instant::now() >= round {
-                return;
-            }
+        if !state.needs_pump() || state.is_pumped {
+            state = sleep(core, state, deadline);
             continue;
         }
-        state = sleep(core, state, until);
+        let mut pump = core.pump(&mut state);
+        drop(state);
+        loop {
+            let heard = pump.take_some(deadline);
+            let state = core.lock();
+            let is_late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            if state.look || !state.needs_pump() || !heard || is_late {
+                break;
+            }
+        }
+        drop(pump);
+        state = core.lock();
     }
 }
 

@@ -4,7 +4,7 @@
 //! what came of it, and acknowledges the lease. It may be killed anywhere in between.
 
 use super::error::Fault;
-use super::ledger::{About, Id, REPORT_HEAD, Shared, report_head, task};
+use super::ledger::{About, Id, REPORT_HEAD, Shared, Stage, report_head, task};
 use crate::primitive::coarse_now_ns;
 use crate::process::{Callee, Function, NotDone, catch, recall};
 use crate::queue::{Bytes, Consumer, GetError, Lease, Producer, PutError};
@@ -132,9 +132,16 @@ impl Worker {
         let begun = self.ledger.begin(id, self.worker, coarse_now_ns());
         if begun {
             self.run(id, place, arguments);
-        } else if self.ledger.stage(id).is_some() {
-            let message = [&report_head(About::CameBack, id.raw())[..], lease.as_slice()].concat();
-            self.say(message);
+        } else {
+            match self.ledger.stage(id) {
+                None => {}
+                Some(Stage::Free) => {
+                    self.say(&report_head(About::Dropped, id.raw()));
+                }
+                Some(_) => {
+                    self.say(&[&report_head(About::CameBack, id.raw())[..], lease.as_slice()].concat());
+                }
+            }
         }
         let _ = lease.ack();
         begun
@@ -161,18 +168,19 @@ impl Worker {
             }
             return;
         }
-        if let Some(len) = self.say(message) {
-            let reason = format!("it has {len} bytes, and a message at most {}", self.reports.max_message());
-            self.say(failed(id, &Fault::Result(reason)));
+        if let Some(reason) = self.say(&message) {
+            drop(message);
+            self.say(&failed(id, &Fault::Result(reason)));
         }
-        self.ledger.rest(self.worker);
+        self.ledger.has_done(self.worker);
     }
 
-    /// How long the message is, if it is too long.
-    fn say(&self, message: Vec<u8>) -> Option<usize> {
-        match self.reports.put(&message) {
+    /// Why it could not be said, if another message can.
+    fn say(&self, message: &[u8]) -> Option<String> {
+        match self.reports.put(message) {
             Ok(()) => None,
-            Err(PutError::TooLarge { len, .. }) => Some(len),
+            Err(PutError::TooLarge { len, max, .. }) => Some(format!("it has {len} bytes, a message at most {max}")),
+            Err(PutError::System { kind, .. }) => Some(format!("there is no memory for it: {kind}")),
             // The pool is gone, or its memory is damaged.
             Err(_) => std::process::exit(FAILED),
         }

@@ -1,7 +1,6 @@
 //! A board: words that a process and its children see at once.
 
 use crate::handover::{self, Item};
-use crate::sys::mem::generation;
 use crate::sys::words::Words;
 use serde::de::Error as _;
 use serde::ser::Error as _;
@@ -10,32 +9,28 @@ use std::io;
 use std::sync::atomic::AtomicU64;
 
 /// Goes to a child among its arguments, and nowhere else.
-pub(crate) struct Board {
-    words: Words,
-    /// Of the process that has it mapped.
-    born: u64,
-}
+pub(crate) struct Board(Words);
 
 impl Board {
     /// All zero.
     pub(crate) fn create(words: usize) -> io::Result<Board> {
-        Ok(Board { words: Words::create(words)?, born: generation::current()? })
+        Words::create(words).map(Board)
     }
 
     /// Whether this process is a fork of the one that has it.
     pub(crate) fn is_forked(&self) -> bool {
-        !generation::current().is_ok_and(|now| now == self.born)
+        self.0.is_forked()
     }
 
     /// None: there are not so many, or this process is a fork.
     pub(crate) fn word(&self, at: usize) -> Option<&AtomicU64> {
-        self.words.get(at).filter(|_| !self.is_forked())
+        self.0.get(at)
     }
 }
 
 impl Serialize for Board {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let descriptor = self.words.descriptor().map_err(S::Error::custom)?;
+        let descriptor = self.0.descriptor().map_err(S::Error::custom)?;
         let number = handover::hand(Item::Memory(descriptor));
         number.ok_or_else(|| S::Error::custom("a board goes to a child only"))?.serialize(serializer)
     }
@@ -45,7 +40,6 @@ impl<'de> Deserialize<'de> for Board {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Board, D::Error> {
         let number = u32::deserialize(deserializer)?;
         let descriptor = handover::take(number).ok_or_else(|| D::Error::custom("no board has come along"))?;
-        let words = Words::open(descriptor).map_err(D::Error::custom)?;
-        Ok(Board { words, born: generation::current().map_err(D::Error::custom)? })
+        Words::open(descriptor).map(Board).map_err(D::Error::custom)
     }
 }

@@ -23,6 +23,7 @@ const NOTE: u32 = 4;
 const READ_ONLY_AFTER_RELOCATION: u32 = 0x6474_e552;
 const EXECUTABLE: u32 = 1;
 const WRITABLE: u32 = 2;
+const READABLE: u32 = 4;
 const BUILD_ID: u32 = 3;
 
 /// The main program, as the loader has mapped it.
@@ -111,7 +112,7 @@ unsafe extern "C" fn see(info: *mut libc::dl_phdr_info, _size: usize, image: *mu
             let len = segment.p_memsz as usize;
             match segment.p_type {
                 LOAD if segment.p_flags & EXECUTABLE != 0 => image.code.push(start..start + len),
-                LOAD if segment.p_flags & WRITABLE == 0 => image.data.push(start..start + len),
+                LOAD if segment.p_flags & (READABLE | WRITABLE) == READABLE => image.data.push(start..start + len),
                 READ_ONLY_AFTER_RELOCATION => image.data.push(start..start + len),
                 NOTE if image.build_id.is_empty() => {
                     let notes = std::slice::from_raw_parts(start as *const u8, len.min(MOST_NOTE));

@@ -3,19 +3,33 @@
 
 #![allow(unsafe_code)]
 
+use super::mem::generation;
 use super::{mem, shm};
 use memmap2::MmapRaw;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use std::fs::File;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicU64;
 
-/// Not to be touched in a forked child, which does not have the mapping.
+/// In a forked child there are none: it does not have the mapping.
 pub(crate) struct Words {
-    map: MmapRaw,
+    map: ManuallyDrop<MmapRaw>,
     file: File,
     count: usize,
+    /// Of the process that has it mapped.
+    born: u64,
+}
+
+impl Drop for Words {
+    fn drop(&mut self) {
+        // What is there in a forked child is not ours to unmap.
+        if !self.is_forked() {
+            // SAFETY: once, and it is not used after that.
+            unsafe { ManuallyDrop::drop(&mut self.map) }
+        }
+    }
 }
 
 // SAFETY: of the mapping only atomic words are handed out.
@@ -31,7 +45,7 @@ impl Words {
         shm::allocate(&file, bytes as u64, &[])?;
         shm::seal_size(&file)?;
         let map = mem::map_shared(&file, bytes)?;
-        Ok(Words { map, file, count })
+        Ok(Words { map: ManuallyDrop::new(map), file, count, born: generation::current()? })
     }
 
     /// Those of another process. An error: it is another kind of file.
@@ -44,18 +58,25 @@ impl Words {
         }
         let bytes = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
         let map = mem::map_shared(&file, bytes)?;
-        Ok(Words { map, file, count: bytes / size_of::<u64>() })
+        let born = generation::current()?;
+        Ok(Words { map: ManuallyDrop::new(map), file, count: bytes / size_of::<u64>(), born })
     }
 
     pub(crate) fn descriptor(&self) -> io::Result<OwnedFd> {
         shm::above_the_streams(self.file.try_clone()?.into())
     }
 
+    /// Whether this process is a fork of the one that has it.
+    pub(crate) fn is_forked(&self) -> bool {
+        !generation::current().is_ok_and(|now| now == self.born)
+    }
+
+    /// None: there are not so many, or this process is a fork.
     pub(crate) fn get(&self, at: usize) -> Option<&AtomicU64> {
-        // SAFETY: in bounds of a mapping that begins with a page and lives as long as `self`; its file cannot
+        // SAFETY: this process has mapped it; in bounds of a mapping that begins with a page and lives as long as `self`; its file cannot
         // shrink. Whoever has it stores whole words only, or is one that may store anything, which an
         // atomic integer survives.
-        (at < self.count).then(|| unsafe { &*self.map.as_ptr().cast::<AtomicU64>().add(at) })
+        (at < self.count && !self.is_forked()).then(|| unsafe { &*self.map.as_ptr().cast::<AtomicU64>().add(at) })
     }
 }
 

@@ -1,0 +1,96 @@
+//! Callbacks: called one at a time, on a thread of their own, so that one that takes its time holds up nothing
+//! else. The thread is there as long as there is something to call, and a moment longer.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::ThreadId;
+use std::time::Duration;
+
+pub(super) type Call = Box<dyn FnOnce() + Send>;
+
+#[derive(Default)]
+pub(super) struct Callbacks {
+    inner: Mutex<Inner>,
+    more: Condvar,
+    /// The last one has returned.
+    idle: Condvar,
+}
+
+#[derive(Default)]
+struct Inner {
+    queue: VecDeque<Call>,
+    /// One is being called.
+    is_calling: bool,
+    thread: Option<ThreadId>,
+    has_thread: bool,
+    panicked: u64,
+}
+
+/// How long the thread waits for another one.
+const LINGER: Duration = Duration::from_millis(500);
+
+impl Callbacks {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // None is called while it is held.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn push(self: &Arc<Self>, calls: Vec<Call>) {
+        if calls.is_empty() {
+            return;
+        }
+        let mut inner = self.lock();
+        inner.queue.extend(calls);
+        if std::mem::replace(&mut inner.has_thread, true) {
+            drop(inner);
+            self.more.notify_one();
+            return;
+        }
+        drop(inner);
+        let of_thread = Arc::clone(self);
+        let thread = std::thread::Builder::new().name("ringway-calls".into()).spawn(move || of_thread.run());
+        if thread.is_err() {
+            // There is no thread to be had: whoever has found this out calls them.
+            self.run();
+        }
+    }
+
+    fn run(&self) {
+        let mut inner = self.lock();
+        inner.thread = Some(std::thread::current().id());
+        loop {
+            if let Some(call) = inner.queue.pop_front() {
+                inner.is_calling = true;
+                drop(inner);
+                let panicked = catch_unwind(AssertUnwindSafe(call)).map_err(std::mem::forget).is_err();
+                if panicked {
+                    crate::event!("a callback of a pool has panicked");
+                }
+                inner = self.lock();
+                inner.is_calling = false;
+                inner.panicked += u64::from(panicked);
+                continue;
+            }
+            self.idle.notify_all();
+            let waited = self.more.wait_timeout(inner, LINGER).unwrap_or_else(PoisonError::into_inner);
+            inner = waited.0;
+            if inner.queue.is_empty() && waited.1.timed_out() {
+                (inner.has_thread, inner.thread) = (false, None);
+                return;
+            }
+        }
+    }
+
+    /// Waits until all have been called that are known now; at once in one of them.
+    pub(super) fn wait(&self) {
+        let mut inner = self.lock();
+        while (!inner.queue.is_empty() || inner.is_calling) && inner.thread != Some(std::thread::current().id()) {
+            inner = self.idle.wait(inner).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    pub(super) fn panicked(&self) -> u64 {
+        self.lock().panicked
+    }
+}
