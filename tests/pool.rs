@@ -10,6 +10,9 @@ mod bad_input;
 mod basics;
 #[path = "pools/common.rs"]
 mod common;
+#[cfg(ringway_seeded)]
+#[path = "common/control.rs"]
+mod control;
 #[cfg(feature = "async")]
 #[path = "pools/futures.rs"]
 mod futures;
@@ -19,3 +22,12 @@ mod limit;
 mod more;
 #[path = "pools/storms.rs"]
 mod storms;
+#[path = "pools/waits.rs"]
+mod waits;
+
+#[cfg(ringway_seeded)]
+#[test]
+fn seeded_bugs_are_found() {
+    control::fails_with_seeds("storms::all_workers_at_once", &[(80, &["NotReady"])]);
+    control::fails_with_seeds("storms::workers_are_killed_while_jobs_run", &[(81, &["NotReady"])]);
+}

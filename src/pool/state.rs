@@ -4,6 +4,7 @@
 use super::error::{Fault, JobError, JobFailure};
 use super::job::{JobState, Reported};
 use super::ledger::{self, About, Id, Ledger, REPORT_HEAD, Stage};
+use crate::primitive::seeded;
 use crate::process::{Child, ExitStatus};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -328,7 +329,7 @@ impl State {
         let Some(child) = worker.child.take() else { return };
         let status = child.exit_status().ok().flatten().unwrap_or(ExitStatus::Unknown);
         worker.ends_of_use = if ledger.jobs_of(at as u32) > 0 { 0 } else { worker.ends_of_use };
-        let left = ledger.left_by(at as u32);
+        let left = ledger.left_by(at as u32).filter(|_| !seeded(80));
         let arrived = ledger.has_arrived(at as u32);
         worker.has_arrived = false;
         let retired = left.is_none() && arrived && status.success();

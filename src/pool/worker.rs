@@ -5,7 +5,7 @@
 
 use super::error::Fault;
 use super::ledger::{About, Id, REPORT_HEAD, Shared, Stage, report_head, task};
-use crate::primitive::coarse_now_ns;
+use crate::primitive::{coarse_now_ns, seeded};
 use crate::process::{Callee, Function, NotDone, catch, recall};
 use crate::queue::{Bytes, Consumer, GetError, Lease, Producer, PutError};
 use crate::wait::WaitPolicy;
@@ -123,12 +123,18 @@ struct Worker {
 }
 
 impl Worker {
-    /// Whether a job was done.
+    /// Whether a job was done. Its message is the queue's until then.
     fn one(&self, lease: Lease<'_, Bytes>) -> bool {
-        let Some((id, place, arguments)) = task(&lease) else {
-            let _ = lease.ack();
-            return false;
-        };
+        if seeded(81) {
+            return lease.ack().is_ok_and(|message| self.take(&message));
+        }
+        let done = self.take(&lease);
+        let _ = lease.ack();
+        done
+    }
+
+    fn take(&self, message: &[u8]) -> bool {
+        let Some((id, place, arguments)) = task(message) else { return false };
         let begun = self.ledger.begin(id, self.worker, coarse_now_ns());
         if begun {
             self.run(id, place, arguments);
@@ -139,11 +145,10 @@ impl Worker {
                     self.say(&report_head(About::Dropped, id.raw()));
                 }
                 Some(_) => {
-                    self.say(&[&report_head(About::CameBack, id.raw())[..], lease.as_slice()].concat());
+                    self.say(&[&report_head(About::CameBack, id.raw())[..], message].concat());
                 }
             }
         }
-        let _ = lease.ack();
         begun
     }
 

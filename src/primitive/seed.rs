@@ -41,6 +41,8 @@
 //! | 62 | a block is said to have no memory while that is given or taken |
 //! | 70 | a participant for a child holds no life byte before the child has it |
 //! | 71 | a child does not learn of its parent's death |
+//! | 80 | a pool forgets the job of a worker that has died |
+//! | 81 | a worker acknowledges the message of a job before it runs it |
 
 /// Whether seeded bug `number` is switched on.
 #[cfg(all(ringway_seeded, not(loom)))]

@@ -1,0 +1,201 @@
+//! Nobody waits for what does not come. Where the deaths of other tests' workers would help, the pool is in a
+//! process of its own.
+
+use super::common::{quiet, until};
+use ringway::{ExitStatus, Job, JobFailure, Options, Pool, Process, Queue};
+use std::num::NonZeroUsize;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// A function of [`ALL`].
+fn alone(which: usize) {
+    let mut process = Process::new(|which: usize| ALL[which](), (which,));
+    process.start().expect("starts");
+    assert!(process.join_timeout(2 * SOON).expect("it is ours"), "it hangs");
+    assert_eq!(process.join().expect("it is ours"), ExitStatus::Exited(0));
+}
+
+const ALL: [fn(); 3] = [idle, idle_async, no_limit];
+
+fn forever() {
+    std::thread::sleep(Duration::from_secs(1000));
+}
+
+fn idle() {
+    let limit = Duration::from_millis(50);
+    let pool = Pool::builder().workers(1).task_timeout(limit).build().expect("a pool");
+    std::thread::sleep(Duration::from_millis(200));
+    let begun = Instant::now();
+    let error = pool.apply(forever, ()).expect_err("it never ends");
+    assert_eq!(error.cause(), &JobFailure::TimedOut { limit });
+    assert!(begun.elapsed() < Duration::from_millis(900), "{:?}", begun.elapsed());
+}
+
+fn idle_async() {
+    let limit = Duration::from_millis(50);
+    let pool = Pool::builder().workers(1).task_timeout(limit).build().expect("a pool");
+    for _ in 0..3 {
+        let begun = Instant::now();
+        let job = pool.apply_async(forever, ()).expect("it is open");
+        assert_eq!(job.get().expect_err("it never ends").cause(), &JobFailure::TimedOut { limit });
+        assert!(begun.elapsed() < Duration::from_millis(900), "{:?}", begun.elapsed());
+        assert_eq!(pool.apply(|n: u8| n, (1,)), Ok(1));
+        std::thread::sleep(Duration::from_millis(120));
+    }
+}
+
+fn no_limit() {
+    let pool = Pool::builder().workers(1).task_timeout(Duration::MAX).build().expect("a pool");
+    assert_eq!(pool.apply(|n: u8| n, (1,)), Ok(1));
+    let died = pool.apply(|| -> () { std::process::exit(7) }, ()).expect_err("it exits");
+    assert_eq!(died.cause(), &JobFailure::Died { status: ExitStatus::Exited(7) });
+    assert_eq!(pool.apply(|n: u8| n, (2,)), Ok(2));
+}
+
+#[test]
+fn a_limit_holds_in_a_pool_that_was_idle() {
+    (0..ALL.len()).for_each(alone);
+}
+
+/// What waits in a callback holds up other callbacks, and nothing else.
+#[test]
+fn a_callback_that_waits_holds_up_nobody() {
+    let pool = Pool::builder().workers(2).task_timeout(Duration::from_millis(200)).build().expect("a pool");
+    let (told, hears) = mpsc::sync_channel(0);
+    let first = pool.apply_async(|n: u8| n, (1,)).expect("it is open");
+    first.on_done(move |_| {
+        let _ = told.send(());
+    });
+    first.wait();
+    let late = pool.apply_async(forever, ()).expect("it is open");
+    std::thread::scope(|scope| {
+        for n in 0..4_u64 {
+            let pool = &pool;
+            scope.spawn(move || {
+                for m in 0..50 {
+                    assert_eq!(pool.apply(|n: u64, m: u64| n * m, (n, m)), Ok(n * m));
+                }
+                assert!(pool.apply(|| -> () { std::process::exit(1) }, ()).is_err());
+            });
+        }
+    });
+    assert!(matches!(late.get().expect_err("too long").cause(), JobFailure::TimedOut { .. }));
+    hears.recv_timeout(SOON).expect("it still waits there");
+    pool.close();
+    pool.join().expect("it is closed");
+}
+
+#[test]
+fn callbacks_may_close_and_join_and_come_after_the_end() {
+    let pool = std::sync::Arc::new(Pool::new(1).expect("a pool"));
+    let job = pool.apply_async(|n: u8| n, (5,)).expect("it is open");
+    let (told, hears) = mpsc::channel();
+    // Of several on one job each is called, whatever the first does.
+    job.on_done(|_| panic!("the first"));
+    let (of_callback, second) = (std::sync::Arc::clone(&pool), told.clone());
+    job.on_done(move |result| {
+        of_callback.close();
+        of_callback.join().expect("it is closed");
+        let _ = second.send(result);
+    });
+    assert_eq!(hears.recv_timeout(SOON).expect("it is called"), Ok(5));
+    pool.join().expect("it is closed");
+    job.on_done(move |result| drop(told.send(result)));
+    assert_eq!(hears.recv_timeout(SOON).expect("also after the end"), Ok(5));
+    assert_eq!(pool.stats().callbacks_panicked, 1);
+}
+
+/// The memory has room for one of these at a time, so two of them wait for it, one of whom nobody would miss.
+#[test]
+fn a_pool_without_room_keeps_its_limits() {
+    fn work(bytes: Vec<u8>) -> usize {
+        if bytes[0] == 1 {
+            forever();
+        }
+        bytes.len()
+    }
+    let limit = Duration::from_millis(300);
+    let pool = Pool::builder().workers(1).memory(16 << 20).window(2).task_timeout(limit).build().expect("a pool");
+    let items = (0..6_u8).map(|n| vec![n; 6 << 20]);
+    let many = pool.chunksize(NonZeroUsize::MIN).map_async(work, items).expect("it is open");
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..3 {
+                assert_eq!(pool.apply(work, (vec![9; 6 << 20],)), Ok(6 << 20));
+            }
+        });
+        let error = many.get_timeout(SOON).expect_err("the second takes too long");
+        assert_eq!(error.cause(), &JobFailure::TimedOut { limit });
+    });
+    let stuck: Vec<Job<usize>> =
+        (0..2).map(|_| pool.apply_async(work, (vec![1; 6 << 20],)).expect("it is open")).collect();
+    let begun = Instant::now();
+    drop(pool);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(stuck.iter().all(|job| job.get().is_err()));
+}
+
+#[test]
+fn what_is_withdrawn_makes_room_and_no_heap() {
+    let pool = Pool::builder().workers(1).window(4).build().expect("a pool");
+    let gate = Queue::<u32>::with_options(Options::new(4).peers_gone(false)).expect("a queue");
+    let wait = |gate: Queue<u32>| gate.get().expect("somebody opens");
+    let busy = pool.apply_async(wait, (gate.try_clone().expect("a handle"),)).expect("it is open");
+    until("it runs", || pool.stats().running == 1);
+    for _ in 0..3 {
+        assert!(pool.apply_async(|n: u8| n, (1,)).expect("there is room").cancel());
+    }
+    // Its message is still there: one more would be one too many.
+    let later = pool.chunksize(NonZeroUsize::MIN).map_async(|n: u8| n, 0..10).expect("it waits inside");
+    std::thread::scope(|scope| {
+        let one_more = scope.spawn(|| pool.apply(|n: u8| n, (7,)));
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(!one_more.is_finished() && !later.ready());
+        gate.put(3).expect("there is room");
+        assert_eq!(one_more.join().expect("no panic"), Ok(7));
+    });
+    assert_eq!((busy.get(), later.get()), (Ok(3), Ok((0..10).collect())));
+    // A free slot goes to who waits inside, also if nobody hears of it.
+    let pool = Pool::builder().workers(1).window(1).build().expect("a pool");
+    let busy = pool.apply_async(forever, ()).expect("it is open");
+    let later = pool.map_async(|n: u8| n, 0..3).expect("it waits inside");
+    until("it runs", || pool.stats().running == 1);
+    assert!(busy.cancel());
+    assert_eq!(later.get(), Ok(vec![0, 1, 2]));
+    pool.close();
+    pool.join().expect("it is closed");
+}
+
+/// Whoever takes this message dies before it has it: it is given up, and the others go on.
+#[test]
+fn a_message_that_kills_its_reader_is_given_up() {
+    fn narrow() {
+        quiet();
+        let pages = std::fs::read_to_string("/proc/self/statm").expect("/proc is there");
+        let pages: u64 = pages.split(' ').next().and_then(|n| n.parse().ok()).expect("a number");
+        let bytes = pages * 4096 + (64 << 20);
+        let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+        // SAFETY: a plain call; the limit is there.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
+    }
+    let pool = Pool::builder().workers(2).initializer(narrow, ()).build().expect("a pool");
+    let poison = pool.apply_async(|bytes: Vec<u8>| bytes.len(), (vec![0; 100 << 20],)).expect("it is open");
+    let others: Vec<_> = (0..20).map(|n: u8| pool.apply_async(|n: u8| n, (n,)).expect("it is open")).collect();
+    let error = poison.get_timeout(SOON).expect_err("there is no room for it");
+    assert!(matches!(error.cause(), JobFailure::Died { .. }) && error.attempts() >= 3, "{error:?}");
+    for (n, job) in (0..).zip(others) {
+        assert_eq!(job.get_timeout(SOON), Ok(n));
+    }
+}
+
+#[test]
+fn what_ran_at_the_end_was_begun() {
+    let pool = Pool::new(1).expect("a pool");
+    let (running, waiting) = (pool.apply_async(forever, ()), pool.apply_async(forever, ()));
+    until("it runs", || pool.stats().running == 1);
+    pool.terminate();
+    let attempts = |job: Result<Job<()>, _>| job.expect("it was open").get().expect_err("terminated").attempts();
+    assert_eq!((attempts(running), attempts(waiting)), (1, 0));
+}
