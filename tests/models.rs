@@ -366,6 +366,7 @@ mod chunks {
         ];
         let limit = if long_run() {
             all.push(("2P2C, 1 chunk of 1, 1D", Config { producers: 2, consumers: 2, chunks: 1, messages: 1, ..BASE }));
+            all.push(("space lacks, 1P2C, 2 chunks of 2, 1D", Config { consumers: 2, slots: 2, messages: 5, space_may_lack: true, keeper_deaths: 0, ..BASE }));
             all.push(("1P2C, 2 chunks of 2, 2D 1N", Config { consumers: 2, slots: 2, messages: 5, deaths: 2, newcomers: 1, ..BASE }));
             STATE_LIMIT_LONG
         } else {
@@ -392,6 +393,8 @@ mod chunks {
             (Bug::HoleWithoutLap, Config { deaths: 0, ..puts }, Caught::Stuck),
             (Bug::ChunksForgotten, puts, Caught::Stuck),
             (Bug::HazardsStand, two, Caught::Stuck),
+            (Bug::BackingUnseen, Config { consumers: 2, slots: 2, messages: 5, deaths: 2, ..BASE }, Caught::Fault(PUNCHED)),
+            (Bug::GivenBackUnseen, Config { consumers: 2, slots: 2, messages: 5, space_may_lack: true, keeper_deaths: 0, ..BASE }, Caught::Fault(PUNCHED)),
         ] {
             assert_caught(&format!("chunks: {bug:?}"), &Chunks(Config { bug, ..config }), expected);
         }

@@ -44,6 +44,10 @@ pub enum Bug {
     ChunksForgotten,
     /// G8: its hazards are not withdrawn.
     HazardsStand,
+    /// G8: the pages of BACKING are given back whatever the hazards say.
+    BackingUnseen,
+    /// G5: the same where there is no space.
+    GivenBackUnseen,
 }
 
 #[derive(Clone, Copy)]
@@ -106,7 +110,8 @@ enum At {
     Allocate,
     LayOut(u8),
     MakeReady,
-    GiveBack,
+    GiveBackLook(u8),
+    GiveBack(bool),
     /// Gets.
     GetHazard,
     GetReRead,
@@ -291,7 +296,9 @@ impl Chunks {
             }),
             At::Allocate => {
                 if config.space_may_lack {
-                    push("no space", &|_, a| a.at = At::GiveBack);
+                    let look =
+                        if config.bug == Bug::GivenBackUnseen { At::GiveBack(true) } else { At::GiveBackLook(0) };
+                    push("no space", &|_, a| a.at = look);
                 }
                 push("allocates", &|s, a| {
                     s.pages |= 1 << chunk;
@@ -315,8 +322,20 @@ impl Chunks {
                 }
                 idle(a);
             }),
-            At::GiveBack => push("HOLE again", &|s, a| {
-                self.take_pages(s, chunk);
+            At::GiveBackLook(other) => push("reads a hazard", &|s, a| {
+                let others = config.actors();
+                let is_keeper = usize::from(other) == others;
+                let hazard = if is_keeper { s.keeper.hazard } else { s.actors[usize::from(other)].hazard };
+                a.at = match hazard == chunk as u8 {
+                    true => At::GiveBack(false),
+                    false if is_keeper => At::GiveBack(true),
+                    false => At::GiveBackLook(other + 1),
+                };
+            }),
+            At::GiveBack(punches) => push("HOLE again", &|s, a| {
+                if punches {
+                    self.take_pages(s, chunk);
+                }
                 s.words[chunk] = Word::Hole(lap);
                 idle(a);
             }),
@@ -515,7 +534,10 @@ impl Chunks {
             At::KeepChunks(chunk) => push("reads a chunk word", &|s, a| {
                 a.at = match s.words[usize::from(chunk)] {
                     _ if config.bug == Bug::ChunksForgotten => At::KeepChunks(chunk + 1),
-                    Word::Backing(_, its) if its == owner => At::KeepPunch(chunk, true),
+                    Word::Backing(_, its) if its == owner && config.bug == Bug::BackingUnseen => {
+                        At::KeepPunch(chunk, true)
+                    }
+                    Word::Backing(_, its) if its == owner => At::KeepLook(chunk, 0),
                     Word::Punching(its_lap, its) if its == owner && config.bug == Bug::DrainedAfterPunching => {
                         s.words[usize::from(chunk)] = Word::Drained(its_lap);
                         At::KeepChunks(chunk + 1)

@@ -33,7 +33,7 @@ pub const NONE: u8 = u8::MAX;
 pub const STATE_LIMIT: usize = 6_000_000;
 
 /// The same for the configurations behind `RINGWAY_MODEL_LONG=1`.
-pub const STATE_LIMIT_LONG: usize = 150_000_000;
+pub const STATE_LIMIT_LONG: usize = 40_000_000;
 
 /// What a stamp says about its position. The order is the order in time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
