@@ -15,6 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wait", &["primitive"]),
     ("segment", &["sys", "primitive", "error", "event"]),
     ("process", &["queue", "handover", "segment", "wait", "primitive", "sys", "error", "event"]),
+    ("pool", &["process", "queue", "wait", "primitive", "error", "event"]),
     ("handover", &["segment", "sys", "error"]),
     ("asyncio", &["queue", "wait", "sys", "event"]),
     ("queue", &["segment", "ring", "wait", "handover", "primitive", "error", "event"]),
