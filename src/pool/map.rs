@@ -39,8 +39,9 @@ const CHUNK_HEAD: usize = TASK_HEAD + 4;
 /// How a pool is asked for many calls at once; comes from [`Pool::chunksize`].
 #[derive(Clone, Copy, Debug)]
 pub struct Chunked<'p> {
-    pool: &'p Pool,
-    size: usize,
+    pub(super) pool: &'p Pool,
+    /// If it was stated.
+    pub(super) size: Option<usize>,
 }
 
 impl Pool {
@@ -49,7 +50,11 @@ impl Pool {
     /// A larger chunk costs less beside its calls; a job is what fails or is retried as one, and what
     /// [`task_timeout`](crate::PoolBuilder::task_timeout) is the limit of.
     pub fn chunksize(&self, size: NonZeroUsize) -> Chunked<'_> {
-        Chunked { pool: self, size: size.get() }
+        Chunked { pool: self, size: Some(size.get()) }
+    }
+
+    pub(super) fn automatic(&self) -> Chunked<'_> {
+        Chunked { pool: self, size: None }
     }
 
     /// Calls `f` with each of `items`, and waits for all results, which come in the order of the items.
@@ -73,7 +78,7 @@ impl Pool {
         F: Function<(I::Item,)>,
         I::Item: Serialize + DeserializeOwned + 'static,
     {
-        self.imap(f, items).collect()
+        self.automatic().map(f, items)
     }
 
     /// The same for functions of several arguments: the items are tuples.
@@ -96,7 +101,7 @@ impl Pool {
         F: Function<I::Item>,
         I::Item: Serialize + DeserializeOwned + 'static,
     {
-        Imap::new(self, None, many_of::<F, I::Item>(f), items.into_iter(), encode).collect()
+        self.automatic().starmap(f, items)
     }
 
     /// As [`map`](Self::map), without waiting: all items are encoded now.
@@ -110,7 +115,7 @@ impl Pool {
         F: Function<(I::Item,)>,
         I::Item: Serialize + DeserializeOwned + 'static,
     {
-        map_async(self, None, many_of::<F, (I::Item,)>(f), items)
+        self.automatic().map_async(f, items)
     }
 
     /// Calls `f` with each of `items`; an iterator over the results in the order of the items.
@@ -133,7 +138,7 @@ impl Pool {
         F: Function<(I::Item,)>,
         I::Item: Serialize + DeserializeOwned + 'static,
     {
-        Imap::new(self, None, many_of::<F, (I::Item,)>(f), items.into_iter(), encode)
+        self.automatic().imap(f, items)
     }
 
     /// The same, with the results as they come.
@@ -143,19 +148,11 @@ impl Pool {
         F: Function<(I::Item,)>,
         I::Item: Serialize + DeserializeOwned + 'static,
     {
-        ImapUnordered { inner: self.imap(f, items), arrivals: Arc::default() }
+        self.automatic().imap_unordered(f, items)
     }
 }
 
-impl<'p> Chunked<'p> {
-    pub(super) fn pool(&self) -> &'p Pool {
-        self.pool
-    }
-
-    pub(super) fn size(&self) -> usize {
-        self.size
-    }
-
+impl Chunked<'_> {
     /// As [`Pool::map`].
     ///
     /// # Errors
@@ -181,7 +178,7 @@ impl<'p> Chunked<'p> {
         F: Function<I::Item>,
         I::Item: Serialize + DeserializeOwned + 'static,
     {
-        Imap::new(self.pool, Some(self.size), many_of::<F, I::Item>(f), items.into_iter(), encode).collect()
+        Imap::new(self.pool, self.size, many_of::<F, I::Item>(f), items.into_iter(), encode).collect()
     }
 
     /// As [`Pool::map_async`].
@@ -195,7 +192,7 @@ impl<'p> Chunked<'p> {
         F: Function<(I::Item,)>,
         I::Item: Serialize + DeserializeOwned + 'static,
     {
-        map_async(self.pool, Some(self.size), many_of::<F, (I::Item,)>(f), items)
+        map_async(self.pool, self.size, many_of::<F, (I::Item,)>(f), items)
     }
 
     /// As [`Pool::imap`].
@@ -205,7 +202,7 @@ impl<'p> Chunked<'p> {
         F: Function<(I::Item,)>,
         I::Item: Serialize + DeserializeOwned + 'static,
     {
-        Imap::new(self.pool, Some(self.size), many_of::<F, (I::Item,)>(f), items.into_iter(), encode)
+        Imap::new(self.pool, self.size, many_of::<F, (I::Item,)>(f), items.into_iter(), encode)
     }
 
     /// As [`Pool::imap_unordered`].

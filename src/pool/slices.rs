@@ -47,7 +47,7 @@ impl Pool {
         T: NoUninit + AnyBitPattern + Send,
         R: Serialize + DeserializeOwned + 'static,
     {
-        map_slices(self, (USUAL_BYTES / size_of::<T>().max(1)).max(1), f, data)
+        self.automatic().map_slices(f, data)
     }
 }
 
@@ -63,37 +63,29 @@ impl Chunked<'_> {
         T: NoUninit + AnyBitPattern + Send,
         R: Serialize + DeserializeOwned + 'static,
     {
-        map_slices(self.pool(), self.size(), f, data)
-    }
-}
-
-fn map_slices<F, T, R>(pool: &Pool, elements: usize, f: F, data: &[T]) -> Result<Vec<R>, JobError>
-where
-    F: Fn(&[T]) -> R + Copy + Send + Sync + 'static,
-    T: NoUninit + AnyBitPattern + Send,
-    R: Serialize + DeserializeOwned + 'static,
-{
-    const { assert!(size_of::<T>() > 0, "elements without bytes cannot be told apart") };
-    let (core, callee) = (pool.core(), slice_of::<F, T, R>(f));
-    let ahead = (AHEAD * pool.workers()).min(core.limits.window);
-    let mut chunks = data.chunks(elements);
-    let mut results = Vec::with_capacity(data.len().div_ceil(elements));
-    let mut under_way: VecDeque<Arc<JobState>> = VecDeque::with_capacity(ahead);
-    let mut all = || loop {
-        while under_way.len() < ahead
-            && let Some(chunk) = chunks.next()
-        {
-            under_way.push_back(core.submit_in_place(callee, bytemuck::cast_slice(chunk))?);
+        const { assert!(size_of::<T>() > 0, "elements without bytes cannot be told apart") };
+        let (core, callee) = (self.pool.core(), slice_of::<F, T, R>(f));
+        let elements = self.size.unwrap_or((USUAL_BYTES / size_of::<T>()).max(1));
+        let ahead = (AHEAD * self.pool.workers()).min(core.limits.window);
+        let mut chunks = data.chunks(elements);
+        let mut results = Vec::with_capacity(data.len().div_ceil(elements));
+        let mut under_way: VecDeque<Arc<JobState>> = VecDeque::with_capacity(ahead);
+        let mut all = || loop {
+            while under_way.len() < ahead
+                && let Some(chunk) = chunks.next()
+            {
+                under_way.push_back(core.submit_in_place(callee, bytemuck::cast_slice(chunk))?);
+            }
+            let Some(job) = under_way.front() else { return Ok(()) };
+            job.wait(core, None);
+            let outcome = job.outcome().ok_or(JobFailure::NotReady)?;
+            under_way.pop_front();
+            results.push(decode(&outcome)?);
+        };
+        let done: Result<(), JobError> = all();
+        for job in under_way {
+            core.cancel(&job, false);
         }
-        let Some(job) = under_way.front() else { return Ok(()) };
-        job.wait(core, None);
-        let outcome = job.outcome().ok_or(JobFailure::NotReady)?;
-        under_way.pop_front();
-        results.push(decode(&outcome)?);
-    };
-    let done: Result<(), JobError> = all();
-    for job in under_way {
-        core.cancel(&job, false);
+        done.map(|()| results)
     }
-    done.map(|()| results)
 }
