@@ -76,3 +76,11 @@ fn pool_survives_a_crash() {
     // The panic, where it happened.
     assert!(complaints.contains("I do not like 3") && complaints.contains("Pool-1-"), "{complaints}");
 }
+
+#[cfg(feature = "progress")]
+#[test]
+fn pool_map_progress() {
+    let (lines, complaints) = run("pool_map_progress");
+    // Standard error is no terminal here.
+    assert_eq!((lines, complaints.as_str()), (vec!["there are 168 primes up to 1000".to_owned()], ""));
+}

@@ -48,12 +48,27 @@ impl Callbacks {
             return;
         }
         drop(inner);
+        self.start();
+    }
+
+    fn start(self: &Arc<Self>) {
         let of_thread = Arc::clone(self);
         let thread = std::thread::Builder::new().name("ringway-calls".into()).spawn(move || of_thread.run());
         if thread.is_err() {
-            // There is no thread to be had: whoever has found this out calls them.
-            self.run();
+            self.lock().has_thread = false;
         }
+    }
+
+    /// False: some wait, and no thread was to be had, now again.
+    pub(super) fn have_a_thread(self: &Arc<Self>) -> bool {
+        let mut inner = self.lock();
+        if !inner.queue.is_empty() && !inner.has_thread {
+            inner.has_thread = true;
+            drop(inner);
+            self.start();
+            inner = self.lock();
+        }
+        inner.queue.is_empty() || inner.has_thread
     }
 
     fn run(&self) {
@@ -83,7 +98,10 @@ impl Callbacks {
     }
 
     /// Waits until all have been called that are known now; at once in one of them.
-    pub(super) fn wait(&self) {
+    pub(super) fn wait(self: &Arc<Self>) {
+        while !self.have_a_thread() {
+            std::thread::sleep(LINGER / 100);
+        }
         let mut inner = self.lock();
         while (!inner.queue.is_empty() || inner.is_calling) && inner.thread != Some(std::thread::current().id()) {
             inner = self.idle.wait(inner).unwrap_or_else(PoisonError::into_inner);

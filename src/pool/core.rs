@@ -140,7 +140,7 @@ impl Core {
         };
         self.ledger.queue(id);
         job.set_id(id);
-        let mut pump = None;
+        let (mut pump, was_pumped) = (None, state.is_pumped);
         // The supervisor sleeps without a limit while there is nothing to watch.
         let needs_timer = self.limits.task_timeout.is_some() && !state.is_timed;
         state.look |= needs_timer;
@@ -151,6 +151,10 @@ impl Core {
         drop(state);
         if rings {
             self.bell.notify_one();
+        }
+        if needs_timer && was_pumped {
+            // It may be the supervisor who waits for reports.
+            self.nudge();
         }
         Ok((job, id, pump))
     }
@@ -236,8 +240,18 @@ impl Core {
     ) -> Result<(), JobFailure> {
         loop {
             let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-            let put = attempt(&tasks, if pump.is_some() { Duration::ZERO } else { SLICE });
+            // Those that wait for room already come first.
+            let (is_first, refused) = self.put_waiting(&tasks);
+            let put = match is_first {
+                true => attempt(&tasks, if pump.is_some() { Duration::ZERO } else { SLICE }),
+                false => Err(PutError::Full(())),
+            };
             drop(tasks);
+            self.give_up(refused, 0);
+            if !is_first {
+                let waited = self.changed.wait_timeout(self.lock(), SLICE);
+                drop(waited.unwrap_or_else(PoisonError::into_inner));
+            }
             match put {
                 Ok(()) => return Ok(()),
                 Err(PutError::Full(_) | PutError::TimedOut(_)) => {
@@ -350,6 +364,7 @@ impl Core {
         if state.phase == Phase::Closed && state.live == 0 {
             state.look = true;
         }
+        state.look |= self.limits.task_timeout.is_some() && !state.is_timed && state.live > 0;
         let rings = state.look;
         let changed = state.waiting > 0 || !state.is_built;
         self.carry_out(state, effects);
@@ -390,26 +405,54 @@ impl Core {
 
     /// Puts what there is room for now. (P2)
     pub(super) fn put_the_rest(&self) {
+        loop {
+            let Ok(tasks) = self.tasks.try_lock() else { return };
+            let (_, refused) = self.put_waiting(&tasks);
+            drop(tasks);
+            if refused.is_empty() {
+                return;
+            }
+            self.give_up(refused, 0);
+        }
+    }
+
+    /// Whether nothing waits for room any more; and what can never be put.
+    fn put_waiting(&self, tasks: &Producer<Bytes>) -> (bool, Vec<(Id, JobFailure)>) {
         let mut refused = Vec::new();
-        if let Ok(tasks) = self.tasks.try_lock() {
-            loop {
-                let Some((id, message)) = self.lock().unput.pop_front() else { break };
-                match tasks.try_put(&message) {
-                    Ok(()) => {}
-                    Err(PutError::Full(_)) => {
-                        self.lock().unput.push_front((id, message));
-                        break;
-                    }
-                    Err(error) => refused.push((id, refusal(error))),
+        loop {
+            let Some((id, message)) = self.lock().unput.pop_front() else { return (true, refused) };
+            match tasks.try_put(&message) {
+                Ok(()) => {}
+                Err(PutError::Full(_)) => {
+                    self.lock().unput.push_front((id, message));
+                    return (false, refused);
                 }
+                Err(error) => refused.push((id, refusal(error))),
             }
         }
-        for (id, cause) in refused {
-            let taken = self.lock().take(id, &self.ledger);
-            if let Some(job) = taken {
-                self.settle(&job.state, Err(cause.into()));
-            }
+    }
+
+    /// Jobs whose messages are gone have no results, after so many attempts that nobody has counted.
+    pub(super) fn give_up(&self, jobs: Vec<(Id, JobFailure)>, attempts: u32) {
+        if jobs.is_empty() {
+            return;
         }
+        let mut effects = Effects::default();
+        let mut state = self.lock();
+        for (id, cause) in jobs {
+            state.give_up(id, cause, attempts, &self.ledger, &mut effects);
+        }
+        state.fill(self.limits.window, &self.ledger, &mut effects);
+        state.unput.extend(effects.puts);
+        state.settling += 1;
+        drop(state);
+        for (job, outcome) in effects.resolved {
+            self.settle(&job, outcome);
+        }
+        self.lock().settling -= 1;
+        self.changed.notify_all();
+        // Whoever waits looks again, and the supervisor puts what is new.
+        self.wake();
     }
 
     fn settle(&self, job: &Arc<JobState>, outcome: Reported) {

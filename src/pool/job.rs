@@ -165,6 +165,17 @@ impl JobState {
         }
     }
 
+    /// Its handle is: an error that nobody has asked for is counted.
+    pub(super) fn is_dropped(&self, core: &Core) {
+        let mut inner = self.lock();
+        let unasked = inner.outcome.clone().filter(|outcome| !inner.asked && outcome.is_err());
+        inner.asked |= unasked.is_some();
+        drop(inner);
+        if let Some(Err(error)) = unasked.as_deref() {
+            core.nobody_asked(error);
+        }
+    }
+
     pub(super) fn outcome(&self) -> Option<Outcome> {
         let mut inner = self.lock();
         inner.asked |= inner.outcome.is_some();
@@ -286,12 +297,7 @@ impl<R> Drop for Job<R> {
         if self.core.ledger.is_forked() {
             return;
         }
-        let inner = self.state.lock();
-        let unasked = inner.outcome.clone().filter(|outcome| !inner.asked && outcome.is_err());
-        drop(inner);
-        if let Some(Err(error)) = unasked.as_deref() {
-            self.core.nobody_asked(error);
-        }
+        self.state.is_dropped(&self.core);
     }
 }
 

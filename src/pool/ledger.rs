@@ -405,6 +405,6 @@ mod tests {
         for about in ABOUTS {
             assert_eq!(report(&report_head(about, id.raw())), Some((about, id.raw())));
         }
-        assert_eq!((report(&[7; REPORT_HEAD]), report(&[])), (None, None));
+        assert_eq!((report(&[ABOUTS.len() as u8; REPORT_HEAD]), report(&[])), (None, None));
     }
 }

@@ -10,11 +10,13 @@ use super::core::Core;
 use super::error::{JobError, JobFailure};
 use super::job::{Arrivals, JobState};
 use super::ledger::{REPORT_HEAD, TASK_HEAD};
+use super::map_async::{MapJob, map_async};
 use crate::process::{Callee, Function, MANY_HEAD, many_of};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::VecDeque;
 use std::fmt;
+use std::iter::Fuse;
 use std::marker::PhantomData;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -23,13 +25,11 @@ use std::time::Duration;
 /// What a chunk is to take.
 const TARGET: Duration = Duration::from_millis(1);
 /// The most calls of a chunk whose size was not stated.
-const MOST_CALLS: usize = 8192;
+pub(super) const MOST_CALLS: usize = 8192;
 /// The same where the pool has a limit of time for jobs.
 const TIMED_CALLS: usize = 64;
-/// Calls of a chunk where neither their number nor what they take is known.
-const UNKNOWN_CALLS: usize = 64;
 /// Bytes of arguments after which such a chunk ends.
-const MOST_BYTES: usize = 256 << 10;
+pub(super) const MOST_BYTES: usize = 256 << 10;
 /// Chunks under way at once, for each worker.
 const AHEAD: usize = 8;
 
@@ -42,6 +42,9 @@ pub struct Chunked<'p> {
     pub(super) pool: &'p Pool,
     /// If it was stated.
     pub(super) size: Option<usize>,
+    /// Of the progress bar, if there is to be one.
+    #[cfg(feature = "progress")]
+    label: Option<&'p str>,
 }
 
 impl Pool {
@@ -50,11 +53,33 @@ impl Pool {
     /// A larger chunk costs less beside its calls; a job is what fails or is retried as one, and what
     /// [`task_timeout`](crate::PoolBuilder::task_timeout) is the limit of.
     pub fn chunksize(&self, size: NonZeroUsize) -> Chunked<'_> {
-        Chunked { pool: self, size: Some(size.get()) }
+        Chunked { size: Some(size.get()), ..self.automatic() }
+    }
+
+    /// The same maps with a progress bar on standard error, if that is a terminal and they take more than two
+    /// seconds: `map` and `starmap` (feature `progress`).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # ringway::init();
+    /// let pool = ringway::Pool::new(2)?;
+    /// let squares = pool.progress("squares").map(|n: u64| n * n, 0..1000)?;
+    /// # assert_eq!(squares[999], 999 * 999);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "progress")]
+    pub fn progress<'p>(&'p self, label: &'p str) -> Chunked<'p> {
+        Chunked { label: Some(label), ..self.automatic() }
     }
 
     pub(super) fn automatic(&self) -> Chunked<'_> {
-        Chunked { pool: self, size: None }
+        Chunked {
+            pool: self,
+            size: None,
+            #[cfg(feature = "progress")]
+            label: None,
+        }
     }
 
     /// Calls `f` with each of `items`, and waits for all results, which come in the order of the items.
@@ -152,7 +177,29 @@ impl Pool {
     }
 }
 
+impl<'p> Chunked<'p> {
+    /// The same with a progress bar; see [`Pool::progress`].
+    #[cfg(feature = "progress")]
+    #[must_use]
+    pub fn progress(self, label: &'p str) -> Chunked<'p> {
+        Chunked { label: Some(label), ..self }
+    }
+}
+
 impl Chunked<'_> {
+    #[cfg_attr(not(feature = "progress"), allow(unused_variables))]
+    fn gather<R>(
+        &self,
+        expected: Option<usize>,
+        results: impl Iterator<Item = Result<R, JobError>>,
+    ) -> Result<Vec<R>, JobError> {
+        #[cfg(feature = "progress")]
+        if let Some(label) = self.label {
+            return super::progress::Watched::new(label, expected, results).collect();
+        }
+        results.collect()
+    }
+
     /// As [`Pool::map`].
     ///
     /// # Errors
@@ -164,7 +211,9 @@ impl Chunked<'_> {
         F: Function<(I::Item,)>,
         I::Item: Serialize + DeserializeOwned + 'static,
     {
-        self.imap(f, items).collect()
+        let items = items.into_iter();
+        let expected = items.size_hint().1;
+        self.gather(expected, self.imap(f, items))
     }
 
     /// As [`Pool::starmap`].
@@ -178,7 +227,9 @@ impl Chunked<'_> {
         F: Function<I::Item>,
         I::Item: Serialize + DeserializeOwned + 'static,
     {
-        Imap::new(self.pool, self.size, many_of::<F, I::Item>(f), items.into_iter(), encode).collect()
+        let items = items.into_iter();
+        let expected = items.size_hint().1;
+        self.gather(expected, Imap::new(self.pool, self.size, many_of::<F, I::Item>(f), items, encode))
     }
 
     /// As [`Pool::map_async`].
@@ -217,10 +268,10 @@ impl Chunked<'_> {
 }
 
 /// Appends the arguments of one call.
-type Encode<T> = fn(&T, &mut Vec<u8>) -> Result<(), JobError>;
+pub(super) type Encode<T> = fn(&T, &mut Vec<u8>) -> Result<(), JobError>;
 
 /// One argument is encoded as a tuple of it would be.
-fn encode<T: Serialize>(item: &T, out: &mut Vec<u8>) -> Result<(), JobError> {
+pub(super) fn encode<T: Serialize>(item: &T, out: &mut Vec<u8>) -> Result<(), JobError> {
     let before = out.len();
     postcard::serialize_with_flavor(item, Append(out)).map_err(|error| {
         out.truncate(before);
@@ -250,14 +301,14 @@ impl postcard::ser_flavors::Flavor for Append<'_> {
 }
 
 /// Calls that go to a worker together.
-struct Chunk {
-    message: Vec<u8>,
-    calls: usize,
+pub(super) struct Chunk {
+    pub(super) message: Vec<u8>,
+    pub(super) calls: usize,
 }
 
 impl Chunk {
     /// The next one, if there are items; and why there is none after it, if one cannot be encoded.
-    fn of<T>(
+    pub(super) fn of<T>(
         items: &mut impl Iterator<Item = T>,
         encode: Encode<T>,
         calls: usize,
@@ -280,7 +331,7 @@ impl Chunk {
 
 /// What a chunk has returned, from which one result after the other is decoded.
 #[derive(Default)]
-struct Results {
+pub(super) struct Results {
     report: Vec<u8>,
     at: usize,
     calls: usize,
@@ -288,12 +339,12 @@ struct Results {
 
 impl Results {
     /// And how long the calls took.
-    fn new(report: Vec<u8>, calls: usize) -> (Results, Duration) {
+    pub(super) fn new(report: Vec<u8>, calls: usize) -> (Results, Duration) {
         let took = report.get(REPORT_HEAD..).and_then(|rest| rest.first_chunk()).map_or(0, |b| u64::from_le_bytes(*b));
         (Results { report, at: REPORT_HEAD + MANY_HEAD, calls }, Duration::from_nanos(took))
     }
 
-    fn next<R: DeserializeOwned>(&mut self) -> Option<Result<R, JobError>> {
+    pub(super) fn next<R: DeserializeOwned>(&mut self) -> Option<Result<R, JobError>> {
         if self.calls == 0 {
             return None;
         }
@@ -318,7 +369,7 @@ pub struct Imap<I: Iterator, R> {
     core: Arc<Core>,
     callee: &'static Callee,
     encode: Encode<I::Item>,
-    items: Option<I>,
+    items: Option<Fuse<I>>,
     /// Calls of a chunk, if that was stated.
     stated: Option<usize>,
     /// What calls have taken so far.
@@ -340,7 +391,7 @@ impl<I: Iterator, R: DeserializeOwned> Imap<I, R> {
             core,
             callee,
             encode,
-            items: Some(items),
+            items: Some(items.fuse()),
             stated,
             pace: None,
             ahead,
@@ -352,15 +403,20 @@ impl<I: Iterator, R: DeserializeOwned> Imap<I, R> {
         }
     }
 
+    /// The last item may go beyond it.
+    fn most_bytes(&self) -> usize {
+        MOST_BYTES.min(self.core.limits.longest / 2)
+    }
+
     fn calls(&self) -> (usize, usize) {
         match (self.stated, self.pace) {
             (Some(calls), _) => (calls, usize::MAX),
-            (None, None) => (1, MOST_BYTES),
+            (None, None) => (1, self.most_bytes()),
             (None, Some(pace)) => {
                 let fitting = TARGET.as_nanos() / pace.as_nanos().max(1);
                 // A limit of time is one for all of a chunk, and a call may take longer than those before.
                 let most = if self.core.limits.task_timeout.is_some() { TIMED_CALLS } else { MOST_CALLS };
-                (usize::try_from(fitting).unwrap_or(most).clamp(1, most), MOST_BYTES)
+                (usize::try_from(fitting).unwrap_or(most).clamp(1, most), self.most_bytes())
             }
         }
     }
@@ -491,97 +547,5 @@ impl<I: Iterator, R: DeserializeOwned> Iterator for ImapUnordered<I, R> {
 impl<I: Iterator, R> fmt::Debug for ImapUnordered<I, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ImapUnordered").field("under_way", &self.inner.chunks.len()).finish_non_exhaustive()
-    }
-}
-
-fn map_async<T, I, R>(
-    pool: &Pool,
-    stated: Option<usize>,
-    callee: &'static Callee,
-    items: I,
-) -> Result<MapJob<R>, JobError>
-where
-    I: IntoIterator<Item = T>,
-    T: Serialize,
-{
-    let mut items = items.into_iter();
-    // Nothing is known of the calls: as many chunks as share them evenly, if their number is known.
-    let even = match items.size_hint() {
-        _ if pool.core().limits.task_timeout.is_some() => 1,
-        (least, Some(most)) if least == most => least.div_ceil(4 * pool.workers()).clamp(1, MOST_CALLS),
-        _ => UNKNOWN_CALLS,
-    };
-    let (calls, bytes) = stated.map_or((even, MOST_BYTES), |calls| (calls, usize::MAX));
-    let (mut messages, mut counts) = (Vec::new(), Vec::new());
-    loop {
-        let (chunk, failed) = Chunk::of(&mut items, encode, calls, bytes);
-        if let Some(error) = failed {
-            return Err(error);
-        }
-        let Some(Chunk { message, calls }) = chunk else { break };
-        messages.push(message);
-        counts.push(calls);
-    }
-    let jobs = pool.core().submit_all(callee, messages)?;
-    Ok(MapJob { core: Arc::clone(pool.core()), jobs: jobs.into_iter().zip(counts).collect(), result: PhantomData })
-}
-
-/// Many calls under way; comes from [`Pool::map_async`].
-///
-/// Dropping it is legal: the calls run all the same.
-#[must_use = "dropping it gives up the results; the calls run all the same"]
-pub struct MapJob<R> {
-    core: Arc<Core>,
-    jobs: Vec<(Arc<JobState>, usize)>,
-    result: PhantomData<fn() -> R>,
-}
-
-impl<R: DeserializeOwned> MapJob<R> {
-    /// Waits for all results, which come in the order of the items. Can be asked again.
-    ///
-    /// # Errors
-    ///
-    /// The first one in the order of the items; see [`JobFailure`].
-    pub fn get(&self) -> Result<Vec<R>, JobError> {
-        self.get_by(None)
-    }
-
-    /// The same, waiting at most for `timeout`: then `NotReady`, and the calls go on.
-    ///
-    /// # Errors
-    ///
-    /// As [`get`](Self::get).
-    pub fn get_timeout(&self, timeout: Duration) -> Result<Vec<R>, JobError> {
-        self.get_by(std::time::Instant::now().checked_add(timeout))
-    }
-
-    fn get_by(&self, deadline: Option<std::time::Instant>) -> Result<Vec<R>, JobError> {
-        if self.core.ledger.is_forked() {
-            return Err(JobFailure::Forked.into());
-        }
-        let mut all = Vec::new();
-        for (job, calls) in &self.jobs {
-            if !job.wait(&self.core, deadline) {
-                return Err(JobFailure::NotReady.into());
-            }
-            let outcome = job.outcome().ok_or(JobFailure::NotReady)?;
-            let report = outcome.as_ref().as_ref().map_err(Clone::clone)?;
-            let (mut results, _) = Results::new(report.clone(), *calls);
-            while let Some(result) = results.next() {
-                all.push(result?);
-            }
-        }
-        Ok(all)
-    }
-
-    /// Whether all are done. Never blocks.
-    pub fn ready(&self) -> bool {
-        !self.core.ledger.is_forked() && self.jobs.iter().all(|(job, _)| job.is_ready())
-    }
-}
-
-impl<R> fmt::Debug for MapJob<R> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MapJob").field("jobs", &self.jobs.len()).finish_non_exhaustive()
     }
 }

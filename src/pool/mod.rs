@@ -13,6 +13,9 @@ mod error;
 mod job;
 mod ledger;
 mod map;
+mod map_async;
+#[cfg(feature = "progress")]
+mod progress;
 mod slices;
 mod state;
 mod stats;
@@ -21,7 +24,8 @@ mod worker;
 
 pub use error::{JobError, JobFailure, PoolError};
 pub use job::Job;
-pub use map::{Chunked, Imap, ImapUnordered, MapJob};
+pub use map::{Chunked, Imap, ImapUnordered};
+pub use map_async::MapJob;
 pub use stats::{PoolStats, WorkerStats};
 
 use self::core::{Core, Queues, Recipe};
@@ -37,7 +41,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use worker::{Arguments, Assignment};
 
 /// Worker processes that run functions: Python's `multiprocessing.Pool`.
@@ -333,10 +337,12 @@ impl PoolBuilder {
         let limits = Limits {
             name: self.name.unwrap_or_else(|| format!("Pool-{number}")),
             window: self.window,
-            task_timeout: self.task_timeout,
+            // One beyond all clocks is none.
+            task_timeout: self.task_timeout.filter(|limit| Instant::now().checked_add(*limit).is_some()),
             retries: self.retries,
             max_tasks_per_child: self.max_tasks_per_child,
             has_initializer: self.has_initializer,
+            longest: queues.tasks.max_message(),
         };
         let core = Arc::new(Core::new(limits, workers, ledger, queues, self.policy).map_err(PoolError::Queue)?);
         let listener: std::sync::Weak<dyn crate::process::AfterDeaths> = Arc::<Core>::downgrade(&core);

@@ -3,6 +3,7 @@
 use super::Pool;
 use super::error::{JobError, JobFailure};
 use super::job::{JobState, decode};
+use super::ledger::TASK_HEAD;
 use super::map::Chunked;
 use crate::process::slice_of;
 use bytemuck::{AnyBitPattern, NoUninit};
@@ -65,7 +66,10 @@ impl Chunked<'_> {
     {
         const { assert!(size_of::<T>() > 0, "elements without bytes cannot be told apart") };
         let (core, callee) = (self.pool.core(), slice_of::<F, T, R>(f));
-        let elements = self.size.unwrap_or((USUAL_BYTES / size_of::<T>()).max(1));
+        let elements = self.size.unwrap_or_else(|| {
+            let room = USUAL_BYTES.min(core.limits.longest.saturating_sub(TASK_HEAD));
+            (room / size_of::<T>()).max(1)
+        });
         let ahead = (AHEAD * self.pool.workers()).min(core.limits.window);
         let mut chunks = data.chunks(elements);
         let mut results = Vec::with_capacity(data.len().div_ceil(elements));

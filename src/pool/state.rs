@@ -19,6 +19,8 @@ pub(super) struct Limits {
     pub(super) max_tasks_per_child: Option<u64>,
     /// Workers say that they have arrived.
     pub(super) has_initializer: bool,
+    /// Bytes of the longest message.
+    pub(super) longest: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,6 +194,15 @@ impl State {
         Some(job)
     }
 
+    /// The message of a job that was withdrawn is gone.
+    pub(super) fn forget(&mut self, id: Id, ledger: &Ledger) {
+        let slot = self.slots.get_mut(id.slot()).filter(|slot| slot.generation == id.generation());
+        if slot.is_some_and(|slot| std::mem::take(&mut slot.is_withdrawn)) {
+            self.withdrawn -= 1;
+            self.vacate(id, ledger);
+        }
+    }
+
     /// The slot is free, and messages of this generation mean nothing any more.
     fn vacate(&mut self, id: Id, ledger: &Ledger) {
         if let Some(slot) = self.slots.get_mut(id.slot()) {
@@ -223,19 +234,18 @@ impl State {
         effects.resolved.push((job.state, outcome));
     }
 
-    /// The job has no result, after so many attempts that nobody has counted.
-    pub(super) fn resolve_after(
-        &mut self,
-        id: Id,
-        cause: JobFailure,
-        attempts: u32,
-        ledger: &Ledger,
-        effects: &mut Effects,
-    ) {
+    /// How often the job was begun by workers that have died.
+    pub(super) fn attempts_of(&mut self, id: Id) -> u32 {
+        self.under_way(id).map_or(0, |job| job.attempts)
+    }
+
+    /// The job's message is gone, and it has no result, after so many attempts that nobody has counted.
+    pub(super) fn give_up(&mut self, id: Id, cause: JobFailure, attempts: u32, ledger: &Ledger, effects: &mut Effects) {
         if let Some(job) = self.under_way(id) {
             job.attempts += attempts;
         }
         self.resolve(id, Err(cause), ledger, effects);
+        self.forget(id, ledger);
     }
 
     /// Whatever is under way or waits ends in `cause`.
@@ -287,7 +297,7 @@ impl State {
             About::CameBack => {
                 let id = ledger::id_of(number);
                 let stage = ledger.stage(id);
-                let Some(job) = self.under_way(id) else { return };
+                let Some(job) = self.under_way(id) else { return self.forget(id, ledger) };
                 message.drain(..REPORT_HEAD.min(message.len()));
                 match stage {
                     Some(Stage::Queued) => effects.puts.push((id, message)),
@@ -300,12 +310,7 @@ impl State {
                 }
             }
             About::Dropped => {
-                let id = ledger::id_of(number);
-                let slot = self.slots.get_mut(id.slot()).filter(|slot| slot.generation == id.generation());
-                if slot.is_some_and(|slot| std::mem::take(&mut slot.is_withdrawn)) {
-                    self.withdrawn -= 1;
-                    self.vacate(id, ledger);
-                }
+                self.forget(ledger::id_of(number), ledger);
             }
             About::NotArrived => {
                 let reason = String::from_utf8_lossy(message.get(REPORT_HEAD..).unwrap_or_default()).into_owned();
@@ -362,7 +367,7 @@ impl State {
 
     /// How many workers have not said yet that they have arrived, where they are to say so.
     pub(super) fn arriving(&self) -> usize {
-        let is_awaited = |worker: &&Worker| worker.child.is_some() && !worker.is_over && !worker.has_arrived;
+        let is_awaited = |worker: &&Worker| worker.child.is_some() && !worker.has_arrived;
         if self.has_initializer { self.workers.iter().filter(is_awaited).count() } else { 0 }
     }
 

@@ -4,7 +4,7 @@
 use super::core::Core;
 use super::error::{JobFailure, PoolError};
 use super::ledger::{self, Stage};
-use super::state::{Effects, MOST_IDLE_ENDS, Phase, State, pause};
+use super::state::{MOST_IDLE_ENDS, Phase, State, pause};
 use super::worker::Assignment;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{MutexGuard, PoisonError};
@@ -50,7 +50,7 @@ fn run(core: &Core) {
         let next_end = core.end_overdue();
         kill_the_ending(core);
         let phase = see_to_the_end(core, &mut killing_at);
-        let is_late = !all_reported || !core.lock().unput.is_empty();
+        let is_late = !all_reported || !core.lock().unput.is_empty() || !core.callbacks.have_a_thread();
         let again = is_late.then(|| Instant::now() + AGAIN);
         let next = match phase {
             Some(Phase::Ended) => return,
@@ -67,18 +67,15 @@ fn is_ending(core: &Core) -> bool {
 
 /// Reports those that have ended. (P1) False: not all of them, for now.
 fn find_ended(core: &Core) -> bool {
-    let mut ended = Vec::new();
     let mut state = core.lock();
     state.look = false;
-    for (at, worker) in state.workers.iter_mut().enumerate() {
-        if !worker.is_over && worker.child.as_ref().is_some_and(|child| !child.is_alive()) {
-            worker.is_over = true;
-            ended.push(at);
-        }
-    }
+    let children: Vec<_> = state.workers.iter().map(|w| w.child.clone().filter(|_| !w.is_over)).collect();
     drop(state);
     let mut all = true;
-    for at in ended {
+    for (at, _) in children.iter().enumerate().filter(|(_, child)| child.as_ref().is_some_and(|c| !c.is_alive())) {
+        if let Some(worker) = core.lock().workers.get_mut(at) {
+            worker.is_over = true;
+        }
         if !core.report_end(at) {
             all = false;
             if let Some(worker) = core.lock().workers.get_mut(at) {
@@ -114,17 +111,19 @@ fn take_the_poison(core: &Core) {
     let Ok(consumer) = queues.tasks.consumer() else { return };
     drop(queues);
     let Ok(message) = consumer.try_get_ref() else { return };
-    let deliveries = message.redelivered();
     let mut number = [0; 8];
-    if deliveries < MOST_DELIVERIES || message.copy_to_slice(0, &mut number).is_err() || message.ack().is_err() {
+    let is_readable = message.copy_to_slice(0, &mut number).is_ok();
+    let id = ledger::id_of(u64::from_le_bytes(number));
+    // Of some it died while it ran the job.
+    let unbegun = message.redelivered().saturating_sub(core.lock().attempts_of(id));
+    if !is_readable || unbegun < MOST_DELIVERIES {
+        // It goes back with its participant; to drop it would be to take it.
+        std::mem::forget(message);
         return;
     }
-    let id = ledger::id_of(u64::from_le_bytes(number));
-    let mut effects = Effects::default();
-    let mut state = core.lock();
-    state.resolve_after(id, JobFailure::Died { status }, deliveries, &core.ledger, &mut effects);
-    core.carry_out(state, effects);
-    core.wake();
+    if message.ack().is_ok() {
+        core.give_up(vec![(id, JobFailure::Died { status })], unbegun);
+    }
 }
 
 /// Starts the workers whose time has come. Says when the next one's does.

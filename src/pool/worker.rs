@@ -141,12 +141,8 @@ impl Worker {
         } else {
             match self.ledger.stage(id) {
                 None => {}
-                Some(Stage::Free) => {
-                    self.say(&report_head(About::Dropped, id.raw()));
-                }
-                Some(_) => {
-                    self.say(&[&report_head(About::CameBack, id.raw())[..], message].concat());
-                }
+                Some(Stage::Free) => self.insist(&report_head(About::Dropped, id.raw())),
+                Some(_) => self.insist(&[&report_head(About::CameBack, id.raw())[..], message].concat()),
             }
         }
         begun
@@ -175,9 +171,16 @@ impl Worker {
         }
         if let Some(reason) = self.say(&message) {
             drop(message);
-            self.say(&failed(id, &Fault::Result(reason)));
+            self.insist(&failed(id, &Fault::Result(reason)));
         }
         self.ledger.has_done(self.worker);
+    }
+
+    /// A worker that cannot say this cannot go on: its message comes back.
+    fn insist(&self, message: &[u8]) {
+        if self.say(message).is_some() {
+            std::process::exit(FAILED);
+        }
     }
 
     /// Why it could not be said, if another message can.

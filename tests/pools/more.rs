@@ -197,7 +197,7 @@ fn an_iterator_is_taken_as_its_results_are() {
 #[test]
 fn slices_of_plain_data_go_as_they_are() {
     let data: Vec<u64> = (0..300_000).collect();
-    for builder in [Pool::builder(), Pool::builder().arena(4 << 20)] {
+    for builder in [Pool::builder(), Pool::builder().arena(4 << 20), Pool::builder().arena(1 << 20)] {
         let pool = builder.workers(2).build().expect("a pool");
         let sums = pool.map_slices(|part: &[u64]| part.iter().sum::<u64>(), &data).expect("they return");
         assert_eq!((sums.iter().sum::<u64>(), sums.len() > 1), (data.iter().sum(), true));

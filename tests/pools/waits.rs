@@ -17,7 +17,7 @@ fn alone(which: usize) {
     assert_eq!(process.join().expect("it is ours"), ExitStatus::Exited(0));
 }
 
-const ALL: [fn(); 3] = [idle, idle_async, no_limit];
+const ALL: [fn(); 4] = [idle, idle_async, no_limit, lazy];
 
 fn forever() {
     std::thread::sleep(Duration::from_secs(1000));
@@ -54,9 +54,39 @@ fn no_limit() {
     assert_eq!(pool.apply(|n: u8| n, (2,)), Ok(2));
 }
 
+/// Bytes of this process that are in memory, but for what it shares.
+fn resident() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").expect("/proc is there");
+    let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("it is said");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+}
+
+fn lazy() {
+    let calls: u64 = if std::env::var_os("RINGWAY_LONG").is_some() { 10_000_000 } else { 1_000_000 };
+    let pool = Pool::new(2).expect("a pool");
+    let mut results = pool.imap(|n: u64| vec![n; 4], 0..calls);
+    assert_eq!(results.next(), Some(Ok(vec![0; 4])));
+    let (before, mut most) = (resident(), 0);
+    for (n, result) in (1..).zip(results) {
+        assert_eq!(result, Ok(vec![n; 4]));
+        if n % 50_000 == 0 {
+            // The workers are faster.
+            std::thread::sleep(Duration::from_millis(10));
+            most = most.max(resident());
+        }
+    }
+    println!("{before} bytes at the start, {most} at most");
+    assert!(most.saturating_sub(before) < 16 << 20, "{before} bytes at the start, {most} at most");
+}
+
 #[test]
 fn a_limit_holds_in_a_pool_that_was_idle() {
-    (0..ALL.len()).for_each(alone);
+    (0..3).for_each(alone);
+}
+
+#[test]
+fn who_takes_results_slowly_needs_no_memory() {
+    alone(3);
 }
 
 /// What waits in a callback holds up other callbacks, and nothing else.
@@ -187,6 +217,40 @@ fn a_message_that_kills_its_reader_is_given_up() {
     assert!(matches!(error.cause(), JobFailure::Died { .. }) && error.attempts() >= 3, "{error:?}");
     for (n, job) in (0..).zip(others) {
         assert_eq!(job.get_timeout(SOON), Ok(n));
+    }
+}
+
+/// What can never be put frees its slot for whoever waits.
+#[test]
+fn what_is_too_large_makes_room() {
+    let pool = Pool::builder().workers(1).memory(16 << 20).window(1).build().expect("a pool");
+    let large = pool.chunksize(NonZeroUsize::MIN).map_async(|b: Vec<u8>| b.len(), (0..3).map(|_| vec![0; 20 << 20]));
+    let small = pool.map_async(|n: u8| n, 0..3).expect("it waits inside");
+    assert_eq!(small.get_timeout(SOON), Ok(vec![0, 1, 2]));
+    let error = large.expect("it waits inside").get_timeout(SOON).expect_err("too large");
+    assert!(matches!(error.cause(), JobFailure::ArgumentsUnencodable { .. }), "{error:?}");
+    let large = pool.chunksize(NonZeroUsize::MIN).map_async(|b: Vec<u8>| b.len(), (0..3).map(|_| vec![0; 20 << 20]));
+    pool.close();
+    pool.join().expect("it is closed");
+    assert!(large.expect("it waited inside").get().is_err());
+}
+
+/// Idle workers that are killed again and again have not died of the next message.
+#[test]
+fn the_innocent_are_not_given_up() {
+    let pool = Pool::builder().workers(1).initializer(quiet, ()).build().expect("a pool");
+    for round in 0..8_u64 {
+        let pid = || pool.stats().workers[0].pid;
+        until("it is there", || pid().is_some());
+        std::thread::sleep(Duration::from_millis(5));
+        if let Some(pid) = pid() {
+            // SAFETY: touches no memory; a child of ours.
+            unsafe { libc::kill(pid as i32, libc::SIGKILL) };
+        }
+        if round % 4 == 3 {
+            let jobs: Vec<_> = (0..20).map(|n: u64| pool.apply_async(|n: u64| n, (n,)).expect("it is open")).collect();
+            assert!((0..).zip(jobs).all(|(n, job)| job.get_timeout(SOON) == Ok(n)));
+        }
     }
 }
 

@@ -64,6 +64,8 @@ enum What {
     Throughput,
     /// Starting processes and waiting for them, beside `std::process::Command` and Python.
     Process,
+    /// Jobs of a pool, beside rayon's threads and Python's pools.
+    Pool,
 }
 
 impl BenchArgs {
@@ -71,8 +73,8 @@ impl BenchArgs {
     pub fn plan(&self) -> Result<Request, String> {
         let latency = matches!(self.what, None | Some(What::Latency));
         let throughput = matches!(self.what, None | Some(What::Throughput));
-        let process = self.what == Some(What::Process);
-        if process {
+        let (process, pool) = (self.what == Some(What::Process), self.what == Some(What::Pool));
+        if process || pool {
             let of_queues = [
                 ("--size", self.size.is_empty()),
                 ("--mode", self.mode.is_empty()),
@@ -83,7 +85,7 @@ impl BenchArgs {
                 ("--consumers", self.consumers.is_none()),
             ];
             if let Some((flag, _)) = of_queues.iter().find(|(_, absent)| !absent) {
-                return Err(format!("{flag} is about queues; starting a process has none"));
+                return Err(format!("{flag} is about queues; neither starting processes nor a pool's jobs have it"));
             }
         }
         if !throughput {
@@ -100,6 +102,7 @@ impl BenchArgs {
             latency,
             throughput,
             process,
+            pool,
             quick: self.quick,
             json: self.json.clone(),
             sizes: self.size.iter().map(|&s| s as usize).collect(),
@@ -139,7 +142,7 @@ impl BenchArgs {
 }
 
 /// Subcommands of `bench`, which `--json` must not take for its file.
-const SUBCOMMANDS: [&str; 3] = ["latency", "throughput", "process"];
+const SUBCOMMANDS: [&str; 4] = ["latency", "throughput", "process", "pool"];
 
 /// Makes a bare `--json` before a subcommand an explicit `--json=-`. A file of
 /// such a name is `--json=latency`.

@@ -13,6 +13,7 @@ mod latency;
 mod machine;
 mod message;
 mod plan;
+mod pools;
 mod probe;
 mod processes;
 mod report;
@@ -63,6 +64,7 @@ pub fn run(request: &Request) -> Result<ExitCode> {
         (Bench::Latency, request.latency, plan::latency as fn(&Request) -> Vec<Group>),
         (Bench::Throughput, request.throughput, plan::throughput),
         (Bench::Process, request.process, plan::process),
+        (Bench::Pool, request.pool, plan::pool),
     ];
     for (bench, wanted, groups) in benches {
         if !wanted || interrupted {
@@ -87,7 +89,7 @@ fn measure(bench: Bench, groups: &[Group], request: &Request, workspace: &Worksp
     let runs = cells.saturating_mul(request.runs);
     let total = match (request.quick, request.runs_stated) {
         // Before each run a process takes its memory, and there are few cells.
-        (false, _) if bench == Bench::Process => USUAL_PROCESS_RUN * runs,
+        (false, _) if matches!(bench, Bench::Process | Bench::Pool) => USUAL_PROCESS_RUN * runs,
         (true, _) => QUICK_BUDGET,
         (false, true) => USUAL_RUN * runs,
         (false, false) => FULL_BUDGET.min(USUAL_RUN * runs),
@@ -111,6 +113,7 @@ fn name(bench: Bench) -> &'static str {
         Bench::Latency => "latency",
         Bench::Throughput => "throughput",
         Bench::Process => "process",
+        Bench::Pool => "pool",
     }
 }
 
@@ -118,7 +121,7 @@ fn name(bench: Bench) -> &'static str {
 fn footer(bench: Bench, outcome: &schedule::Outcome) -> String {
     let mut text = String::new();
     let placements = probe::distribution(&outcome.probes);
-    if bench != Bench::Process && !placements.is_empty() {
+    if !matches!(bench, Bench::Process | Bench::Pool) && !placements.is_empty() {
         let _ = writeln!(text, "placement (raw round trip before and after each run): {placements}");
     }
     let runs = outcome.histories.iter().flatten().flat_map(|history| &history.runs);
@@ -132,6 +135,11 @@ fn footer(bench: Bench, outcome: &schedule::Outcome) -> String {
         Bench::Process => {
             "start and join of an empty function; ringway-death: from a child's last act to the return of join; \
              x command: times std::process::Command of /bin/true\n"
+        }
+        Bench::Pool => {
+            "apply: one call and its result, a worker; ringway, futex: the round trips beside which it is measured; async: \
+             jobs that are submitted one by one, map: calls; slices: copies of 64 MiB; cpu: jobs of some 10 ms; \
+             x limit: times the first row of the group\n"
         }
     });
     text

@@ -15,6 +15,8 @@ pub enum Bench {
     Throughput,
     /// Starting processes; the size is the memory of the one that starts them.
     Process,
+    /// Jobs of a pool; the size is that of what one job is given.
+    Pool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -40,6 +42,23 @@ pub enum System {
     PythonFork,
     PythonSpawn,
     PythonForkserver,
+    PoolApply,
+    PoolAsync,
+    PoolMap,
+    PoolSlices,
+    PoolCpu,
+    /// One copy from buffer to buffer.
+    Memcpy,
+    /// Two processes that do what the pool's workers do.
+    ProcessesCpu,
+    /// Threads: the ceiling.
+    RayonAsync,
+    RayonMap,
+    PythonPoolApply,
+    PythonPoolAsync,
+    PythonPoolMap,
+    PythonExecutorApply,
+    PythonExecutorAsync,
 }
 
 impl System {
@@ -59,12 +78,27 @@ impl System {
             System::PythonFork => "python-fork",
             System::PythonSpawn => "python-spawn",
             System::PythonForkserver => "python-forkserver",
+            System::PoolApply => "pool-apply",
+            System::PoolAsync => "pool-async",
+            System::PoolMap => "pool-map",
+            System::PoolSlices => "pool-slices",
+            System::PoolCpu => "pool-cpu",
+            System::Memcpy => "memcpy",
+            System::ProcessesCpu => "processes-cpu",
+            System::RayonAsync => "rayon-async",
+            System::RayonMap => "rayon-map",
+            System::PythonPoolApply => "python-pool-apply",
+            System::PythonPoolAsync => "python-pool-async",
+            System::PythonPoolMap => "python-pool-map",
+            System::PythonExecutorApply => "python-executor-apply",
+            System::PythonExecutorAsync => "python-executor-async",
         }
     }
 
     pub fn is_ringway(self) -> bool {
         use System::*;
-        matches!(self, Ringway | RingwayBytes | RingwayWarm | RingwayDeath)
+        let of_pools = matches!(self, PoolApply | PoolAsync | PoolMap | PoolSlices | PoolCpu);
+        of_pools || matches!(self, Ringway | RingwayBytes | RingwayWarm | RingwayDeath)
     }
 }
 
@@ -139,6 +173,7 @@ pub struct Request {
     pub latency: bool,
     pub throughput: bool,
     pub process: bool,
+    pub pool: bool,
     pub quick: bool,
     pub json: Option<PathBuf>,
     pub sizes: Vec<usize>,
@@ -183,6 +218,20 @@ impl Cell {
             (Bench::Latency, Some(Wait::Park)) => System::Futex,
             (Bench::Latency, _) => System::Raw,
             (Bench::Process, _) => System::Command,
+            (Bench::Pool, _) => self.limit_of_pools(),
+        }
+    }
+
+    /// What it is measured beside.
+    fn limit_of_pools(&self) -> System {
+        match (self.system, self.wait) {
+            (System::PoolApply, Some(Wait::Spin | Wait::Default)) | (System::Ringway, _) => System::Ringway,
+            (System::PoolAsync | System::RayonAsync, _) => System::PythonPoolAsync,
+            (System::PythonPoolAsync | System::PythonExecutorAsync, _) => System::PythonPoolAsync,
+            (System::PoolMap | System::RayonMap | System::PythonPoolMap, _) => System::PythonPoolMap,
+            (System::PoolSlices | System::Memcpy, _) => System::Memcpy,
+            (System::PoolCpu | System::ProcessesCpu, _) => System::ProcessesCpu,
+            _ => System::Futex,
         }
     }
 
@@ -261,6 +310,30 @@ pub fn process(request: &Request) -> Vec<Group> {
     groups
 }
 
+/// Jobs of pools, each kind beside what it is measured with.
+pub fn pool(_: &Request) -> Vec<Group> {
+    const SIZE: usize = 8;
+    let bare = |system, size| Cell::bare(Bench::Pool, system, size);
+    let waits = |system, wait| Cell { wait: Some(wait), ..bare(system, SIZE) };
+    let round_trip =
+        Cell { mode: Some(Mode::Mpmc), capacity: Some(LATENCY_CAPACITY), ..waits(System::Ringway, Wait::Spin) };
+    let many = |systems: &[System]| systems.iter().map(|&system| bare(system, SIZE)).collect();
+    let large = super::pools::SLICES_BYTES;
+    vec![
+        vec![round_trip, waits(System::PoolApply, Wait::Spin), waits(System::PoolApply, Wait::Default)],
+        vec![
+            bare(System::Futex, SIZE),
+            waits(System::PoolApply, Wait::Park),
+            bare(System::PythonPoolApply, SIZE),
+            bare(System::PythonExecutorApply, SIZE),
+        ],
+        many(&[System::PythonPoolAsync, System::PoolAsync, System::PythonExecutorAsync, System::RayonAsync]),
+        many(&[System::PythonPoolMap, System::PoolMap, System::RayonMap]),
+        vec![bare(System::Memcpy, large), bare(System::PoolSlices, large)],
+        many(&[System::ProcessesCpu, System::PoolCpu]),
+    ]
+}
+
 pub fn throughput(request: &Request) -> Vec<Group> {
     let mpmc = |n| Shape { mode: Mode::Mpmc, producers: n, consumers: n };
     let spsc = Shape { mode: Mode::Spsc, producers: 1, consumers: 1 };
@@ -318,6 +391,7 @@ mod tests {
             latency: true,
             throughput: true,
             process: false,
+            pool: false,
             quick: false,
             json: None,
             sizes: vec![],
@@ -350,6 +424,13 @@ mod tests {
             for cell in group.iter().filter(|c| c.system.is_ringway()) {
                 assert_eq!(group.iter().filter(|c| cell.compares_with_pipe(c)).count(), 1);
             }
+        }
+    }
+
+    #[test]
+    fn rows_of_pools_have_their_limits_in_the_same_group() {
+        for group in pool(&request()) {
+            assert!(group.iter().all(|cell| group.iter().any(|other| other.system == cell.limit())), "{group:?}");
         }
     }
 

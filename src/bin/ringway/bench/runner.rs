@@ -9,6 +9,7 @@
 use super::control;
 use super::latency::Percentiles;
 use super::plan::{Bench, Cell, System};
+use super::pools;
 use super::processes;
 use super::ringway_parts as queue;
 use super::throughput;
@@ -87,6 +88,14 @@ fn attempt(cell: &Cell, workspace: &Workspace, measure: Duration) -> Result<Meas
     if cell.bench == Bench::Process {
         return processes::run(cell, measure);
     }
+    if cell.bench == Bench::Pool {
+        // Two of its rows are round trips as everywhere; where they ran is no matter here.
+        if !matches!(cell.system, System::Ringway | System::Futex) {
+            return pools::run(cell, workspace, measure);
+        }
+        let round_trip = attempt(&Cell { bench: Bench::Latency, ..cell.clone() }, workspace, measure)?;
+        return Ok(Measured { probes: (1.0, 1.0), ..round_trip });
+    }
     let control = control::create()?;
     let ways = if cell.bench == Bench::Latency { 2 } else { 1 };
     let _queues = if cell.system.is_ringway() { queue::create(cell, &workspace.directory, ways)? } else { vec![] };
@@ -139,7 +148,7 @@ fn add_up(cell: &Cell, answers: Vec<Answer>) -> Result<Measured> {
             let (rate, samples) = throughput::rate(&parts)?;
             Ok(Measured { value: Value::Rate(rate), samples, probes, clock_ns: None })
         }
-        Bench::Latency | Bench::Process => parts
+        Bench::Latency | Bench::Process | Bench::Pool => parts
             .iter()
             .find_map(|part| match *part {
                 Part::Ping { percentiles, samples, clock_ns } => {

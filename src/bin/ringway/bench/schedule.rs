@@ -219,7 +219,7 @@ fn unsteadiness(run: &Measured) -> f64 {
 /// How many times faster `own` is than `other`.
 fn times_faster(bench: Bench, own: f64, other: f64) -> f64 {
     match bench {
-        Bench::Latency | Bench::Process => other / own,
+        Bench::Latency | Bench::Process | Bench::Pool => other / own,
         Bench::Throughput => own / other,
     }
 }

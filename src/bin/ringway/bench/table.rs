@@ -17,6 +17,8 @@ const THROUGHPUT: [&str; 11] =
     ["system", "mode", "wait", "bytes", "PxC", "capacity", "batch", "M msg/s", "MB/s", "of limit", "x pipe"];
 const PROCESS: [&str; 10] =
     ["system", "parent MB", "p50 us", "p90", "p99", "p99.9", "max", "x command", "spread", "runs"];
+const POOL: [&str; 11] =
+    ["system", "wait", "bytes", "p50 us", "p90", "p99", "max", "a second", "x limit", "spread", "runs"];
 const THROUGHPUT_TAIL: [&str; 2] = ["spread", "runs"];
 
 /// The rows of `bench` as text, with colours if they are wanted.
@@ -31,8 +33,13 @@ pub fn render(bench: Bench, rows: &[Row], colours: bool) -> String {
         Bench::Latency => LATENCY.to_vec(),
         Bench::Throughput => [&THROUGHPUT[..], &THROUGHPUT_TAIL].concat(),
         Bench::Process => PROCESS.to_vec(),
+        Bench::Pool => POOL.to_vec(),
     };
-    let lefts = if bench == Bench::Process { 1 } else { 3 };
+    let lefts = match bench {
+        Bench::Process => 1,
+        Bench::Pool => 2,
+        Bench::Latency | Bench::Throughput => 3,
+    };
     let aligned = |(k, text): (usize, String)| {
         let alignment = if k < lefts { CellAlignment::Left } else { CellAlignment::Right };
         Cell::new(text).set_alignment(alignment)
@@ -43,6 +50,7 @@ pub fn render(bench: Bench, rows: &[Row], colours: bool) -> String {
             Bench::Latency => latency(row),
             Bench::Throughput => throughput(row),
             Bench::Process => process(row),
+            Bench::Pool => pool(row),
         };
         table.add_row(cells.into_iter().enumerate().map(aligned).collect::<Vec<_>>());
     }
@@ -119,6 +127,15 @@ fn latency(row: &Row) -> Vec<String> {
 fn process(row: &Row) -> Vec<String> {
     let mut cells = vec![row.cell.system.name().to_owned(), (row.cell.size / 1_000_000).to_string()];
     cells.extend([row.p50, row.p90, row.p99, row.p999, row.max].map(|ns| number(ns.map(|ns| ns.div_ceil(1000)))));
+    cells.extend([short(row.ratio_limit), percent(row.spread), row.runs.to_string()]);
+    cells
+}
+
+fn pool(row: &Row) -> Vec<String> {
+    let wait = row.cell.wait.map_or("", |wait| wait.name());
+    let mut cells = vec![row.cell.system.name().to_owned(), wait.to_owned(), row.cell.size.to_string()];
+    cells.extend([row.p50, row.p90, row.p99, row.max].map(|ns| short(ns.map(|ns| ns as f64 / 1000.0))));
+    cells.extend([row.msgs_per_s.map_or_else(|| "-".into(), |rate| short(Some(rate)))]);
     cells.extend([short(row.ratio_limit), percent(row.spread), row.runs.to_string()]);
     cells
 }

@@ -168,7 +168,7 @@ fn run(order: &Order) -> Result<Done> {
     match order.cell.bench {
         Bench::Latency => round_trips(&session),
         Bench::Throughput => stream(&session),
-        Bench::Process => anyhow::bail!("starting processes has a worker of its own"),
+        Bench::Process | Bench::Pool => anyhow::bail!("processes and pools have workers of their own"),
     }
 }
 
