@@ -36,26 +36,36 @@ impl Callbacks {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn push(self: &Arc<Self>, calls: Vec<Call>) {
+    /// False: no thread is to be had for them.
+    pub(super) fn push(self: &Arc<Self>, calls: Vec<Call>) -> bool {
         if calls.is_empty() {
-            return;
+            return true;
         }
         let mut inner = self.lock();
         inner.queue.extend(calls);
         if std::mem::replace(&mut inner.has_thread, true) {
             drop(inner);
             self.more.notify_one();
-            return;
+            return true;
         }
         drop(inner);
-        self.start();
+        self.start()
     }
 
-    fn start(self: &Arc<Self>) {
+    fn start(self: &Arc<Self>) -> bool {
         let of_thread = Arc::clone(self);
         let thread = std::thread::Builder::new().name("ringway-calls".into()).spawn(move || of_thread.run());
         if thread.is_err() {
             self.lock().has_thread = false;
+        }
+        thread.is_ok()
+    }
+
+    /// By the last one who could: calls those that there is no thread for.
+    pub(super) fn call_the_rest(self: &Arc<Self>) {
+        while !self.have_a_thread() {
+            self.lock().has_thread = true;
+            self.run();
         }
     }
 
@@ -99,12 +109,12 @@ impl Callbacks {
 
     /// Waits until all have been called that are known now; at once in one of them.
     pub(super) fn wait(self: &Arc<Self>) {
-        while !self.have_a_thread() {
-            std::thread::sleep(LINGER / 100);
-        }
         let mut inner = self.lock();
         while (!inner.queue.is_empty() || inner.is_calling) && inner.thread != Some(std::thread::current().id()) {
-            inner = self.idle.wait(inner).unwrap_or_else(PoisonError::into_inner);
+            inner = self.idle.wait_timeout(inner, LINGER).unwrap_or_else(PoisonError::into_inner).0;
+            drop(inner);
+            self.have_a_thread();
+            inner = self.lock();
         }
     }
 

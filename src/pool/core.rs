@@ -12,7 +12,7 @@
 //! P4. A job is resolved once: by who takes it out of its slot. Whoever waits is told after that, and the pump is
 //! nudged after that.
 
-use super::callbacks::Callbacks;
+use super::callbacks::{Call, Callbacks};
 use super::error::{JobError, JobFailure};
 use super::job::{JobState, Reported};
 use super::ledger::{self, About, Id, Ledger, TASK_HEAD, report_head};
@@ -26,9 +26,6 @@ use std::time::{Duration, Instant};
 /// Reports that are taken at once.
 const BATCH: usize = 64;
 
-/// How long a put of a task waits before it is seen whether anybody takes reports.
-const SLICE: Duration = Duration::from_millis(5);
-
 /// How a worker's process is made.
 pub(super) type Recipe = Box<dyn Fn(Assignment) -> Process<()> + Send>;
 
@@ -36,7 +33,7 @@ pub(super) struct Core {
     pub(super) limits: Limits,
     pub(super) callbacks: Arc<Callbacks>,
     pub(super) ledger: Arc<Ledger>,
-    tasks: Mutex<Producer<Bytes>>,
+    pub(super) tasks: Mutex<Producer<Bytes>>,
     inbox: Mutex<Inbox>,
     own_reports: Mutex<Producer<Bytes>>,
     /// For the ends of workers, and to close.
@@ -214,67 +211,8 @@ impl Core {
         self.lock()
     }
 
-    fn put_task(&self, message: &[u8], pump: Option<&mut Pump<'_>>) -> Result<(), JobFailure> {
-        self.put_until(pump, |tasks, slice| match tasks.try_put(message) {
-            Err(PutError::Full(_)) => tasks.put_timeout(message, slice).map_err(|refused| refused.map(drop)),
-            other => other.map_err(|refused| refused.map(drop)),
-        })
-    }
-
-    /// The message is `head` and `body`, which is copied once: to where it lies in the queue.
-    fn put_in_place(&self, head: &[u8], body: &[u8]) -> Result<(), JobFailure> {
-        self.put_until(None, |tasks, slice| {
-            let mut message = tasks.reserve_timeout(head.len() + body.len(), slice)?;
-            if message.write_at(0, head).and_then(|()| message.write_at(head.len(), body)).is_err() {
-                return Err(PutError::Corrupt(()));
-            }
-            message.commit_timeout(slice).map_err(|refused| refused.map(drop))
-        })
-    }
-
-    /// Tries until it is put, and sees that room is made meanwhile.
-    fn put_until(
-        &self,
-        mut pump: Option<&mut Pump<'_>>,
-        attempt: impl Fn(&Producer<Bytes>, Duration) -> Result<(), PutError<()>>,
-    ) -> Result<(), JobFailure> {
-        loop {
-            let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-            // Those that wait for room already come first.
-            let (is_first, refused) = self.put_waiting(&tasks);
-            let put = match is_first {
-                true => attempt(&tasks, if pump.is_some() { Duration::ZERO } else { SLICE }),
-                false => Err(PutError::Full(())),
-            };
-            drop(tasks);
-            self.give_up(refused, 0);
-            if !is_first {
-                let waited = self.changed.wait_timeout(self.lock(), SLICE);
-                drop(waited.unwrap_or_else(PoisonError::into_inner));
-            }
-            match put {
-                Ok(()) => return Ok(()),
-                Err(PutError::Full(_) | PutError::TimedOut(_)) => {
-                    // Whoever is to make room may wait for room itself.
-                    if let Some(pump) = pump.as_mut() {
-                        pump.take_some(Some(Instant::now() + SLICE));
-                    } else {
-                        self.help();
-                    }
-                }
-                Err(error) => {
-                    let cause = refusal(error);
-                    if let JobFailure::Broken { reason } = &cause {
-                        self.break_down(reason);
-                    }
-                    return Err(cause);
-                }
-            }
-        }
-    }
-
     /// Takes the reports that are there, if nobody else does.
-    fn help(&self) {
+    pub(super) fn help(&self) {
         let mut state = self.lock();
         if !state.is_pumped {
             let mut pump = self.pump(&mut state);
@@ -379,7 +317,7 @@ impl Core {
     /// Does what is to be done outside of the state.
     pub(super) fn carry_out(&self, mut state: MutexGuard<'_, State>, effects: Effects) {
         let Effects { resolved, puts } = effects;
-        state.unput.extend(puts);
+        state.queue_puts(puts);
         let has_puts = !state.unput.is_empty();
         if resolved.is_empty() && !has_puts {
             return;
@@ -403,68 +341,23 @@ impl Core {
         }
     }
 
-    /// Puts what there is room for now. (P2)
-    pub(super) fn put_the_rest(&self) {
-        loop {
-            let Ok(tasks) = self.tasks.try_lock() else { return };
-            let (_, refused) = self.put_waiting(&tasks);
-            drop(tasks);
-            if refused.is_empty() {
-                return;
-            }
-            self.give_up(refused, 0);
-        }
-    }
-
-    /// Whether nothing waits for room any more; and what can never be put.
-    fn put_waiting(&self, tasks: &Producer<Bytes>) -> (bool, Vec<(Id, JobFailure)>) {
-        let mut refused = Vec::new();
-        loop {
-            let Some((id, message)) = self.lock().unput.pop_front() else { return (true, refused) };
-            match tasks.try_put(&message) {
-                Ok(()) => {}
-                Err(PutError::Full(_)) => {
-                    self.lock().unput.push_front((id, message));
-                    return (false, refused);
-                }
-                Err(error) => refused.push((id, refusal(error))),
-            }
-        }
-    }
-
-    /// Jobs whose messages are gone have no results, after so many attempts that nobody has counted.
-    pub(super) fn give_up(&self, jobs: Vec<(Id, JobFailure)>, attempts: u32) {
-        if jobs.is_empty() {
-            return;
-        }
-        let mut effects = Effects::default();
-        let mut state = self.lock();
-        for (id, cause) in jobs {
-            state.give_up(id, cause, attempts, &self.ledger, &mut effects);
-        }
-        state.fill(self.limits.window, &self.ledger, &mut effects);
-        state.unput.extend(effects.puts);
-        state.settling += 1;
-        drop(state);
-        for (job, outcome) in effects.resolved {
-            self.settle(&job, outcome);
-        }
-        self.lock().settling -= 1;
-        self.changed.notify_all();
-        // Whoever waits looks again, and the supervisor puts what is new.
-        self.wake();
-    }
-
-    fn settle(&self, job: &Arc<JobState>, outcome: Reported) {
+    pub(super) fn settle(&self, job: &Arc<JobState>, outcome: Reported) {
         let unasked = match &outcome {
             // Nobody has a handle of it any more.
-            Err(error) if Arc::strong_count(job) == 1 && !job.has_callback() => Some(error.clone()),
+            Err(error) if Arc::strong_count(job) == 1 && !job.is_of_interest() => Some(error.clone()),
             _ => None,
         };
         if let Some(error) = unasked {
             self.nobody_asked(&error);
         }
-        self.callbacks.push(job.resolve(outcome));
+        self.call(job.resolve(outcome));
+    }
+
+    pub(super) fn call(&self, calls: Vec<Call>) {
+        if !self.callbacks.push(calls) {
+            // There is no thread for them now; the supervisor tries again.
+            self.wake();
+        }
     }
 
     /// An error that nobody asked for is counted, and logged once.
@@ -521,10 +414,14 @@ impl Core {
         let limit = self.limits.task_timeout?;
         let (now, clock) = (Instant::now(), crate::primitive::now_ns());
         let mut state = self.lock();
-        // A limit beyond all clocks is none.
-        let last = now.checked_add(limit).filter(|_| state.live > 0);
-        state.is_timed = last.is_some();
-        let mut next = last?;
+        if state.live == 0 {
+            // Whoever submits the next job soon need not ring.
+            let until = state.timed_until.filter(|until| *until > now);
+            state.is_timed = until.is_some();
+            return until;
+        }
+        let mut next = now.checked_add(limit)?;
+        (state.is_timed, state.timed_until) = (true, Some(next));
         for worker in 0..state.workers.len() {
             let Some((id, since)) = self.ledger.current(worker as u32) else { continue };
             let age = Duration::from_nanos(clock.saturating_sub(since));
@@ -535,21 +432,6 @@ impl Core {
             }
         }
         Some(next)
-    }
-}
-
-/// Why a message cannot be put, now or later.
-fn refusal<V>(error: PutError<V>) -> JobFailure {
-    match error {
-        PutError::Closed(_) => JobFailure::Terminated,
-        PutError::TooLarge { len, max, .. } => {
-            let reason = format!("the arguments have {len} bytes, a message at most {max}");
-            JobFailure::ArgumentsUnencodable { reason }
-        }
-        PutError::System { kind, .. } => {
-            JobFailure::ArgumentsUnencodable { reason: format!("there is no memory for the arguments: {kind}") }
-        }
-        error => JobFailure::Broken { reason: error.map(drop).to_string() },
     }
 }
 

@@ -41,12 +41,14 @@ pub enum JobFailure {
         /// File, line and column. `None` if the function has replaced the panic hook.
         location: Option<String>,
     },
-    /// Its worker ended while it ran. The worker is replaced.
+    /// Its worker ended while it ran, or between its end and its report, or because of its arguments before it began. The
+    /// worker is replaced.
     Died {
         /// How: by which signal, with which exit code.
         status: ExitStatus,
     },
-    /// It ran for longer than the pool's `task_timeout`. Its worker was ended and is replaced.
+    /// It ran for longer than the pool's `task_timeout`. Its worker was ended and is replaced. (Of a `get_timeout` that has
+    /// waited in vain see `NotReady`.)
     TimedOut {
         /// The limit.
         limit: Duration,
@@ -59,7 +61,7 @@ pub enum JobFailure {
     Closed,
     /// It is not done yet: `get_timeout` has waited in vain. The job goes on.
     NotReady,
-    /// An argument could not be encoded, or is longer than a message may be.
+    /// An argument could not be encoded, or is longer than the pool's memory allows, or there was no memory for it.
     ArgumentsUnencodable {
         /// What its `Serialize` said.
         reason: String,
@@ -69,7 +71,8 @@ pub enum JobFailure {
         /// What `Deserialize` said.
         reason: String,
     },
-    /// The function returned something that could not be encoded, or is longer than a message may be.
+    /// The function returned something that could not be encoded, or is longer than the pool's memory allows, or there was
+    /// no memory for it.
     ResultUnencodable {
         /// What its `Serialize` said.
         reason: String,
@@ -109,7 +112,9 @@ impl fmt::Display for JobFailure {
             F::Died { status } => write!(f, "the worker {status} while the function ran"),
             F::TimedOut { limit } => write!(f, "the function ran for longer than {limit:?}; its worker was ended"),
             F::Cancelled => f.write_str("the job was cancelled"),
-            F::Terminated => f.write_str("the pool was terminated before the job was done; join() it first"),
+            F::Terminated => {
+                f.write_str("the pool was terminated or dropped before the job was done; close() and join() it first")
+            }
             F::Closed => f.write_str("the pool is closed: nothing can be submitted after close()"),
             F::NotReady => f.write_str("the job is not done yet"),
             F::ArgumentsUnencodable { reason } => write!(f, "an argument cannot be encoded: {reason}"),

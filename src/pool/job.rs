@@ -101,8 +101,15 @@ impl JobState {
         self.lock().id = Some(id);
     }
 
-    pub(super) fn has_callback(&self) -> bool {
-        !self.lock().callbacks.is_empty()
+    /// Somebody has asked what comes of it, or will be told.
+    pub(super) fn is_of_interest(&self) -> bool {
+        let inner = self.lock();
+        inner.asked || !inner.callbacks.is_empty()
+    }
+
+    /// Somebody has asked, and was told of another that belongs to it.
+    pub(super) fn ask(&self) {
+        self.lock().asked = true;
     }
 
     pub(super) fn is_ready(&self) -> bool {
@@ -195,7 +202,8 @@ pub(super) fn decode<R: DeserializeOwned>(outcome: &Reported) -> Result<R, JobEr
 /// A job that was submitted with [`apply_async`](crate::Pool::apply_async): Python's `AsyncResult`.
 ///
 /// Dropping it is legal: the job runs all the same. An error that nobody has asked for is then counted
-/// ([`PoolStats`](crate::PoolStats)) and logged once.
+/// ([`PoolStats`](crate::PoolStats)) and logged once (feature `log`). It may outlive its pool: what is not done then is
+/// `Terminated`. As a future it is used up by `await`: wait for `&mut job` to keep it.
 #[must_use = "dropping it gives up the result; the job runs all the same"]
 pub struct Job<R> {
     core: Arc<Core>,
@@ -267,7 +275,7 @@ impl<R: DeserializeOwned + 'static> Job<R> {
     }
 
     /// Ends it: a job that waits never runs, and the worker that runs it is killed and replaced. The job then
-    /// fails with `Cancelled`. False: it is done. Never blocks.
+    /// fails with `Cancelled`, once its worker has ended. False: it is done. Never blocks.
     pub fn cancel(&self) -> bool {
         !self.core.ledger.is_forked() && !self.state.is_ready() && self.core.cancel(&self.state, true)
     }
@@ -286,7 +294,7 @@ impl<R: DeserializeOwned + 'static> Job<R> {
             None => inner.callbacks.push(callback),
             Some(outcome) => {
                 drop(inner);
-                self.core.callbacks.push(vec![Box::new(move || callback(outcome))]);
+                self.core.call(vec![Box::new(move || callback(outcome))]);
             }
         }
     }

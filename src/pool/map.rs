@@ -26,8 +26,6 @@ use std::time::Duration;
 const TARGET: Duration = Duration::from_millis(1);
 /// The most calls of a chunk whose size was not stated.
 pub(super) const MOST_CALLS: usize = 8192;
-/// The same where the pool has a limit of time for jobs.
-const TIMED_CALLS: usize = 64;
 /// Bytes of arguments after which such a chunk ends.
 pub(super) const MOST_BYTES: usize = 256 << 10;
 /// Chunks under way at once, for each worker.
@@ -95,8 +93,9 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// The first one in the order of the items; what waits behind it does not run any more. See
-    /// [`JobFailure`].
+    /// The first one in the order of the items; what waits behind it does not run any more, chunks that run do, for
+    /// nothing. One call that panics or dies costs all results of its chunk, and a chunk that is tried again calls all of
+    /// its items again. See [`JobFailure`].
     pub fn map<F, I>(&self, f: F, items: I) -> Result<Vec<F::Output>, JobError>
     where
         I: IntoIterator,
@@ -129,7 +128,8 @@ impl Pool {
         self.automatic().starmap(f, items)
     }
 
-    /// As [`map`](Self::map), without waiting: all items are encoded now.
+    /// As [`map`](Self::map), without waiting: all items are encoded now and lie in this process until there is room, however
+    /// many. What is too large is told by `get`.
     ///
     /// # Errors
     ///
@@ -145,8 +145,11 @@ impl Pool {
 
     /// Calls `f` with each of `items`; an iterator over the results in the order of the items.
     ///
-    /// It is lazy: items are taken as results are, some chunks ahead, and memory stays constant. An item
-    /// of the iterator is an error where a job has none: it stands for the calls of that job.
+    /// It is lazy: nothing runs before the first `next`, then up to eight chunks a worker are under way, about 256 KiB of
+    /// arguments each, and memory stays constant. So close the pool only after the iteration. An error stands for
+    /// all calls of its chunk, and the iteration goes on after it (after an item that cannot be encoded it ends): where
+    /// each call is to fail alone, state [`chunksize`](Self::chunksize) 1, or let the function return a `Result`. Dropping
+    /// the iterator withdraws what has not begun.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -313,12 +316,22 @@ impl Chunk {
         encode: Encode<T>,
         calls: usize,
         bytes: usize,
+        (longest, carried): (usize, &mut Option<Vec<u8>>),
     ) -> (Option<Chunk>, Option<JobError>) {
         let mut chunk = Chunk { message: vec![0; CHUNK_HEAD], calls: 0 };
         let mut failed = None;
+        if let Some(arguments) = carried.take() {
+            chunk.message.extend_from_slice(&arguments);
+            chunk.calls = 1;
+        }
         while chunk.calls < calls && chunk.message.len() < bytes && failed.is_none() {
             let Some(item) = items.next() else { break };
+            let before = chunk.message.len();
             match encode(&item, &mut chunk.message) {
+                Ok(()) if chunk.calls > 0 && chunk.message.len() > longest => {
+                    *carried = Some(chunk.message.split_off(before));
+                    break;
+                }
                 Ok(()) => chunk.calls += 1,
                 Err(error) => failed = Some(error),
             }
@@ -372,8 +385,11 @@ pub struct Imap<I: Iterator, R> {
     items: Option<Fuse<I>>,
     /// Calls of a chunk, if that was stated.
     stated: Option<usize>,
-    /// What calls have taken so far.
+    /// What calls have taken so far, and how long a result is.
     pace: Option<Duration>,
+    result_bytes: usize,
+    /// The arguments of a call that did not fit the chunk before.
+    carried: Option<Vec<u8>>,
     ahead: usize,
     /// Of each chunk under way its number, its job, and how many calls it has.
     chunks: VecDeque<(u64, Arc<JobState>, usize)>,
@@ -394,6 +410,8 @@ impl<I: Iterator, R: DeserializeOwned> Imap<I, R> {
             items: Some(items.fuse()),
             stated,
             pace: None,
+            result_bytes: 0,
+            carried: None,
             ahead,
             chunks: VecDeque::new(),
             next_number: 0,
@@ -414,8 +432,10 @@ impl<I: Iterator, R: DeserializeOwned> Imap<I, R> {
             (None, None) => (1, self.most_bytes()),
             (None, Some(pace)) => {
                 let fitting = TARGET.as_nanos() / pace.as_nanos().max(1);
+                // Its results have to fit one message, too.
+                let most = (self.most_bytes() / self.result_bytes.max(1)).clamp(1, MOST_CALLS);
                 // A limit of time is one for all of a chunk, and a call may take longer than those before.
-                let most = if self.core.limits.task_timeout.is_some() { TIMED_CALLS } else { MOST_CALLS };
+                let most = if self.core.limits.task_timeout.is_some() { 1 } else { most };
                 (usize::try_from(fitting).unwrap_or(most).clamp(1, most), self.most_bytes())
             }
         }
@@ -426,7 +446,9 @@ impl<I: Iterator, R: DeserializeOwned> Imap<I, R> {
         while self.chunks.len() < self.ahead && self.failed.is_none() {
             let (calls, bytes) = self.calls();
             let Some(items) = self.items.as_mut() else { return };
-            let (chunk, failed) = Chunk::of(items, self.encode, calls, bytes);
+            let longest = self.core.limits.longest;
+            let (chunk, failed) = Chunk::of(items, self.encode, calls, bytes, (longest, &mut self.carried));
+            // With the last of the items one may be carried to a chunk of its own.
             if chunk.is_none() || failed.is_some() {
                 self.items = None;
                 self.failed = failed;
@@ -458,6 +480,7 @@ impl<I: Iterator, R: DeserializeOwned> Imap<I, R> {
         let took;
         (self.results, took) = Results::new(report, calls);
         let each = took / u32::try_from(calls.max(1)).unwrap_or(u32::MAX);
+        self.result_bytes = self.result_bytes.max(self.results.report.len() / calls.max(1));
         // One that took long counts at once, one that was quick by half.
         self.pace = Some(self.pace.map_or(each, |pace| if each > pace { each } else { (pace + each) / 2 }));
         Ok(())

@@ -26,7 +26,8 @@ where
     I: IntoIterator<Item = T>,
     T: Serialize,
 {
-    let mut items = items.into_iter();
+    let mut items = items.into_iter().fuse();
+    let mut carried = None;
     // Nothing is known of the calls: as many chunks as share them evenly, if their number is known.
     let even = match items.size_hint() {
         _ if pool.core().limits.task_timeout.is_some() => 1,
@@ -37,7 +38,8 @@ where
         stated.map_or((even, MOST_BYTES.min(pool.core().limits.longest / 2)), |calls| (calls, usize::MAX));
     let (mut messages, mut counts) = (Vec::new(), Vec::new());
     loop {
-        let (chunk, failed) = Chunk::of(&mut items, encode, calls, bytes);
+        let longest = pool.core().limits.longest;
+        let (chunk, failed) = Chunk::of(&mut items, encode, calls, bytes, (longest, &mut carried));
         if let Some(error) = failed {
             return Err(error);
         }
@@ -88,7 +90,11 @@ impl<R: DeserializeOwned> MapJob<R> {
                 return Err(JobFailure::NotReady.into());
             }
             let outcome = job.outcome().ok_or(JobFailure::NotReady)?;
-            let report = outcome.as_ref().as_ref().map_err(Clone::clone)?;
+            let report = outcome.as_ref().as_ref().map_err(|error| {
+                // This one is told of all.
+                self.jobs.iter().for_each(|(job, _)| job.ask());
+                error.clone()
+            })?;
             let (mut results, _) = Results::new(report.clone(), *calls);
             while let Some(result) = results.next() {
                 all.push(result?);

@@ -16,6 +16,7 @@ mod map;
 mod map_async;
 #[cfg(feature = "progress")]
 mod progress;
+mod puts;
 mod slices;
 mod state;
 mod stats;
@@ -65,8 +66,14 @@ use worker::{Arguments, Assignment};
 /// ```
 ///
 /// Functions and arguments are those of a [`Process`](crate::Process): function items and closures that capture
-/// nothing; values that serde knows, queue handles included. A handle of an anonymous queue among the
-/// arguments is found through this process, which has to keep one.
+/// nothing; values that serde knows. A queue handle among a job's arguments travels as a
+/// [ticket](crate::Ticket): the worker opens it when the job begins, and again if it is tried again. So this process
+/// has to keep a handle of an anonymous queue until the job is done, and before the job begins nobody counts it as
+/// a peer: make the queue with [`peers_gone(false)`](crate::Options::peers_gone) where that matters. Do not return a
+/// handle of a queue that the job has made: its worker lets go of it.
+///
+/// After a `fork` the child has nothing of the pool: what returns errors says `Forked`, the rest does
+/// nothing. The pool has one thread of its own, and one more while there are callbacks.
 ///
 /// # What a death costs
 ///
@@ -80,7 +87,12 @@ use worker::{Arguments, Assignment};
 /// | this process dies | its workers end |
 ///
 /// A job whose worker died between the end of the function and its report counts as one that died. So a
-/// function that is retried may have run to its end before.
+/// function that is retried may have run to its end before. Where panics abort (`panic = "abort"`) a panic is a
+/// death: `Died`, with `ExitStatus::Panicked`.
+///
+/// Workers are ended with SIGKILL where a job is ended: nothing of theirs is cleaned up, and children that a job has
+/// started by other means live on. Ctrl-C on a terminal ends workers, too; a program that handles it, and wants its
+/// workers to go on, has an [`initializer`](PoolBuilder::initializer) that ignores SIGINT.
 ///
 /// Any thread may use a pool, and jobs may start pools of their own.
 pub struct Pool {
@@ -181,8 +193,9 @@ impl PoolBuilder {
 
     /// What each worker calls before its first job. If it panics or ends the worker, there is no pool:
     /// [`build`](Self::build) says so. Where it fails later, in a worker that takes another's place, it is tried
-    /// again, with growing pauses; after six times without a worker that takes jobs the pool ends, with
-    /// `Broken`.
+    /// again, with growing pauses; after eight times in a row, more than a second, while no other worker takes jobs, the
+    /// pool ends, with `Broken`. There is no limit of time for it. The arguments stay with the pool, for the
+    /// workers to come; a queue handle among them keeps this process a peer.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -217,8 +230,8 @@ impl PoolBuilder {
         self
     }
 
-    /// The longest that a job may run; it is ended up to 20 ms later. Of the maps a chunk is a job: those whose size was not
-    /// [stated](Pool::chunksize) have at most 64 calls then.
+    /// The longest that a job may run; it is ended up to 20 ms later. Of the maps a chunk is a job: one whose size was not
+    /// [stated](Pool::chunksize) is one call then.
     #[must_use]
     pub fn task_timeout(mut self, limit: Duration) -> Self {
         self.task_timeout = Some(limit);
@@ -233,7 +246,9 @@ impl PoolBuilder {
         self
     }
 
-    /// How many jobs may be under way: 1 to 1,048,576. Whoever submits more waits.
+    /// How many jobs may be under way, submitted and not done: 1 to 1,048,576. Whoever submits more waits. A cancelled one
+    /// counts until a worker has passed over its message; a result that nobody has taken does not, and lies in this
+    /// process until its handle is dropped.
     #[must_use]
     pub fn window(mut self, jobs: usize) -> Self {
         self.window = jobs;
@@ -359,10 +374,7 @@ impl PoolBuilder {
             }
             supervisor::start(&pool.core, at)?;
         }
-        if self.has_initializer {
-            pool.wait_for_arrival()?;
-        }
-        pool.core.lock().is_built = true;
+        pool.wait_for_arrival()?;
         Ok(pool)
     }
 }
@@ -400,7 +412,10 @@ impl Pool {
         }
         match state.broken.clone() {
             Some(reason) => Err(PoolError::Initializer { reason }),
-            None => Ok(()),
+            None => {
+                state.is_built = true;
+                Ok(())
+            }
         }
     }
 
@@ -429,8 +444,8 @@ impl Pool {
         Job::new(Arc::clone(&self.core), job).get()
     }
 
-    /// The same without waiting: a handle of the job. Waits only while the [`window`](PoolBuilder::window)
-    /// is full.
+    /// The same without waiting: a handle of the job. Waits only while the [`window`](PoolBuilder::window) or the
+    /// memory is full.
     ///
     /// # Errors
     ///
@@ -469,7 +484,8 @@ impl Pool {
         }
     }
 
-    /// Waits until all that was submitted is done, all workers have ended and all callbacks were called.
+    /// Waits until all that was submitted is done, well or not, all workers have ended and all callbacks were called.
+    /// In a callback it does not wait for callbacks.
     ///
     /// # Errors
     ///

@@ -60,10 +60,13 @@ pub(super) struct State {
     pub(super) waiting: usize,
     /// Messages that there was no room for.
     pub(super) unput: VecDeque<(Id, Vec<u8>)>,
+    /// How many there ever were.
+    pub(super) unput_ever: u64,
     /// Threads that are about to tell others what was found here.
     pub(super) settling: usize,
-    /// The supervisor sleeps no longer than until a job may have taken too long.
+    /// The supervisor sleeps no longer than until a job may have taken too long: until then, at least.
     pub(super) is_timed: bool,
+    pub(super) timed_until: Option<Instant>,
     /// Slots of jobs that were withdrawn, whose messages no worker has dropped yet.
     withdrawn: usize,
 }
@@ -144,8 +147,10 @@ impl State {
             counts: Counts::default(),
             waiting: 0,
             unput: VecDeque::new(),
+            unput_ever: 0,
             settling: 0,
             is_timed: false,
+            timed_until: None,
             withdrawn: 0,
         }
     }
@@ -259,6 +264,12 @@ impl State {
         effects.resolved.extend(self.backlog.drain(..).map(|(job, _)| (job, Err(cause.clone().into()))));
     }
 
+    /// They are put when there is room, in this order.
+    pub(super) fn queue_puts(&mut self, puts: Vec<(Id, Vec<u8>)>) {
+        self.unput_ever += puts.len() as u64;
+        self.unput.extend(puts);
+    }
+
     /// Gives free slots to those who wait for one.
     pub(super) fn fill(&mut self, window: usize, ledger: &Ledger, effects: &mut Effects) {
         while !self.backlog.is_empty() && (!self.free.is_empty() || self.slots.len() < window) {
@@ -339,10 +350,9 @@ impl State {
         worker.has_arrived = false;
         let retired = left.is_none() && arrived && status.success();
         worker.idle_ends = if left.is_some() || retired { 0 } else { worker.idle_ends + 1 };
-        if arrived && !retired && left.is_none() {
-            worker.ends_of_use += 1;
-        }
-        let is_poisoned = worker.ends_of_use >= MOST_ENDS_IN_A_LEASE;
+        let is_in_between = arrived && !retired && left.is_none();
+        worker.ends_of_use = if left.is_some() { 0 } else { worker.ends_of_use + u32::from(is_in_between) };
+        let is_poisoned = is_in_between && worker.ends_of_use >= MOST_ENDS_IN_A_LEASE;
         worker.start_at = Some(Instant::now() + pause(worker.idle_ends));
         let (idle_ends, failed_because) = (worker.idle_ends, worker.failed_because.take());
         self.look = true;
@@ -367,7 +377,8 @@ impl State {
 
     /// How many workers have not said yet that they have arrived, where they are to say so.
     pub(super) fn arriving(&self) -> usize {
-        let is_awaited = |worker: &&Worker| worker.child.is_some() && !worker.has_arrived;
+        let is_there = |worker: &Worker| worker.child.is_some() || worker.start_at.is_some();
+        let is_awaited = |worker: &&Worker| is_there(worker) && !worker.has_arrived;
         if self.has_initializer { self.workers.iter().filter(is_awaited).count() } else { 0 }
     }
 

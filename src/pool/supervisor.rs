@@ -37,7 +37,7 @@ pub(super) fn supervise(core: &Core) {
 }
 
 fn run(core: &Core) {
-    let mut killing_at = None;
+    let (mut killing_at, mut looked) = (None, None);
     loop {
         let all_reported = find_ended(core);
         core.put_the_rest();
@@ -45,7 +45,7 @@ fn run(core: &Core) {
         if let Some(reason) = broken.filter(|_| !is_ending(core)) {
             core.break_down(&reason);
         }
-        take_the_poison(core);
+        take_the_poison(core, &mut looked);
         let next_start = start_due(core);
         let next_end = core.end_overdue();
         kill_the_ending(core);
@@ -53,7 +53,7 @@ fn run(core: &Core) {
         let is_late = !all_reported || !core.lock().unput.is_empty() || !core.callbacks.have_a_thread();
         let again = is_late.then(|| Instant::now() + AGAIN);
         let next = match phase {
-            Some(Phase::Ended) => return,
+            Some(Phase::Ended) => return core.callbacks.call_the_rest(),
             Some(Phase::Terminating) => killing_at,
             _ => next_start,
         };
@@ -105,7 +105,7 @@ fn kill_if_ending(core: &Core, at: u32, child: Option<&crate::process::Child>) {
 
 /// Workers die of a message before they have it, of arguments that no memory is there for: the first in the
 /// queue, so all of them would. It is looked at where it lies.
-fn take_the_poison(core: &Core) {
+fn take_the_poison(core: &Core, looked: &mut Option<(u64, u32)>) {
     let Some(status) = core.lock().poisoned_by.take() else { return };
     let queues = core.queues.lock().unwrap_or_else(PoisonError::into_inner);
     let Ok(consumer) = queues.tasks.consumer() else { return };
@@ -114,9 +114,11 @@ fn take_the_poison(core: &Core) {
     let mut number = [0; 8];
     let is_readable = message.copy_to_slice(0, &mut number).is_ok();
     let id = ledger::id_of(u64::from_le_bytes(number));
-    // Of some it died while it ran the job.
-    let unbegun = message.redelivered().saturating_sub(core.lock().attempts_of(id));
+    // Of some it died while it ran the job, and others were looks.
+    let looks = looked.filter(|(message_id, _)| *message_id == message.id()).map_or(0, |(_, looks)| looks);
+    let unbegun = message.redelivered().saturating_sub(core.lock().attempts_of(id)).saturating_sub(looks);
     if !is_readable || unbegun < MOST_DELIVERIES {
+        *looked = Some((message.id(), looks + 1));
         // It goes back with its participant; to drop it would be to take it.
         std::mem::forget(message);
         return;

@@ -99,10 +99,10 @@ where
         let _ = reports.put(&report);
         return;
     }
-    ledger.arrive(worker);
     if says_so && reports.put(&report_head(About::Arrived, number)).is_err() {
-        return;
+        std::process::exit(FAILED);
     }
+    ledger.arrive(worker);
     let me = Worker { reports, ledger, worker };
     let mut done = 0;
     while most != Some(done) {

@@ -13,9 +13,11 @@ use hdrhistogram::Histogram;
 use rayon::prelude::*;
 use ringway::{Pool, PoolBuilder, Process, WaitPolicy};
 use serde::{Deserialize, Serialize};
+use std::io::Read;
 use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 const LONGEST: Duration = Duration::from_secs(60);
@@ -278,19 +280,43 @@ if __name__ == '__main__':
                     all_at_once(lambda: pool.map(same, range(calls)))
 "#;
 
+/// All that it says, so that it never waits for us.
+fn listen(stream: Option<impl Read + Send + 'static>) -> JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut said = String::new();
+        if let Some(mut stream) = stream {
+            let _ = stream.read_to_string(&mut said);
+        }
+        said
+    })
+}
+
 fn run_python(what: &str, system: System, measure: Duration) -> Result<(Found, u64)> {
     let mut command = Command::new("python3");
     command.args(["-c", SCRIPT, what, &measure.as_nanos().to_string()]);
     command.args([PYTHON_JOBS.to_string(), CALLS.to_string()]);
-    let output = match command.stdin(Stdio::null()).stderr(Stdio::piped()).output() {
-        Ok(output) => output,
+    let mut child = match command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn() {
+        Ok(child) => child,
         Err(error) => bail!(Unsupported(format!("python3: {error}"))),
     };
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!(Unsupported(format!("python3: {}", said.lines().last().unwrap_or("failed"))));
+    let (said, complained) = (listen(child.stdout.take()), listen(child.stderr.take()));
+    let deadline = Instant::now() + measure + GRACE;
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if INTERRUPTED.load(Ordering::Relaxed) || Instant::now() > deadline {
+            child.kill()?;
+            child.wait()?;
+            bail!("python3 did not end in time");
+        }
+        std::thread::sleep(TICK);
+    };
+    let said = said.join().unwrap_or_default();
+    if !status.success() {
+        let complained = complained.join().unwrap_or_default();
+        bail!(Unsupported(format!("python3: {}", complained.lines().last().unwrap_or("failed"))));
     }
-    let said = String::from_utf8(output.stdout)?;
     let each = match system {
         System::PythonPoolMap => CALLS,
         System::PythonPoolAsync | System::PythonExecutorAsync => PYTHON_JOBS,

@@ -1,0 +1,152 @@
+//! Putting the messages of jobs: by those who submit, who wait for room, and of those that have a slot already,
+//! when there is room.
+
+use super::core::{Core, Pump};
+use super::error::JobFailure;
+use super::ledger::Id;
+use super::state::Effects;
+use crate::queue::{Bytes, Producer, PutError};
+use std::sync::{PoisonError, TryLockError};
+use std::time::{Duration, Instant};
+
+/// How long a put waits before it is seen whether anybody takes reports.
+const SLICE: Duration = Duration::from_millis(5);
+
+impl Core {
+    pub(super) fn put_task(&self, message: &[u8], pump: Option<&mut Pump<'_>>) -> Result<(), JobFailure> {
+        self.put_until(pump, |tasks, slice| match tasks.try_put(message) {
+            Err(PutError::Full(_)) => tasks.put_timeout(message, slice).map_err(|refused| refused.map(drop)),
+            other => other.map_err(|refused| refused.map(drop)),
+        })
+    }
+
+    /// The message is `head` and `body`, which is copied once: to where it lies in the queue.
+    pub(super) fn put_in_place(&self, head: &[u8], body: &[u8]) -> Result<(), JobFailure> {
+        self.put_until(None, |tasks, slice| {
+            let mut message = tasks.reserve_timeout(head.len() + body.len(), slice)?;
+            if message.write_at(0, head).and_then(|()| message.write_at(head.len(), body)).is_err() {
+                return Err(PutError::Corrupt(()));
+            }
+            message.commit_timeout(slice).map_err(|refused| refused.map(drop))
+        })
+    }
+
+    /// Tries until it is put, and sees that room is made meanwhile.
+    fn put_until(
+        &self,
+        mut pump: Option<&mut Pump<'_>>,
+        attempt: impl Fn(&Producer<Bytes>, Duration) -> Result<(), PutError<()>>,
+    ) -> Result<(), JobFailure> {
+        let mut turn = None;
+        loop {
+            let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            // Those that wait for room already come first.
+            let (is_first, refused) = self.put_waiting(&tasks, &mut turn);
+            let put = match is_first {
+                true => attempt(&tasks, if pump.is_some() { Duration::ZERO } else { SLICE }),
+                false => Err(PutError::Full(())),
+            };
+            drop(tasks);
+            self.give_up(refused, 0);
+            if !is_first {
+                let waited = self.changed.wait_timeout(self.lock(), SLICE);
+                drop(waited.unwrap_or_else(PoisonError::into_inner));
+            }
+            match put {
+                Ok(()) => return Ok(()),
+                Err(PutError::Full(_) | PutError::TimedOut(_)) => {
+                    // Whoever is to make room may wait for room itself.
+                    if let Some(pump) = pump.as_mut() {
+                        pump.take_some(Some(Instant::now() + SLICE));
+                    } else {
+                        self.help();
+                    }
+                }
+                Err(error) => {
+                    let cause = refusal(error);
+                    if let JobFailure::Broken { reason } = &cause {
+                        self.break_down(reason);
+                    }
+                    return Err(cause);
+                }
+            }
+        }
+    }
+
+    /// Puts what there is room for now. (P2)
+    pub(super) fn put_the_rest(&self) {
+        loop {
+            let tasks = match self.tasks.try_lock() {
+                Ok(tasks) => tasks,
+                Err(TryLockError::Poisoned(tasks)) => tasks.into_inner(),
+                Err(TryLockError::WouldBlock) => return,
+            };
+            let (_, refused) = self.put_waiting(&tasks, &mut Some(u64::MAX));
+            drop(tasks);
+            if refused.is_empty() {
+                return;
+            }
+            self.give_up(refused, 0);
+        }
+    }
+
+    /// Whether nothing waits for room that came before this `turn`, or, without one, before now; and what can never
+    /// be put.
+    fn put_waiting(&self, tasks: &Producer<Bytes>, turn: &mut Option<u64>) -> (bool, Vec<(Id, JobFailure)>) {
+        let mut refused = Vec::new();
+        loop {
+            let mut state = self.lock();
+            let turn = *turn.get_or_insert(state.unput_ever);
+            let is_later = state.unput_ever - state.unput.len() as u64 >= turn;
+            let next = if is_later { None } else { state.unput.pop_front() };
+            drop(state);
+            let Some((id, message)) = next else { return (true, refused) };
+            match tasks.try_put(&message) {
+                Ok(()) => {}
+                Err(PutError::Full(_)) => {
+                    self.lock().unput.push_front((id, message));
+                    return (false, refused);
+                }
+                Err(error) => refused.push((id, refusal(error))),
+            }
+        }
+    }
+
+    /// Jobs whose messages are gone have no results, after so many attempts that nobody has counted.
+    pub(super) fn give_up(&self, jobs: Vec<(Id, JobFailure)>, attempts: u32) {
+        if jobs.is_empty() {
+            return;
+        }
+        let mut effects = Effects::default();
+        let mut state = self.lock();
+        for (id, cause) in jobs {
+            state.give_up(id, cause, attempts, &self.ledger, &mut effects);
+        }
+        state.fill(self.limits.window, &self.ledger, &mut effects);
+        state.queue_puts(effects.puts);
+        state.settling += 1;
+        drop(state);
+        for (job, outcome) in effects.resolved {
+            self.settle(&job, outcome);
+        }
+        self.lock().settling -= 1;
+        self.changed.notify_all();
+        // Whoever waits looks again, and the supervisor puts what is new.
+        self.wake();
+    }
+}
+
+/// Why a message cannot be put, now or later.
+fn refusal<V>(error: PutError<V>) -> JobFailure {
+    match error {
+        PutError::Closed(_) => JobFailure::Terminated,
+        PutError::TooLarge { len, max, .. } => {
+            let reason = format!("the arguments have {len} bytes, a message at most {max}");
+            JobFailure::ArgumentsUnencodable { reason }
+        }
+        PutError::System { kind, .. } => {
+            JobFailure::ArgumentsUnencodable { reason: format!("there is no memory for the arguments: {kind}") }
+        }
+        error => JobFailure::Broken { reason: error.map(drop).to_string() },
+    }
+}
