@@ -123,20 +123,30 @@ fn under_a_loader_nothing_starts_and_the_error_says_why() {
     assert_eq!(std::io::Error::from(error).kind(), std::io::ErrorKind::Unsupported);
 }
 
-/// It says that `/proc/self/exe` were this program, and does not know the system call.
-#[test]
-fn under_valgrind_nothing_starts_and_the_error_says_why() {
-    if Command::new("valgrind").arg("--version").stdout(Stdio::null()).status().is_err() {
-        println!("there is no valgrind: skipped");
+/// They say that `/proc/self/exe` were this program, and do not know the system call.
+fn emulated(emulator: &str, arguments: &[&str]) {
+    if Command::new(emulator).arg("--version").stdout(Stdio::null()).status().is_err() {
+        println!("there is no {emulator}: skipped");
         return;
     }
     let own = std::env::current_exe().expect("a test knows its binary");
-    let mut command = Command::new("valgrind");
-    command.args(["--quiet", "--tool=none", "--"]).arg(own);
+    let mut command = Command::new(emulator);
+    command.args(arguments).arg(own);
     let output = run(command, || ());
     let said = said(&output);
     assert_eq!(said.len(), 2, "{output:?}");
-    assert!(said.iter().all(|line| line.contains("valgrind") && line.contains("do not support")), "{said:?}");
+    assert!(said.iter().all(|line| line.contains("emulators do not support")), "{said:?}");
+}
+
+#[test]
+fn under_valgrind_nothing_starts_and_the_error_says_why() {
+    emulated("valgrind", &["--quiet", "--tool=none", "--"]);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn under_qemu_nothing_starts_and_the_error_says_why() {
+    emulated("qemu-x86_64", &["-cpu", "max"]);
 }
 
 /// A copy would lack the threads of the server: the program is executed instead.

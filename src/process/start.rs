@@ -151,7 +151,10 @@ pub(super) fn start(order: &Order, arguments: &dyn Arguments) -> Result<AtTheGat
     };
     let spawned = spawned.map_err(|error| {
         let doing = match error.raw_os_error() {
-            Some(libc::ENOSYS) => "starting a process (which valgrind and other emulators do not support)",
+            // What valgrind says, and qemu; a kernel would not.
+            Some(libc::ENOSYS | libc::EINVAL) => {
+                "starting a process (which valgrind, qemu and other emulators do not support)"
+            }
             _ => "starting a process",
         };
         system(doing)(error)
