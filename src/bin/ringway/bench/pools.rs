@@ -54,15 +54,7 @@ pub fn run(cell: &Cell, workspace: &Workspace, measure: Duration) -> Result<Meas
                 runner = runner.affinity([cpu]);
             }
             runner.start()?;
-            let deadline = Instant::now() + measure + GRACE;
-            while !runner.join_timeout(TICK)? {
-                if INTERRUPTED.load(Ordering::Relaxed) || Instant::now() > deadline {
-                    runner.kill()?;
-                    runner.join()?;
-                    bail!("it did not end in time");
-                }
-            }
-            runner.result()?.map_err(anyhow::Error::msg)?
+            super::processes::answer(&runner, measure)?
         }
     };
     let value = match found {

@@ -12,6 +12,8 @@ use super::worker::Unsupported;
 use anyhow::{Context, Result, bail, ensure};
 use hdrhistogram::Histogram;
 use ringway::{ExitStatus, Pod, PodQueue, Process, Producer};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -35,17 +37,25 @@ pub fn run(cell: &Cell, measure: Duration) -> Result<Measured> {
     } else {
         let mut runner = Process::new(measured, (cell.system, cell.size, measure)).name("ringway-bench");
         runner.start()?;
-        let deadline = Instant::now() + measure + GRACE;
-        while !runner.join_timeout(TICK)? {
-            if INTERRUPTED.load(Ordering::Relaxed) || Instant::now() > deadline {
-                runner.kill()?;
-                runner.join()?;
-                bail!("it did not end in time");
-            }
-        }
-        runner.result()?.map_err(anyhow::Error::msg)?
+        answer(&runner, measure)?
     };
     Ok(Measured { value: Value::RoundTrip(percentiles), samples, probes: (1.0, 1.0), clock_ns: None })
+}
+
+/// What a process that measures for so long has found. It is ended with Ctrl-C.
+pub fn answer<T>(runner: &Process<Result<T, String>>, measure: Duration) -> Result<T>
+where
+    T: Serialize + DeserializeOwned + 'static,
+{
+    let deadline = Instant::now() + measure + GRACE;
+    while !runner.join_timeout(TICK)? {
+        if INTERRUPTED.load(Ordering::Relaxed) || Instant::now() > deadline {
+            runner.kill()?;
+            runner.join()?;
+            bail!("it did not end in time");
+        }
+    }
+    runner.result()?.map_err(anyhow::Error::msg)
 }
 
 fn available_memory() -> Option<u64> {
