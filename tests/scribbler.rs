@@ -7,7 +7,8 @@
 //! children, the *victims*, work all the while with deadlines. A victim's handle that
 //! says `Corrupt` must say so for good, and the next handle of the same process works.
 //!
-//! A million words are written here; `RINGWAY_SCRIBBLES=100000000` is the long form.
+//! A million words are written here; `RINGWAY_SCRIBBLES=100000000` is the long form. It may be had in parts, of
+//! 100,000 words a round: `RINGWAY_SCRIBBLES_FROM` is the number of the first round.
 //! `tests/scribbler_asan.sh` runs it under AddressSanitizer.
 
 #![allow(unsafe_code)]
@@ -180,6 +181,11 @@ fn wanted() -> u64 {
     std::env::var("RINGWAY_SCRIBBLES").ok().and_then(|count| count.parse().ok()).unwrap_or(SCRIBBLES)
 }
 
+/// What a round is depends on its number.
+fn first_round() -> usize {
+    std::env::var("RINGWAY_SCRIBBLES_FROM").ok().and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
 #[test]
 fn whatever_a_peer_writes_nobody_crashes_panics_or_hangs() {
     let wanted = wanted();
@@ -193,7 +199,7 @@ fn whatever_a_peer_writes_nobody_crashes_panics_or_hangs() {
     let started = Instant::now();
     let mut total = Score::default();
     let mut faults = Vec::new();
-    for number in 0..rounds {
+    for number in (first_round()..).take(rounds) {
         let (mode, kind) = combinations[number % combinations.len()];
         let capacity = [7, 1, 64, 2, 100, 33][(number / combinations.len() + number) % 6];
         match round(&sandbox, mode, kind, capacity, number as u64 + 1, count, None) {
