@@ -13,6 +13,10 @@ mod common;
 #[cfg(ringway_seeded)]
 #[path = "common/control.rs"]
 mod control;
+#[path = "pools/cpython.rs"]
+mod cpython;
+#[path = "pools/crashes.rs"]
+mod crashes;
 #[cfg(feature = "async")]
 #[path = "pools/futures.rs"]
 mod futures;

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub(super) type Call = Box<dyn FnOnce() + Send>;
 
@@ -107,15 +107,20 @@ impl Callbacks {
         }
     }
 
-    /// Waits until all have been called that are known now; at once in one of them.
-    pub(super) fn wait(self: &Arc<Self>) {
+    /// Waits until all have been called that are known now; at once in one of them. False: the time is over.
+    pub(super) fn wait(self: &Arc<Self>, deadline: Option<Instant>) -> bool {
         let mut inner = self.lock();
         while (!inner.queue.is_empty() || inner.is_calling) && inner.thread != Some(std::thread::current().id()) {
-            inner = self.idle.wait_timeout(inner, LINGER).unwrap_or_else(PoisonError::into_inner).0;
+            let rest = deadline.map_or(LINGER, |deadline| deadline.saturating_duration_since(Instant::now()));
+            if rest.is_zero() {
+                return false;
+            }
+            inner = self.idle.wait_timeout(inner, rest.min(LINGER)).unwrap_or_else(PoisonError::into_inner).0;
             drop(inner);
             self.have_a_thread();
             inner = self.lock();
         }
+        true
     }
 
     pub(super) fn panicked(&self) -> u64 {

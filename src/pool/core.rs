@@ -3,7 +3,7 @@
 //! P1. Everything that happens to a job is a *report*, a message in one queue: what workers say, and that
 //! a worker has ended. A worker's end is reported after its death was proved, so everything that it has
 //! said comes before.
-//! P2. One thread at a time takes reports, the *pump*: whoever waits for a job, if nobody is there yet; else the
+//! P2. One thread at a time takes reports, the *pump* (`pump`): whoever waits for a job, if nobody is there yet; else the
 //! supervisor, as long as any job is under way. Who stops while there are jobs wakes the supervisor, which runs
 //! nothing of the user's and never waits for anything else. The pump waits for reports only: a message that there is
 //! no room for is put later.
@@ -14,17 +14,16 @@
 
 use super::callbacks::{Call, Callbacks};
 use super::error::{JobError, JobFailure};
-use super::job::{JobState, Reported};
+use super::job::{Callback, JobState, Reported};
 use super::ledger::{self, About, Id, Ledger, TASK_HEAD, report_head};
-use super::state::{Effects, Limits, Phase, State};
+use super::pump::Pump;
+use super::state::{Effects, Inbox, Limits, Phase, State};
 use super::worker::Assignment;
 use crate::process::{AfterDeaths, Callee, Process};
-use crate::queue::{Bytes, Consumer, GetError, Handle, Producer, PutError};
+use crate::queue::{Bytes, Handle, Producer, PutError};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-
-/// Reports that are taken at once.
-const BATCH: usize = 64;
 
 /// How a worker's process is made.
 pub(super) type Recipe = Box<dyn Fn(Assignment) -> Process<()> + Send>;
@@ -34,11 +33,12 @@ pub(super) struct Core {
     pub(super) callbacks: Arc<Callbacks>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) tasks: Mutex<Producer<Bytes>>,
-    inbox: Mutex<Inbox>,
     own_reports: Mutex<Producer<Bytes>>,
     /// For the ends of workers, and to close.
     pub(super) queues: Mutex<Queues>,
     pub(super) state: Mutex<State>,
+    /// Whether messages may wait for room, for those who do not have the state.
+    pub(super) has_unput: AtomicBool,
     /// The supervisor waits here while another thread is the pump, or none.
     pub(super) bell: Condvar,
     /// Whoever waits for room, for the workers' arrival or for the end.
@@ -49,12 +49,6 @@ pub(super) struct Queues {
     pub(super) tasks: Handle<Bytes>,
     pub(super) reports: Handle<Bytes>,
     pub(super) recipe: Recipe,
-}
-
-/// The consumer of the reports, and room for some.
-pub(super) struct Inbox {
-    consumer: Consumer<Bytes>,
-    batch: Vec<Vec<u8>>,
 }
 
 impl Core {
@@ -71,10 +65,10 @@ impl Core {
         Ok(Core {
             ledger: Arc::new(ledger),
             tasks: Mutex::new(tasks),
-            inbox: Mutex::new(Inbox { consumer, batch: Vec::with_capacity(BATCH) }),
             own_reports: Mutex::new(own),
             queues: Mutex::new(queues),
-            state: Mutex::new(State::new(workers, limits.has_initializer)),
+            state: Mutex::new(State::new(workers, limits.has_initializer, Inbox::new(consumer))),
+            has_unput: AtomicBool::new(false),
             callbacks: Arc::default(),
             bell: Condvar::new(),
             changed: Condvar::new(),
@@ -135,16 +129,14 @@ impl Core {
             }
             state = self.wait_for_room(state);
         };
-        self.ledger.queue(id);
-        job.set_id(id);
-        let (mut pump, was_pumped) = (None, state.is_pumped);
+        let (mut pump, was_pumped) = (None, state.is_pumped());
         // The supervisor sleeps without a limit while there is nothing to watch.
         let needs_timer = self.limits.task_timeout.is_some() && !state.is_timed;
         state.look |= needs_timer;
-        if pumps && !state.is_pumped {
-            pump = Some(self.pump(&mut state));
+        if pumps {
+            pump = self.pump(&mut state);
         }
-        let rings = needs_timer || !state.is_pumped && state.live == 1;
+        let rings = needs_timer || !state.is_pumped() && state.live == 1;
         drop(state);
         if rings {
             self.bell.notify_one();
@@ -161,8 +153,8 @@ impl Core {
         let mut effects = Effects::default();
         let mut state = self.lock();
         // Unless somebody has resolved it meanwhile.
-        let _ = state.take(id, &self.ledger);
-        state.fill(self.limits.window, &self.ledger, &mut effects);
+        let _ = state.take(id);
+        state.fill(self.limits.window, &mut effects);
         self.carry_out(state, effects);
         self.changed.notify_all();
         self.wake();
@@ -190,66 +182,13 @@ impl Core {
             message[8..TASK_HEAD].copy_from_slice(&place.to_le_bytes());
             state.backlog.push_back((job, message));
         }
-        state.fill(self.limits.window, &self.ledger, &mut effects);
+        state.fill(self.limits.window, &mut effects);
         self.carry_out(state, effects);
         self.wake();
         Ok(jobs)
     }
 
-    /// Waits until a slot may be free: takes reports meanwhile, if nobody does.
-    fn wait_for_room<'c>(&'c self, mut state: MutexGuard<'c, State>) -> MutexGuard<'c, State> {
-        if state.is_pumped {
-            state.waiting += 1;
-            let mut state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-            state.waiting -= 1;
-            return state;
-        }
-        let mut pump = self.pump(&mut state);
-        drop(state);
-        pump.take_some(None);
-        drop(pump);
-        self.lock()
-    }
-
-    /// Takes the reports that are there, if nobody else does.
-    pub(super) fn help(&self) {
-        let mut state = self.lock();
-        if !state.is_pumped {
-            let mut pump = self.pump(&mut state);
-            drop(state);
-            pump.take_some(Some(Instant::now()));
-        }
-    }
-
-    // ---- the pump ----
-
-    /// Waits until it `is_so`: takes reports, if nobody does, else `sleep`s, which returns when it may be so.
-    /// False: the time is over.
-    pub(super) fn wait_until(&self, deadline: Option<Instant>, is_so: impl Fn() -> bool, sleep: impl Fn()) -> bool {
-        loop {
-            if is_so() {
-                return true;
-            }
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return false;
-            }
-            let mut state = self.lock();
-            if state.is_pumped {
-                drop(state);
-                sleep();
-                continue;
-            }
-            let mut pump = self.pump(&mut state);
-            drop(state);
-            while !is_so() && pump.take_some(deadline) {}
-        }
-    }
-
-    /// The caller is it from now on. (P2)
-    pub(super) fn pump(&self, state: &mut State) -> Pump<'_> {
-        state.is_pumped = true;
-        Pump { core: self }
-    }
+    // ---- reports of the pool's own ----
 
     /// Has whoever takes reports look around.
     pub(super) fn nudge(&self) {
@@ -261,7 +200,7 @@ impl Core {
     pub(super) fn wake(&self) {
         let mut state = self.lock();
         state.look = true;
-        let is_pumped = state.is_pumped;
+        let is_pumped = state.is_pumped();
         drop(state);
         self.bell.notify_one();
         if is_pumped {
@@ -290,34 +229,18 @@ impl Core {
         reported
     }
 
-    fn dispatch(&self, batch: &mut Vec<Vec<u8>>) {
-        let mut effects = Effects::default();
-        let mut state = self.lock();
-        for message in batch.drain(..) {
-            if let Some((about, number)) = ledger::report(&message) {
-                state.hear(&self.limits, &self.ledger, about, number, message, &mut effects);
-            }
-        }
-        state.fill(self.limits.window, &self.ledger, &mut effects);
-        if state.phase == Phase::Closed && state.live == 0 {
-            state.look = true;
-        }
-        state.look |= self.limits.task_timeout.is_some() && !state.is_timed && state.live > 0;
-        let rings = state.look;
-        let changed = state.waiting > 0 || !state.is_built;
-        self.carry_out(state, effects);
-        if rings {
-            self.bell.notify_one();
-        }
-        if changed {
-            self.changed.notify_all();
-        }
+    /// They are put when there is room, in this order.
+    pub(super) fn queue_puts(&self, state: &mut State, puts: Vec<(Id, Vec<u8>)>) {
+        state.unput_ever += puts.len() as u64;
+        state.unput.extend(puts);
+        // A hint for `put_waiting`, which looks at the state then.
+        self.has_unput.store(!state.unput.is_empty(), Ordering::Relaxed);
     }
 
     /// Does what is to be done outside of the state.
     pub(super) fn carry_out(&self, mut state: MutexGuard<'_, State>, effects: Effects) {
         let Effects { resolved, puts } = effects;
-        state.queue_puts(puts);
+        self.queue_puts(&mut state, puts);
         let has_puts = !state.unput.is_empty();
         if resolved.is_empty() && !has_puts {
             return;
@@ -351,6 +274,13 @@ impl Core {
             self.nobody_asked(&error);
         }
         self.call(job.resolve(outcome));
+    }
+
+    /// At once, if it is done already.
+    pub(super) fn call_when_done(&self, job: &JobState, callback: Callback) {
+        if let Some((callback, outcome)) = job.call_when_done(callback) {
+            self.call(vec![Box::new(move || callback(outcome))]);
+        }
     }
 
     pub(super) fn call(&self, calls: Vec<Call>) {
@@ -400,7 +330,7 @@ impl Core {
             Some(id) => state.cancel(id, kills, &self.ledger, &mut effects),
             None => state.cancel_waiting(job, &mut effects),
         };
-        state.fill(self.limits.window, &self.ledger, &mut effects);
+        state.fill(self.limits.window, &mut effects);
         self.carry_out(state, effects);
         if cancelled {
             self.changed.notify_all();
@@ -441,48 +371,5 @@ const COARSE: Duration = Duration::from_millis(10);
 impl AfterDeaths for Core {
     fn somebody_died(&self) {
         self.wake();
-    }
-}
-
-/// Whoever has this takes the reports.
-pub(super) struct Pump<'c> {
-    core: &'c Core,
-}
-
-impl Pump<'_> {
-    /// Waits for reports until `deadline`, and does what they say. False: the time is over.
-    pub(super) fn take_some(&mut self, deadline: Option<Instant>) -> bool {
-        let mut inbox = self.core.inbox.lock().unwrap_or_else(PoisonError::into_inner);
-        let Inbox { consumer, batch } = &mut *inbox;
-        let got = match deadline {
-            None => consumer.get_many(batch, BATCH),
-            Some(deadline) => consumer.get_many_deadline(batch, BATCH, deadline),
-        };
-        let mut batch = std::mem::take(batch);
-        drop(inbox);
-        match got {
-            Ok(_) | Err(GetError::Undecodable) => {}
-            Err(GetError::TimedOut | GetError::Empty) => return false,
-            Err(error) => {
-                self.core.break_down(&error.to_string());
-                return false;
-            }
-        }
-        self.core.dispatch(&mut batch);
-        self.core.inbox.lock().unwrap_or_else(PoisonError::into_inner).batch = batch;
-        true
-    }
-}
-
-impl Drop for Pump<'_> {
-    /// Somebody else, if there is anything to wait for. (P2)
-    fn drop(&mut self) {
-        let mut state = self.core.lock();
-        state.is_pumped = false;
-        let needed = state.needs_pump() || state.look;
-        drop(state);
-        if needed {
-            self.core.bell.notify_one();
-        }
     }
 }

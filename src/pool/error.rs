@@ -151,8 +151,8 @@ impl From<JobError> for io::Error {
             F::Forked => io::ErrorKind::Unsupported,
             F::NotThisProgram => io::ErrorKind::InvalidInput,
             F::Closed | F::Terminated => io::ErrorKind::BrokenPipe,
-            F::Cancelled => io::ErrorKind::Interrupted,
-            F::Panicked { .. } | F::Died { .. } | F::Broken { .. } => io::ErrorKind::Other,
+            // Not Interrupted, which loops of input and output take for "try again".
+            F::Cancelled | F::Panicked { .. } | F::Died { .. } | F::Broken { .. } => io::ErrorKind::Other,
         };
         io::Error::new(kind, error)
     }

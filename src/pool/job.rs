@@ -3,16 +3,17 @@
 use super::callbacks::Call;
 use super::core::Core;
 use super::error::{JobError, JobFailure};
-use super::ledger::{Id, REPORT_HEAD};
+use super::ledger::{self, Id, REPORT_HEAD};
 use serde::de::DeserializeOwned;
 use std::collections::VecDeque;
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What is called with the outcome.
-type Callback = Box<dyn FnOnce(Outcome) + Send>;
+pub(super) type Callback = Box<dyn FnOnce(Outcome) + Send>;
 
 /// What a worker has reported, or why nothing.
 pub(super) type Reported = Result<Vec<u8>, JobError>;
@@ -22,13 +23,16 @@ pub(super) type Outcome = Arc<Reported>;
 
 #[derive(Default)]
 pub(super) struct JobState {
+    /// 0 while it has no slot.
+    id: AtomicU64,
+    /// Whether there is an outcome; changes under the lock.
+    is_resolved: AtomicBool,
     inner: Mutex<Inner>,
     resolved: Condvar,
 }
 
 #[derive(Default)]
 struct Inner {
-    id: Option<Id>,
     outcome: Option<Outcome>,
     callbacks: Vec<Callback>,
     /// Threads that sleep until it is resolved.
@@ -77,7 +81,12 @@ impl Arrivals {
     }
 }
 
-fn wait_on<'g, T>(condition: &Condvar, guard: MutexGuard<'g, T>, deadline: Option<Instant>) -> MutexGuard<'g, T> {
+/// Until it is notified, or until then.
+pub(super) fn wait_on<'g, T>(
+    condition: &Condvar,
+    guard: MutexGuard<'g, T>,
+    deadline: Option<Instant>,
+) -> MutexGuard<'g, T> {
     match deadline {
         None => condition.wait(guard).unwrap_or_else(PoisonError::into_inner),
         Some(deadline) => {
@@ -93,12 +102,16 @@ impl JobState {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whoever asks has the pool's state, as has whoever has set it.
     pub(super) fn id(&self) -> Option<Id> {
-        self.lock().id
+        match self.id.load(Ordering::Relaxed) {
+            0 => None,
+            id => Some(ledger::id_of(id)),
+        }
     }
 
     pub(super) fn set_id(&self, id: Id) {
-        self.lock().id = Some(id);
+        self.id.store(id.raw(), Ordering::Relaxed);
     }
 
     /// Somebody has asked what comes of it, or will be told.
@@ -113,7 +126,8 @@ impl JobState {
     }
 
     pub(super) fn is_ready(&self) -> bool {
-        self.lock().outcome.is_some()
+        // Whoever finds it so takes the lock for the outcome.
+        self.is_resolved.load(Ordering::Relaxed)
     }
 
     /// Once. What is to be called then.
@@ -121,6 +135,7 @@ impl JobState {
         let outcome = Arc::new(outcome);
         let mut inner = self.lock();
         inner.outcome.get_or_insert_with(|| Arc::clone(&outcome));
+        self.is_resolved.store(true, Ordering::Relaxed);
         let callbacks = std::mem::take(&mut inner.callbacks);
         let is_awaited = inner.sleeping > 0;
         let arrivals = inner.arrivals.take();
@@ -159,6 +174,34 @@ impl JobState {
         inner.sleeping += 1;
         let mut inner = wait_on(&self.resolved, inner, deadline);
         inner.sleeping -= 1;
+    }
+
+    /// Whether it has a result; None while it is not resolved.
+    pub(super) fn is_successful(&self) -> Option<bool> {
+        self.lock().outcome.as_ref().map(|outcome| outcome.is_ok())
+    }
+
+    /// Has it called when this is resolved, or says that it is: with the outcome.
+    pub(super) fn call_when_done(&self, callback: Callback) -> Option<(Callback, Outcome)> {
+        let mut inner = self.lock();
+        inner.asked = true;
+        match inner.outcome.clone() {
+            Some(outcome) => Some((callback, outcome)),
+            None => {
+                inner.callbacks.push(callback);
+                None
+            }
+        }
+    }
+
+    /// Whether it is resolved; if not, that task is woken when it is.
+    #[cfg(feature = "async")]
+    pub(super) fn is_ready_or_wakes(&self, context: &std::task::Context<'_>) -> bool {
+        let mut inner = self.lock();
+        if inner.outcome.is_none() && !inner.wakers.iter().any(|waker| waker.will_wake(context.waker())) {
+            inner.wakers.push(context.waker().clone());
+        }
+        inner.outcome.is_some()
     }
 
     /// Tells `arrivals` when it is resolved, once.
@@ -216,6 +259,11 @@ impl<R: DeserializeOwned + 'static> Job<R> {
         Job { core, state, result: PhantomData }
     }
 
+    /// The number that [`PoolStats`](crate::PoolStats) has for it while it runs. Another job may have it after it is done.
+    pub fn id(&self) -> u64 {
+        self.state.id().map_or(0, Id::raw)
+    }
+
     fn result(&self) -> Result<R, JobError> {
         match self.state.outcome() {
             Some(outcome) => decode(&outcome),
@@ -271,7 +319,7 @@ impl<R: DeserializeOwned + 'static> Job<R> {
         if self.core.ledger.is_forked() {
             return None;
         }
-        self.state.lock().outcome.as_ref().map(|outcome| outcome.is_ok())
+        self.state.is_successful()
     }
 
     /// Ends it: a job that waits never runs, and the worker that runs it is killed and replaced. The job then
@@ -287,16 +335,7 @@ impl<R: DeserializeOwned + 'static> Job<R> {
         if self.core.ledger.is_forked() {
             return;
         }
-        let callback: Callback = Box::new(move |outcome| callback(decode(&outcome)));
-        let mut inner = self.state.lock();
-        inner.asked = true;
-        match inner.outcome.clone() {
-            None => inner.callbacks.push(callback),
-            Some(outcome) => {
-                drop(inner);
-                self.core.call(vec![Box::new(move || callback(outcome))]);
-            }
-        }
+        self.core.call_when_done(&self.state, Box::new(move |outcome| callback(decode(&outcome))));
     }
 }
 
@@ -325,14 +364,6 @@ impl<R: DeserializeOwned + 'static> std::future::Future for Job<R> {
         if self.core.ledger.is_forked() {
             return Poll::Ready(Err(JobFailure::Forked.into()));
         }
-        let mut inner = self.state.lock();
-        if inner.outcome.is_none() {
-            if !inner.wakers.iter().any(|waker| waker.will_wake(context.waker())) {
-                inner.wakers.push(context.waker().clone());
-            }
-            return Poll::Pending;
-        }
-        drop(inner);
-        Poll::Ready(self.result())
+        if self.state.is_ready_or_wakes(context) { Poll::Ready(self.result()) } else { Poll::Pending }
     }
 }

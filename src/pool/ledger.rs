@@ -2,30 +2,35 @@
 //! share; and what they tell each other in messages.
 //!
 //! ```text
-//! FREE ─► QUEUED ─► RUNNING(w) ─► FINISHED(w) ─► FREE        the usual way
-//!         QUEUED ─► FREE                                     withdrawn before it ran
-//!                   RUNNING(w) ─► ENDING(w) ─► FREE          cancelled or timed out: w is killed
-//!                   RUNNING(w), FINISHED(w), ENDING(w) ─► QUEUED    w has died: another attempt
+//! QUEUED ─► RUNNING(w) ─► FINISHED(w)                     the usual way
+//! QUEUED ─► WITHDRAWN                                     cancelled before it ran
+//!           RUNNING(w) ─► ENDING(w)                       cancelled or timed out: w is killed
+//!           RUNNING(w), FINISHED(w), ENDING(w) ─► QUEUED    w has died: another attempt
+//!           RUNNING(w), FINISHED(w), ENDING(w) ─► WITHDRAWN the same: no other attempt
 //! ```
+//!
+//! Each word carries the number of the job's *generation*, of those that had its slot one after the other. A word of
+//! an earlier one says QUEUED of this one: so the pool writes nothing when a job is submitted or is over, and
+//! the line of the word stays with the worker that has it.
 //!
 //! W1. A worker calls a job's function only after it has exchanged QUEUED for RUNNING(w). So a job is
 //! its worker's before it runs, and a worker that dies costs its own job and no other.
 //! W2. A worker says what came of a job only after it has exchanged RUNNING(w) for FINISHED(w). The pool
 //! kills a worker only after it has exchanged RUNNING(w) for ENDING(w). So nobody is killed for
 //! a job that it is done with; and who finds ENDING takes no other job.
-//! W3. Each word carries the number of the job's *generation*: a message of a job that is over means
-//! nothing to anybody.
+//! W3. A slot is given to the next job when the one before is over. A message of that one which is still about
+//! finds a word that is not QUEUED, or one of a later job: nobody runs it.
 //! W4. Before it says RUNNING(w) a worker writes the job's number on its own line, and wipes it out after it
 //! has said what came of it. So of a dead worker the pool finds the job by looking at one line.
 //!
 //! The message of a job is leased while it runs: of a worker that dies in between it comes back to the
 //! queue, and the next worker that gets it finds by the word what to do about it: run it (QUEUED), forget it
-//! (another generation), drop it and say so (FREE), or give it to the pool (anything else: the pool does
-//! not know yet).
+//! (a later job's), drop it and say so (WITHDRAWN), or give it to the pool (anything else: the pool knows what has
+//! become of it, now or soon).
 //!
 //! | pair | release | acquire | carries |
 //! |---|---|---|---|
-//! | JOB | every exchange of a word, `queue` | every exchange, `stage` | the worker's line |
+//! | JOB | every exchange of a word, `set` | every exchange, `stage` | the worker's line |
 
 use crate::process::Board;
 use serde::{Deserialize, Serialize};
@@ -61,8 +66,8 @@ impl Id {
 /// What the word of a job says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    Free,
     Queued,
+    Withdrawn,
     Running(u32),
     Finished(u32),
     Ending(u32),
@@ -73,6 +78,8 @@ const STAGE_BITS: u32 = 4;
 const GENERATION_SHIFT: u32 = WORKER_BITS + STAGE_BITS;
 /// After so many jobs in one slot the numbers begin again.
 const GENERATIONS: u64 = 1 << (64 - GENERATION_SHIFT);
+/// So many generations back is before, and more is after.
+const MOST_BEFORE: u64 = GENERATIONS / 2;
 
 /// The generation after this one. Never 0.
 pub(super) fn next_generation(generation: u64) -> u64 {
@@ -81,7 +88,7 @@ pub(super) fn next_generation(generation: u64) -> u64 {
 
 fn word(generation: u64, stage: Stage) -> u64 {
     let (number, worker) = match stage {
-        Stage::Free => (0, 0),
+        Stage::Withdrawn => (0, 0),
         Stage::Queued => (1, 0),
         Stage::Running(worker) => (2, worker),
         Stage::Finished(worker) => (3, worker),
@@ -93,7 +100,7 @@ fn word(generation: u64, stage: Stage) -> u64 {
 fn read(word: u64) -> (u64, Option<Stage>) {
     let worker = (word & ((1 << WORKER_BITS) - 1)) as u32;
     let stage = match word >> WORKER_BITS & ((1 << STAGE_BITS) - 1) {
-        0 => Some(Stage::Free),
+        0 => Some(Stage::Withdrawn),
         1 => Some(Stage::Queued),
         2 => Some(Stage::Running(worker)),
         3 => Some(Stage::Finished(worker)),
@@ -101,6 +108,16 @@ fn read(word: u64) -> (u64, Option<Stage>) {
         _ => None,
     };
     (word >> GENERATION_SHIFT, stage)
+}
+
+/// What a word says of this job. None: it is that of a later one, or makes no sense.
+fn said_of(id: Id, word: u64) -> Option<Stage> {
+    let (generation, stage) = read(word);
+    match id.generation().wrapping_sub(generation) % GENERATIONS {
+        0 => stage,
+        1..=MOST_BEFORE => Some(Stage::Queued),
+        _ => None,
+    }
 }
 
 /// Words of a worker's line: a cache line of its own.
@@ -141,40 +158,50 @@ impl Ledger {
     }
 
     fn exchange(&self, id: Id, from: Stage, to: Stage) -> bool {
-        let (seen, new) = (word(id.generation(), from), word(id.generation(), to));
-        // Pair JOB.
-        self.job(id).is_some_and(|job| job.compare_exchange(seen, new, Ordering::AcqRel, Ordering::Relaxed).is_ok())
+        let Some(job) = self.job(id) else { return false };
+        let mut seen = job.load(Ordering::Relaxed);
+        // Once, or again if it was the word of an earlier job that has changed.
+        for _ in 0..4 {
+            if said_of(id, seen) != Some(from) {
+                return false;
+            }
+            // Pair JOB.
+            match job.compare_exchange(seen, word(id.generation(), to), Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(now) => seen = now,
+            }
+        }
+        false
     }
 
-    /// None: the job is over, or the word makes no sense.
+    /// None: the job is over, or the word makes no sense. Of a job that is over it may say what it last was.
     pub(super) fn stage(&self, id: Id) -> Option<Stage> {
         // Pair JOB.
-        let (generation, stage) = read(self.job(id)?.load(Ordering::Acquire));
-        stage.filter(|_| generation == id.generation())
+        said_of(id, self.job(id)?.load(Ordering::Acquire))
     }
 
     // ---- the pool's ----
 
-    fn set(&self, id: Id, generation: u64, stage: Stage) {
+    fn set(&self, id: Id, stage: Stage) {
         if let Some(job) = self.job(id) {
             // Pair JOB.
-            job.store(word(generation, stage), Ordering::Release);
+            job.store(word(id.generation(), stage), Ordering::Release);
         }
     }
 
-    /// Before its message is put; and of a job whose worker has died, which alone would change the word.
-    pub(super) fn queue(&self, id: Id) {
-        self.set(id, id.generation(), Stage::Queued);
+    /// Of a job whose worker has died, which alone would change the word: it is to run again.
+    pub(super) fn queue_again(&self, id: Id) {
+        self.set(id, Stage::Queued);
     }
 
-    /// The job is over, whatever its worker still does.
-    pub(super) fn release(&self, id: Id) {
-        self.set(id, next_generation(id.generation()), Stage::Free);
+    /// The job is over, whatever its worker still does, and whoever has its message.
+    pub(super) fn end_all_attempts(&self, id: Id) {
+        self.set(id, Stage::Withdrawn);
     }
 
-    /// Whether it will not run. The slot is not released yet.
+    /// Whether it will not run.
     pub(super) fn withdraw(&self, id: Id) -> bool {
-        self.exchange(id, Stage::Queued, Stage::Free)
+        self.exchange(id, Stage::Queued, Stage::Withdrawn)
     }
 
     /// Who is to be killed, and is not done with the job. (W2)
@@ -190,12 +217,12 @@ impl Ledger {
         (id != 0).then_some((Id(id), since))
     }
 
-    /// The job that worker `worker`, which has died, had and was not done with. (W4)
+    /// The job that worker `worker`, which has died, had and was not done with, unless that job is over. (W4)
     pub(super) fn left_by(&self, worker: u32) -> Option<Id> {
         let (id, _) = self.current(worker)?;
         let is_its = match self.stage(id)? {
             Stage::Running(its) | Stage::Finished(its) | Stage::Ending(its) => its == worker,
-            Stage::Free | Stage::Queued => false,
+            Stage::Withdrawn | Stage::Queued => false,
         };
         is_its.then_some(id)
     }
@@ -363,7 +390,7 @@ mod tests {
     #[test]
     fn words_say_what_was_written() {
         for generation in [0, 1, GENERATIONS - 1] {
-            for stage in [Stage::Free, Stage::Queued, Stage::Running(7), Stage::Finished(1023), Stage::Ending(0)] {
+            for stage in [Stage::Withdrawn, Stage::Queued, Stage::Running(7), Stage::Finished(1023), Stage::Ending(0)] {
                 assert_eq!(read(word(generation, stage)), (generation, Some(stage)));
             }
         }
@@ -376,23 +403,28 @@ mod tests {
     fn a_job_is_one_workers_and_nobody_is_killed_for_what_is_done() {
         let ledger = Ledger::create(2, 4).expect("memory");
         let id = Id::new(3, 1);
-        assert_eq!(ledger.stage(id), None, "of another generation");
-        ledger.queue(id);
+        assert_eq!(ledger.stage(id), Some(Stage::Queued), "nobody has written anything");
         assert!(ledger.begin(id, 1, 5) && !ledger.begin(id, 0, 6));
         assert_eq!((ledger.current(0), ledger.current(1)), (None, Some((id, 5))));
         assert_eq!((ledger.left_by(0), ledger.left_by(1)), (None, Some(id)));
         assert!(ledger.finish(id, 1) && ledger.end(id).is_none());
         assert_eq!(ledger.left_by(1), Some(id), "it has not said so yet");
-        ledger.release(id);
-        assert_eq!((ledger.stage(id), ledger.left_by(1)), (None, None));
         let next = Id::new(3, 2);
-        ledger.queue(next);
-        assert!(ledger.begin(next, 0, 7));
+        assert!(!ledger.begin(id, 0, 7), "it is over");
+        assert_eq!(ledger.stage(next), Some(Stage::Queued), "what was before is over");
+        assert!(ledger.begin(next, 0, 7) && !ledger.begin(id, 1, 7) && !ledger.withdraw(next));
+        assert_eq!((ledger.stage(id), ledger.left_by(1)), (None, None), "a later one is there");
         assert_eq!(ledger.end(next), Some(0));
         assert!(!ledger.finish(next, 0) && ledger.end(next).is_none());
+        ledger.queue_again(next);
+        assert!(ledger.begin(next, 1, 8));
+        ledger.end_all_attempts(next);
+        assert!(!ledger.finish(next, 1) && !ledger.begin(next, 0, 9) && ledger.left_by(1).is_none());
         let gone = Id::new(0, 1);
-        ledger.queue(gone);
-        assert!(ledger.withdraw(gone) && !ledger.begin(gone, 1, 8));
+        assert!(ledger.withdraw(gone) && !ledger.withdraw(gone) && !ledger.begin(gone, 1, 8));
+        let (last, first) = (Id::new(1, GENERATIONS - 1), Id::new(1, 1));
+        assert!(ledger.begin(Id::new(1, GENERATIONS / 2), 0, 1) && ledger.begin(last, 0, 1));
+        assert!(ledger.begin(first, 0, 1) && !ledger.begin(last, 1, 1), "after the last comes the first");
         assert_eq!(ledger.stage(Id::new(9, 1)), None, "there is no such slot");
     }
 

@@ -6,19 +6,18 @@
 //! its results are taken, and memory stays constant.
 
 use super::Pool;
+use super::chunk::{Chunk, Encode, Results, encode};
 use super::core::Core;
 use super::error::{JobError, JobFailure};
 use super::job::{Arrivals, JobState};
-use super::ledger::{REPORT_HEAD, TASK_HEAD};
 use super::map_async::{MapJob, map_async};
-use crate::process::{Callee, Function, MANY_HEAD, many_of};
+use crate::process::{Callee, Function, many_of};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::VecDeque;
 use std::fmt;
 use std::iter::Fuse;
 use std::marker::PhantomData;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,9 +29,6 @@ pub(super) const MOST_CALLS: usize = 8192;
 pub(super) const MOST_BYTES: usize = 256 << 10;
 /// Chunks under way at once, for each worker.
 const AHEAD: usize = 8;
-
-/// Before a chunk's arguments: room for the head of the message, and the number of calls.
-const CHUNK_HEAD: usize = TASK_HEAD + 4;
 
 /// How a pool is asked for many calls at once; comes from [`Pool::chunksize`].
 #[derive(Clone, Copy, Debug)]
@@ -46,12 +42,12 @@ pub struct Chunked<'p> {
 }
 
 impl Pool {
-    /// The same maps with `size` calls in each job, instead of as many as take about a millisecond.
+    /// The same maps with `size` calls in each job (0 counts as 1), instead of as many as take about a millisecond.
     ///
     /// A larger chunk costs less beside its calls; a job is what fails or is retried as one, and what
     /// [`task_timeout`](crate::PoolBuilder::task_timeout) is the limit of.
-    pub fn chunksize(&self, size: NonZeroUsize) -> Chunked<'_> {
-        Chunked { size: Some(size.get()), ..self.automatic() }
+    pub fn chunksize(&self, size: usize) -> Chunked<'_> {
+        Chunked { size: Some(size.max(1)), ..self.automatic() }
     }
 
     /// The same maps with a progress bar on standard error, if that is a terminal and they take more than two
@@ -141,6 +137,20 @@ impl Pool {
         I::Item: Serialize + DeserializeOwned + 'static,
     {
         self.automatic().map_async(f, items)
+    }
+
+    /// The same for functions of several arguments: the items are tuples.
+    ///
+    /// # Errors
+    ///
+    /// As [`map_async`](Self::map_async).
+    pub fn starmap_async<F, I>(&self, f: F, items: I) -> Result<MapJob<F::Output>, JobError>
+    where
+        I: IntoIterator,
+        F: Function<I::Item>,
+        I::Item: Serialize + DeserializeOwned + 'static,
+    {
+        self.automatic().starmap_async(f, items)
     }
 
     /// Calls `f` with each of `items`; an iterator over the results in the order of the items.
@@ -249,6 +259,20 @@ impl Chunked<'_> {
         map_async(self.pool, self.size, many_of::<F, (I::Item,)>(f), items)
     }
 
+    /// As [`Pool::starmap_async`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::map_async`].
+    pub fn starmap_async<F, I>(&self, f: F, items: I) -> Result<MapJob<F::Output>, JobError>
+    where
+        I: IntoIterator,
+        F: Function<I::Item>,
+        I::Item: Serialize + DeserializeOwned + 'static,
+    {
+        map_async(self.pool, self.size, many_of::<F, I::Item>(f), items)
+    }
+
     /// As [`Pool::imap`].
     pub fn imap<F, I>(&self, f: F, items: I) -> Imap<I::IntoIter, F::Output>
     where
@@ -267,112 +291,6 @@ impl Chunked<'_> {
         I::Item: Serialize + DeserializeOwned + 'static,
     {
         ImapUnordered { inner: self.imap(f, items), arrivals: Arc::default() }
-    }
-}
-
-/// Appends the arguments of one call.
-pub(super) type Encode<T> = fn(&T, &mut Vec<u8>) -> Result<(), JobError>;
-
-/// One argument is encoded as a tuple of it would be.
-pub(super) fn encode<T: Serialize>(item: &T, out: &mut Vec<u8>) -> Result<(), JobError> {
-    let before = out.len();
-    postcard::serialize_with_flavor(item, Append(out)).map_err(|error| {
-        out.truncate(before);
-        JobFailure::ArgumentsUnencodable { reason: error.to_string() }.into()
-    })
-}
-
-/// What is encoded goes behind what is there.
-struct Append<'v>(&'v mut Vec<u8>);
-
-impl postcard::ser_flavors::Flavor for Append<'_> {
-    type Output = ();
-
-    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.0.push(byte);
-        Ok(())
-    }
-
-    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.0.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    fn finalize(self) -> postcard::Result<()> {
-        Ok(())
-    }
-}
-
-/// Calls that go to a worker together.
-pub(super) struct Chunk {
-    pub(super) message: Vec<u8>,
-    pub(super) calls: usize,
-}
-
-impl Chunk {
-    /// The next one, if there are items; and why there is none after it, if one cannot be encoded.
-    pub(super) fn of<T>(
-        items: &mut impl Iterator<Item = T>,
-        encode: Encode<T>,
-        calls: usize,
-        bytes: usize,
-        (longest, carried): (usize, &mut Option<Vec<u8>>),
-    ) -> (Option<Chunk>, Option<JobError>) {
-        let mut chunk = Chunk { message: vec![0; CHUNK_HEAD], calls: 0 };
-        let mut failed = None;
-        if let Some(arguments) = carried.take() {
-            chunk.message.extend_from_slice(&arguments);
-            chunk.calls = 1;
-        }
-        while chunk.calls < calls && chunk.message.len() < bytes && failed.is_none() {
-            let Some(item) = items.next() else { break };
-            let before = chunk.message.len();
-            match encode(&item, &mut chunk.message) {
-                Ok(()) if chunk.calls > 0 && chunk.message.len() > longest => {
-                    *carried = Some(chunk.message.split_off(before));
-                    break;
-                }
-                Ok(()) => chunk.calls += 1,
-                Err(error) => failed = Some(error),
-            }
-        }
-        let count = u32::try_from(chunk.calls).unwrap_or(u32::MAX);
-        chunk.message[TASK_HEAD..CHUNK_HEAD].copy_from_slice(&count.to_le_bytes());
-        ((chunk.calls > 0).then_some(chunk), failed)
-    }
-}
-
-/// What a chunk has returned, from which one result after the other is decoded.
-#[derive(Default)]
-pub(super) struct Results {
-    report: Vec<u8>,
-    at: usize,
-    calls: usize,
-}
-
-impl Results {
-    /// And how long the calls took.
-    pub(super) fn new(report: Vec<u8>, calls: usize) -> (Results, Duration) {
-        let took = report.get(REPORT_HEAD..).and_then(|rest| rest.first_chunk()).map_or(0, |b| u64::from_le_bytes(*b));
-        (Results { report, at: REPORT_HEAD + MANY_HEAD, calls }, Duration::from_nanos(took))
-    }
-
-    pub(super) fn next<R: DeserializeOwned>(&mut self) -> Option<Result<R, JobError>> {
-        if self.calls == 0 {
-            return None;
-        }
-        let bytes = self.report.get(self.at..).unwrap_or_default();
-        match postcard::take_from_bytes(bytes) {
-            Ok((result, rest)) => {
-                self.at += bytes.len() - rest.len();
-                self.calls -= 1;
-                Some(Ok(result))
-            }
-            Err(error) => {
-                self.calls = 0;
-                Some(Err(JobError::new(JobFailure::ResultUndecodable { reason: error.to_string() }, 1)))
-            }
-        }
     }
 }
 
@@ -480,7 +398,7 @@ impl<I: Iterator, R: DeserializeOwned> Imap<I, R> {
         let took;
         (self.results, took) = Results::new(report, calls);
         let each = took / u32::try_from(calls.max(1)).unwrap_or(u32::MAX);
-        self.result_bytes = self.result_bytes.max(self.results.report.len() / calls.max(1));
+        self.result_bytes = self.result_bytes.max(self.results.len() / calls.max(1));
         // One that took long counts at once, one that was quick by half.
         self.pace = Some(self.pace.map_or(each, |pace| if each > pace { each } else { (pace + each) / 2 }));
         Ok(())

@@ -8,6 +8,7 @@
 //! It must not know how a queue or a process works, and has no unsafe code.
 
 mod callbacks;
+mod chunk;
 mod core;
 mod error;
 mod job;
@@ -16,6 +17,7 @@ mod map;
 mod map_async;
 #[cfg(feature = "progress")]
 mod progress;
+mod pump;
 mod puts;
 mod slices;
 mod state;
@@ -34,6 +36,7 @@ use crate::Side;
 use crate::process::{Function, Process, cpu_count, one_of};
 use crate::queue::{Handle, Options, free_share};
 use crate::wait::WaitPolicy;
+use job::{decode, wait_on};
 use ledger::{Id, Ledger, TASK_HEAD};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -438,10 +441,10 @@ impl Pool {
         let message = message_of(&arguments)?;
         drop(arguments);
         let (job, pump) = self.core.submit(one_of::<F, A>(f), message, true)?;
-        if let Some(mut pump) = pump {
-            while !job.is_ready() && pump.take_some(None) {}
+        match pump.and_then(|pump| pump.take_own(&job)) {
+            Some(outcome) => decode(&outcome),
+            None => Job::new(Arc::clone(&self.core), job).get(),
         }
-        Job::new(Arc::clone(&self.core), job).get()
     }
 
     /// The same without waiting: a handle of the job. Waits only while the [`window`](PoolBuilder::window) or the
@@ -492,6 +495,19 @@ impl Pool {
     /// `NotClosed`: [`close`](Self::close) or [`terminate`](Self::terminate) comes first, or this would
     /// wait for ever. `Forked`. No panics.
     pub fn join(&self) -> Result<(), PoolError> {
+        self.join_by(None).map(drop)
+    }
+
+    /// The same, waiting at most for `timeout`: whether it has come to that.
+    ///
+    /// # Errors
+    ///
+    /// As [`join`](Self::join).
+    pub fn join_timeout(&self, timeout: Duration) -> Result<bool, PoolError> {
+        self.join_by(Instant::now().checked_add(timeout))
+    }
+
+    fn join_by(&self, deadline: Option<Instant>) -> Result<bool, PoolError> {
         if self.core.ledger.is_forked() {
             return Err(PoolError::Forked);
         }
@@ -500,11 +516,13 @@ impl Pool {
             return Err(PoolError::NotClosed);
         }
         while state.phase != Phase::Ended {
-            state = self.core.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Ok(false);
+            }
+            state = wait_on(&self.core.changed, state, deadline);
         }
         drop(state);
-        self.core.callbacks.wait();
-        Ok(())
+        Ok(self.core.callbacks.wait(deadline))
     }
 }
 

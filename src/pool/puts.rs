@@ -1,11 +1,13 @@
 //! Putting the messages of jobs: by those who submit, who wait for room, and of those that have a slot already,
 //! when there is room.
 
-use super::core::{Core, Pump};
+use super::core::Core;
 use super::error::JobFailure;
 use super::ledger::Id;
+use super::pump::Pump;
 use super::state::Effects;
 use crate::queue::{Bytes, Producer, PutError};
+use std::sync::atomic::Ordering;
 use std::sync::{PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -94,11 +96,13 @@ impl Core {
     /// be put.
     fn put_waiting(&self, tasks: &Producer<Bytes>, turn: &mut Option<u64>) -> (bool, Vec<(Id, JobFailure)>) {
         let mut refused = Vec::new();
-        loop {
+        // What becomes true meanwhile comes after this one.
+        while self.has_unput.load(Ordering::Relaxed) {
             let mut state = self.lock();
             let turn = *turn.get_or_insert(state.unput_ever);
             let is_later = state.unput_ever - state.unput.len() as u64 >= turn;
             let next = if is_later { None } else { state.unput.pop_front() };
+            self.has_unput.store(next.is_some() || !state.unput.is_empty(), Ordering::Relaxed);
             drop(state);
             let Some((id, message)) = next else { return (true, refused) };
             match tasks.try_put(&message) {
@@ -110,6 +114,7 @@ impl Core {
                 Err(error) => refused.push((id, refusal(error))),
             }
         }
+        (true, refused)
     }
 
     /// Jobs whose messages are gone have no results, after so many attempts that nobody has counted.
@@ -122,8 +127,8 @@ impl Core {
         for (id, cause) in jobs {
             state.give_up(id, cause, attempts, &self.ledger, &mut effects);
         }
-        state.fill(self.limits.window, &self.ledger, &mut effects);
-        state.queue_puts(effects.puts);
+        state.fill(self.limits.window, &mut effects);
+        self.queue_puts(&mut state, effects.puts);
         state.settling += 1;
         drop(state);
         for (job, outcome) in effects.resolved {

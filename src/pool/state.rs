@@ -6,6 +6,7 @@ use super::job::{JobState, Reported};
 use super::ledger::{self, About, Id, Ledger, REPORT_HEAD, Stage};
 use crate::primitive::seeded;
 use crate::process::{Child, ExitStatus};
+use crate::queue::{Bytes, Consumer};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,7 +53,8 @@ pub(super) struct State {
     pub(super) workers: Vec<Worker>,
     /// Reports of our own that somebody has to take.
     pub(super) unread: usize,
-    pub(super) is_pumped: bool,
+    /// Whoever has it is the pump.
+    pub(super) inbox: Option<Box<Inbox>>,
     /// The supervisor is to look around.
     pub(super) look: bool,
     pub(super) counts: Counts,
@@ -111,6 +113,24 @@ pub(super) struct Worker {
     failed_because: Option<String>,
 }
 
+/// The consumer of the reports, and room for some and for what they lead to.
+pub(super) struct Inbox {
+    pub(super) consumer: Consumer<Bytes>,
+    /// Whether there is one job, and so one report: taking a batch costs more than taking one message.
+    pub(super) expects_one: bool,
+    pub(super) batch: Vec<Vec<u8>>,
+    pub(super) effects: Effects,
+}
+
+/// Reports that are taken at once.
+pub(super) const BATCH: usize = 64;
+
+impl Inbox {
+    pub(super) fn new(consumer: Consumer<Bytes>) -> Box<Inbox> {
+        Box::new(Inbox { consumer, expects_one: false, batch: Vec::with_capacity(BATCH), effects: Effects::default() })
+    }
+}
+
 /// What is to be done when the state is let go of.
 #[derive(Default)]
 pub(super) struct Effects {
@@ -118,9 +138,15 @@ pub(super) struct Effects {
     pub(super) puts: Vec<(Id, Vec<u8>)>,
 }
 
+impl Effects {
+    pub(super) fn is_empty(&self) -> bool {
+        self.resolved.is_empty() && self.puts.is_empty()
+    }
+}
+
 impl State {
     /// Of an open pool whose workers are not there yet.
-    pub(super) fn new(workers: usize, has_initializer: bool) -> State {
+    pub(super) fn new(workers: usize, has_initializer: bool, inbox: Box<Inbox>) -> State {
         let worker = || Worker {
             child: None,
             is_over: true,
@@ -142,7 +168,7 @@ impl State {
             backlog: VecDeque::new(),
             workers: (0..workers).map(|_| worker()).collect(),
             unread: 0,
-            is_pumped: false,
+            inbox: Some(inbox),
             look: false,
             counts: Counts::default(),
             waiting: 0,
@@ -165,6 +191,11 @@ impl State {
         }
     }
 
+    /// Whether somebody takes reports.
+    pub(super) fn is_pumped(&self) -> bool {
+        self.inbox.is_none()
+    }
+
     /// Whether somebody has to take reports.
     pub(super) fn needs_pump(&self) -> bool {
         self.live + self.backlog.len() + self.withdrawn + self.unread > 0 || self.arriving() > 0
@@ -182,7 +213,9 @@ impl State {
         let slot = self.slots.get_mut(at as usize)?;
         slot.job = Some(UnderWay { state: Arc::clone(job), attempts: 0, ended_for: None, message: None });
         self.live += 1;
-        Some(Id::new(at, slot.generation))
+        let id = Id::new(at, slot.generation);
+        job.set_id(id);
+        Some(id)
     }
 
     fn under_way(&mut self, id: Id) -> Option<&mut UnderWay> {
@@ -190,29 +223,32 @@ impl State {
         slot.job.as_mut()
     }
 
+    fn is_under_way(&self, id: Id) -> bool {
+        self.slots.get(id.slot()).is_some_and(|slot| slot.generation == id.generation() && slot.job.is_some())
+    }
+
     /// Takes a job out of its slot, which is free then. (P4)
-    pub(super) fn take(&mut self, id: Id, ledger: &Ledger) -> Option<UnderWay> {
+    pub(super) fn take(&mut self, id: Id) -> Option<UnderWay> {
         let slot = self.slots.get_mut(id.slot()).filter(|slot| slot.generation == id.generation())?;
         let job = slot.job.take()?;
         self.live -= 1;
-        self.vacate(id, ledger);
+        self.vacate(id);
         Some(job)
     }
 
     /// The message of a job that was withdrawn is gone.
-    pub(super) fn forget(&mut self, id: Id, ledger: &Ledger) {
+    pub(super) fn forget(&mut self, id: Id) {
         let slot = self.slots.get_mut(id.slot()).filter(|slot| slot.generation == id.generation());
         if slot.is_some_and(|slot| std::mem::take(&mut slot.is_withdrawn)) {
             self.withdrawn -= 1;
-            self.vacate(id, ledger);
+            self.vacate(id);
         }
     }
 
     /// The slot is free, and messages of this generation mean nothing any more.
-    fn vacate(&mut self, id: Id, ledger: &Ledger) {
+    fn vacate(&mut self, id: Id) {
         if let Some(slot) = self.slots.get_mut(id.slot()) {
             slot.generation = ledger::next_generation(slot.generation);
-            ledger.release(id);
             self.free.push(id.slot() as u32);
         }
     }
@@ -224,16 +260,16 @@ impl State {
         ledger: &Ledger,
         effects: &mut Effects,
     ) {
-        let is_running = matches!(ledger.stage(id), Some(Stage::Running(_) | Stage::Finished(_) | Stage::Ending(_)));
-        let Some(mut job) = self.take(id, ledger) else { return };
+        let Some(mut job) = self.take(id) else { return };
         match outcome {
             Ok(_) => self.counts.done += 1,
             Err(_) => self.counts.failed += 1,
         }
         let outcome = outcome.map_err(|cause| {
-            if matches!(cause, JobFailure::Terminated | JobFailure::Broken { .. }) {
-                job.attempts += u32::from(is_running);
-            }
+            let is_cut_off = matches!(cause, JobFailure::Terminated | JobFailure::Broken { .. });
+            let begun =
+                |id| matches!(ledger.stage(id), Some(Stage::Running(_) | Stage::Finished(_) | Stage::Ending(_)));
+            job.attempts += u32::from(is_cut_off && begun(id));
             JobError::new(cause, job.attempts)
         });
         effects.resolved.push((job.state, outcome));
@@ -250,7 +286,7 @@ impl State {
             job.attempts += attempts;
         }
         self.resolve(id, Err(cause), ledger, effects);
-        self.forget(id, ledger);
+        self.forget(id);
     }
 
     /// Whatever is under way or waits ends in `cause`.
@@ -259,24 +295,17 @@ impl State {
         let ids: Vec<Id> = ids.map(|(slot, at)| Id::new(at, slot.generation)).collect();
         for id in ids {
             self.resolve(id, Err(cause.clone()), ledger, effects);
+            ledger.end_all_attempts(id);
         }
         self.counts.failed += self.backlog.len() as u64;
         effects.resolved.extend(self.backlog.drain(..).map(|(job, _)| (job, Err(cause.clone().into()))));
     }
 
-    /// They are put when there is room, in this order.
-    pub(super) fn queue_puts(&mut self, puts: Vec<(Id, Vec<u8>)>) {
-        self.unput_ever += puts.len() as u64;
-        self.unput.extend(puts);
-    }
-
     /// Gives free slots to those who wait for one.
-    pub(super) fn fill(&mut self, window: usize, ledger: &Ledger, effects: &mut Effects) {
+    pub(super) fn fill(&mut self, window: usize, effects: &mut Effects) {
         while !self.backlog.is_empty() && (!self.free.is_empty() || self.slots.len() < window) {
             let Some((job, mut message)) = self.backlog.pop_front() else { return };
             let Some(id) = self.take_slot(&job, window) else { return };
-            job.set_id(id);
-            ledger.queue(id);
             message[..8].copy_from_slice(&id.raw().to_le_bytes());
             effects.puts.push((id, message));
         }
@@ -308,7 +337,7 @@ impl State {
             About::CameBack => {
                 let id = ledger::id_of(number);
                 let stage = ledger.stage(id);
-                let Some(job) = self.under_way(id) else { return self.forget(id, ledger) };
+                let Some(job) = self.under_way(id) else { return self.forget(id) };
                 message.drain(..REPORT_HEAD.min(message.len()));
                 match stage {
                     Some(Stage::Queued) => effects.puts.push((id, message)),
@@ -321,7 +350,7 @@ impl State {
                 }
             }
             About::Dropped => {
-                self.forget(ledger::id_of(number), ledger);
+                self.forget(ledger::id_of(number));
             }
             About::NotArrived => {
                 let reason = String::from_utf8_lossy(message.get(REPORT_HEAD..).unwrap_or_default()).into_owned();
@@ -341,11 +370,11 @@ impl State {
 
     /// A worker has ended, and everything that it has said was heard.
     fn bury(&mut self, at: usize, limits: &Limits, ledger: &Ledger, effects: &mut Effects) {
+        let left = ledger.left_by(at as u32).filter(|id| self.is_under_way(*id) && !seeded(80));
         let Some(worker) = self.workers.get_mut(at).filter(|worker| worker.is_over) else { return };
         let Some(child) = worker.child.take() else { return };
         let status = child.exit_status().ok().flatten().unwrap_or(ExitStatus::Unknown);
         worker.ends_of_use = if ledger.jobs_of(at as u32) > 0 { 0 } else { worker.ends_of_use };
-        let left = ledger.left_by(at as u32).filter(|_| !seeded(80));
         let arrived = ledger.has_arrived(at as u32);
         worker.has_arrived = false;
         let retired = left.is_none() && arrived && status.success();
@@ -394,16 +423,17 @@ impl State {
         let cause = job.ended_for.take().unwrap_or(JobFailure::Died { status });
         if cause == JobFailure::Cancelled || job.attempts > retries {
             self.resolve(id, Err(cause), ledger, effects);
+            ledger.end_all_attempts(id);
             return;
         }
         let message = job.message.take();
-        ledger.queue(id);
+        ledger.queue_again(id);
         // Else it comes back to the queue, or with a report.
         effects.puts.extend(message.map(|message| (id, message)));
     }
 
     pub(super) fn cancel(&mut self, id: Id, kills: bool, ledger: &Ledger, effects: &mut Effects) -> bool {
-        if self.under_way(id).is_none() {
+        if !self.is_under_way(id) {
             return false;
         }
         if ledger.withdraw(id) {
@@ -445,7 +475,7 @@ impl State {
 
     /// Kills the worker that runs the job, unless it is done with it. (W2)
     pub(super) fn kill_for(&mut self, id: Id, cause: JobFailure, ledger: &Ledger) {
-        if self.under_way(id).is_none() {
+        if !self.is_under_way(id) {
             return;
         }
         if let Some(worker) = ledger.end(id) {

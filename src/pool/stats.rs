@@ -32,7 +32,7 @@ pub struct PoolStats {
 pub struct WorkerStats {
     /// Its process id; `None` while it is replaced.
     pub pid: Option<u32>,
-    /// The number of the job that it is at.
+    /// The job that it is at: [`Job::id`](crate::Job::id).
     pub job: Option<u64>,
     /// For how long it has been at that.
     pub running_for: Option<Duration>,

@@ -244,11 +244,11 @@ fn wait(core: &Core, until: Option<Instant>) {
         if state.look || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return;
         }
-        if !state.needs_pump() || state.is_pumped {
+        let pump = if state.needs_pump() { core.pump(&mut state) } else { None };
+        let Some(mut pump) = pump else {
             state = sleep(core, state, deadline);
             continue;
-        }
-        let mut pump = core.pump(&mut state);
+        };
         drop(state);
         loop {
             let heard = pump.take_some(deadline);

@@ -141,7 +141,7 @@ impl Worker {
         } else {
             match self.ledger.stage(id) {
                 None => {}
-                Some(Stage::Free) => self.insist(&report_head(About::Dropped, id.raw())),
+                Some(Stage::Withdrawn) => self.insist(&report_head(About::Dropped, id.raw())),
                 Some(_) => self.insist(&[&report_head(About::CameBack, id.raw())[..], message].concat()),
             }
         }
@@ -164,7 +164,7 @@ impl Worker {
         };
         if !self.ledger.finish(id, self.worker) {
             // W2: whoever wrote ENDING is about to kill this process.
-            while self.ledger.stage(id).is_some() {
+            while self.ledger.stage(id) == Some(Stage::Ending(self.worker)) {
                 std::thread::sleep(Duration::from_millis(100));
             }
             return;

@@ -18,6 +18,14 @@ async fn jobs_are_futures() {
     let slow = pool.apply_async(slow, ()).expect("it is open");
     assert!(tokio::time::timeout(std::time::Duration::from_millis(5), slow).await.is_err());
     assert_eq!(pool.apply_async(|n: u64| n, (1,)).expect("it is open").await, Ok(1));
+    // A map is one, too: all results, or the first error.
+    let mut many = pool.map_async(|n: u64| n * 2, 0..1000).expect("it is open");
+    assert_eq!((&mut many).await, Ok((0..1000).map(|n| n * 2).collect()));
+    assert_eq!(many.await.map(|all| all.len()), Ok(1000));
+    let fails = |n: u64| assert_ne!(n, 5, "on purpose");
+    let failed = pool.chunksize(1).map_async(fails, 0..10).expect("it is open").await.expect_err("it panics");
+    assert!(matches!(failed.cause(), JobFailure::Panicked { .. }));
+    assert_eq!(pool.map_async(|n: u64| n, []).expect("it is open").await, Ok(Vec::new()));
     let ended = pool.apply_async(|| std::thread::sleep(std::time::Duration::from_secs(1000)), ()).expect("it is open");
     pool.terminate();
     assert_eq!(ended.await.expect_err("terminated").cause(), &JobFailure::Terminated);

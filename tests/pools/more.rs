@@ -4,7 +4,6 @@ use super::common::until;
 use proptest::prelude::*;
 use ringway::{Job, JobFailure, Options, Pool, Producer, Queue, Serde};
 use std::collections::HashMap;
-use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
@@ -95,7 +94,7 @@ fn a_window_holds_submitters_back() {
     assert!(others.iter().zip(0..).all(|(job, n)| job.get() == Ok(n)));
     // What does not wait, waits inside, and can be cancelled there.
     let stuck = pool.apply_async(wait, (gate.try_clone().expect("a handle"),)).expect("there is room");
-    let many = pool.chunksize(NonZeroUsize::MIN).map_async(|n: u32| n, 0..20).expect("it does not wait");
+    let many = pool.chunksize(1).map_async(|n: u32| n, 0..20).expect("it does not wait");
     let stats = pool.stats();
     assert!(!many.ready() && stats.queued + stats.running == 21, "{stats:?}");
     gate.put(6).expect("there is room");
@@ -190,7 +189,7 @@ fn an_iterator_is_taken_as_its_results_are() {
     assert_eq!(taken.load(Ordering::Relaxed), after);
     // An error stands for its chunk, and the iteration goes on.
     let fails = |n: u64| if n == 3 { panic!("three") } else { n };
-    let results: Vec<_> = pool.chunksize(NonZeroUsize::MIN).imap(fails, 0..6).map(Result::ok).collect();
+    let results: Vec<_> = pool.chunksize(1).imap(fails, 0..6).map(Result::ok).collect();
     assert_eq!(results, [Some(0), Some(1), Some(2), None, Some(4), Some(5)]);
 }
 
@@ -201,14 +200,14 @@ fn slices_of_plain_data_go_as_they_are() {
         let pool = builder.workers(2).build().expect("a pool");
         let sums = pool.map_slices(|part: &[u64]| part.iter().sum::<u64>(), &data).expect("they return");
         assert_eq!((sums.iter().sum::<u64>(), sums.len() > 1), (data.iter().sum(), true));
-        let firsts = pool.chunksize(NonZeroUsize::new(1000).expect("not 0")).map_slices(|part: &[u64]| part[0], &data);
+        let firsts = pool.chunksize(1000).map_slices(|part: &[u64]| part[0], &data);
         assert_eq!(firsts, Ok((0..300).map(|n| n * 1000).collect()));
         let pairs: Vec<[u8; 3]> = (0..100_u8).map(|n| [n, n, n]).collect();
         let count = |part: &[[u8; 3]]| part.iter().filter(|[a, b, c]| a == b && b == c).count();
         assert_eq!(pool.map_slices(count, &pairs), Ok(vec![100]));
         assert_eq!(pool.map_slices(count, &[]), Ok(Vec::new()));
         let fails = |part: &[u64]| if part[0] == 3 { panic!("three") } else { part[0] };
-        let error = pool.chunksize(NonZeroUsize::MIN).map_slices(fails, &data[..10]).expect_err("it panics");
+        let error = pool.chunksize(1).map_slices(fails, &data[..10]).expect_err("it panics");
         assert!(matches!(error.cause(), JobFailure::Panicked { message, .. } if message == "three"), "{error:?}");
     }
 }
@@ -236,7 +235,7 @@ fn results_come_as_they_come() {
         gate.map_or(n, |gate| gate.get().expect("somebody opens"))
     }
     let items = (0..6).map(|n| (n, (n == 0).then(|| gate.try_clone().expect("a handle"))));
-    let mut results = pool.chunksize(NonZeroUsize::MIN).imap_unordered(|(n, gate)| one(n, gate), items);
+    let mut results = pool.chunksize(1).imap_unordered(|(n, gate)| one(n, gate), items);
     let mut early: Vec<u32> = results.by_ref().take(5).map(|result| result.expect("it returns")).collect();
     early.sort_unstable();
     assert_eq!(early, [1, 2, 3, 4, 5]);
@@ -280,12 +279,12 @@ fn queues_that_a_killed_worker_held_stay_whole() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
     #[test]
-    fn maps_are_in_order_and_complete(workers in 1_usize..5, chunk in proptest::option::of(1_usize..200), len in 0_u32..2000) {
+    fn maps_are_in_order_and_complete(workers in 1_usize..5, chunk in proptest::option::of(0_usize..200), len in 0_u32..2000) {
         let pool = Pool::new(workers).expect("a pool");
         let expected: Vec<String> = (0..len).map(|n| format!("<{n}>")).collect();
         let f = |n: u32| format!("<{n}>");
         let (map, lazy, later, mut any);
-        if let Some(chunk) = chunk.and_then(NonZeroUsize::new) {
+        if let Some(chunk) = chunk {
             let pool = pool.chunksize(chunk);
             map = pool.map(f, 0..len);
             lazy = pool.imap(f, 0..len).collect::<Result<Vec<_>, _>>();

@@ -3,7 +3,6 @@
 
 use super::common::{quiet, until};
 use ringway::{ExitStatus, Job, JobFailure, Options, Pool, Process, Queue};
-use std::num::NonZeroUsize;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -149,7 +148,7 @@ fn a_pool_without_room_keeps_its_limits() {
     let limit = Duration::from_millis(300);
     let pool = Pool::builder().workers(1).memory(16 << 20).window(2).task_timeout(limit).build().expect("a pool");
     let items = (0..6_u8).map(|n| vec![n; 6 << 20]);
-    let many = pool.chunksize(NonZeroUsize::MIN).map_async(work, items).expect("it is open");
+    let many = pool.chunksize(1).map_async(work, items).expect("it is open");
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for _ in 0..3 {
@@ -178,7 +177,7 @@ fn what_is_withdrawn_makes_room_and_no_heap() {
         assert!(pool.apply_async(|n: u8| n, (1,)).expect("there is room").cancel());
     }
     // Its message is still there: one more would be one too many.
-    let later = pool.chunksize(NonZeroUsize::MIN).map_async(|n: u8| n, 0..10).expect("it waits inside");
+    let later = pool.chunksize(1).map_async(|n: u8| n, 0..10).expect("it waits inside");
     std::thread::scope(|scope| {
         let one_more = scope.spawn(|| pool.apply(|n: u8| n, (7,)));
         std::thread::sleep(Duration::from_millis(50));
@@ -224,12 +223,12 @@ fn a_message_that_kills_its_reader_is_given_up() {
 #[test]
 fn what_is_too_large_makes_room() {
     let pool = Pool::builder().workers(1).memory(16 << 20).window(1).build().expect("a pool");
-    let large = pool.chunksize(NonZeroUsize::MIN).map_async(|b: Vec<u8>| b.len(), (0..3).map(|_| vec![0; 20 << 20]));
+    let large = pool.chunksize(1).map_async(|b: Vec<u8>| b.len(), (0..3).map(|_| vec![0; 20 << 20]));
     let small = pool.map_async(|n: u8| n, 0..3).expect("it waits inside");
     assert_eq!(small.get_timeout(SOON), Ok(vec![0, 1, 2]));
     let error = large.expect("it waits inside").get_timeout(SOON).expect_err("too large");
     assert!(matches!(error.cause(), JobFailure::ArgumentsUnencodable { .. }), "{error:?}");
-    let large = pool.chunksize(NonZeroUsize::MIN).map_async(|b: Vec<u8>| b.len(), (0..3).map(|_| vec![0; 20 << 20]));
+    let large = pool.chunksize(1).map_async(|b: Vec<u8>| b.len(), (0..3).map(|_| vec![0; 20 << 20]));
     pool.close();
     pool.join().expect("it is closed");
     assert!(large.expect("it waited inside").get().is_err());
