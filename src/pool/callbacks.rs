@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ pub(super) struct Callbacks {
     more: Condvar,
     /// The last one has returned.
     idle: Condvar,
+    panicked: AtomicU64,
 }
 
 #[derive(Default)]
@@ -24,7 +26,6 @@ struct Inner {
     is_calling: bool,
     thread: Option<ThreadId>,
     has_thread: bool,
-    panicked: u64,
 }
 
 /// How long the thread waits for another one.
@@ -90,11 +91,11 @@ impl Callbacks {
                 drop(inner);
                 let panicked = catch_unwind(AssertUnwindSafe(call)).map_err(std::mem::forget).is_err();
                 if panicked {
+                    self.panicked.fetch_add(1, Ordering::Relaxed);
                     crate::event!("a callback of a pool has panicked");
                 }
                 inner = self.lock();
                 inner.is_calling = false;
-                inner.panicked += u64::from(panicked);
                 continue;
             }
             self.idle.notify_all();
@@ -124,6 +125,6 @@ impl Callbacks {
     }
 
     pub(super) fn panicked(&self) -> u64 {
-        self.lock().panicked
+        self.panicked.load(Ordering::Relaxed)
     }
 }

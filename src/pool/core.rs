@@ -81,6 +81,11 @@ impl Core {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// For those who look from outside.
+    pub(super) fn publish(&self, state: &State) {
+        self.ledger.publish(state.tally(self.callbacks.panicked()));
+    }
+
     // ---- submitting ----
 
     /// Hands a job to the workers: `message` has room for the head, and the arguments. Waits while the window is
@@ -137,6 +142,7 @@ impl Core {
             pump = self.pump(&mut state);
         }
         let rings = needs_timer || !state.is_pumped() && state.live == 1;
+        self.publish(&state);
         drop(state);
         if rings {
             self.bell.notify_one();
@@ -292,7 +298,10 @@ impl Core {
 
     /// An error that nobody asked for is counted, and logged once.
     pub(super) fn nobody_asked(&self, error: &JobError) {
-        self.lock().counts.unasked += 1;
+        let mut state = self.lock();
+        state.counts.unasked += 1;
+        self.publish(&state);
+        drop(state);
         crate::event!("pool {}: a job that nobody asked for has failed: {error}", self.limits.name);
     }
 

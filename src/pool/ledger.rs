@@ -32,6 +32,8 @@
 //! |---|---|---|---|
 //! | JOB | every exchange of a word, `set` | every exchange, `stage` | the worker's line |
 
+use super::MOST_WORKERS;
+use super::outside::{self, NOTICE, Tally};
 use crate::process::Board;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -120,12 +122,20 @@ fn said_of(id: Id, word: u64) -> Option<Stage> {
     }
 }
 
-/// Words of a worker's line: a cache line of its own.
+/// Words of a worker's line: a cache line of its own, behind the notice.
 const LINE: usize = 8;
 const CURRENT: usize = 0;
 const SINCE: usize = 1;
 const ARRIVED: usize = 2;
 const DONE: usize = 3;
+const PID: usize = 4;
+
+/// What a worker's line says to those outside.
+pub(super) struct WorkerLine {
+    pub(super) pid: Option<u32>,
+    /// What it runs, and since when.
+    pub(super) current: Option<(Id, u64)>,
+}
 
 /// The board, and how it is divided.
 #[derive(Serialize, Deserialize)]
@@ -135,8 +145,22 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn create(workers: usize, jobs: usize) -> io::Result<Ledger> {
-        Ok(Ledger { board: Board::create(LINE * workers + jobs)?, workers })
+    pub(super) fn create(workers: usize, jobs: usize, name: &str) -> io::Result<Ledger> {
+        let size = Ledger::size(workers, jobs).ok_or(io::ErrorKind::InvalidInput)?;
+        let board = Board::create(size)?;
+        outside::introduce(&board, workers, jobs, name);
+        Ok(Ledger { board, workers })
+    }
+
+    /// Words of the board. None: there are no such ledgers.
+    pub(super) fn size(workers: usize, jobs: usize) -> Option<usize> {
+        let is_one = workers <= MOST_WORKERS && jobs <= Id::MOST;
+        is_one.then(|| NOTICE + LINE * workers + jobs)
+    }
+
+    /// For those who look from outside.
+    pub(super) fn publish(&self, tally: Tally) {
+        outside::publish(&self.board, tally);
     }
 
     /// The same board, for a worker.
@@ -149,11 +173,11 @@ impl Ledger {
     }
 
     fn job(&self, id: Id) -> Option<&AtomicU64> {
-        self.board.word(LINE * self.workers + id.slot())
+        self.board.word(NOTICE + LINE * self.workers + id.slot())
     }
 
     fn line(&self, worker: u32, word: usize) -> Option<&AtomicU64> {
-        let at = LINE * usize::try_from(worker).ok()?;
+        let at = NOTICE + LINE * usize::try_from(worker).ok()?;
         self.board.word(at + word).filter(|_| (worker as usize) < self.workers)
     }
 
@@ -229,11 +253,32 @@ impl Ledger {
 
     /// A new process will have this line.
     pub(super) fn wipe(&self, worker: u32) {
-        for at in [CURRENT, SINCE, ARRIVED, DONE] {
+        for at in [CURRENT, SINCE, ARRIVED, DONE, PID] {
             if let Some(word) = self.line(worker, at) {
                 word.store(0, Ordering::Relaxed);
             }
         }
+    }
+
+    /// For those who look from outside.
+    pub(super) fn started(&self, worker: u32, pid: u32) {
+        if let Some(word) = self.line(worker, PID) {
+            word.store(u64::from(pid), Ordering::Relaxed);
+        }
+    }
+
+    /// Worker `worker`'s process, and its job and since when, as copies of the board's words say.
+    pub(super) fn read_line(
+        worker: usize,
+        workers: usize,
+        words: impl Fn(usize, usize) -> Option<Vec<u64>>,
+    ) -> Option<WorkerLine> {
+        let line = words(NOTICE + LINE * worker, LINE)?;
+        let id = Id(line[CURRENT]);
+        let word = words(NOTICE + LINE * workers + id.slot(), 1).and_then(|word| word.first().copied());
+        let is_running = word.is_some_and(|word| said_of(id, word) == Some(Stage::Running(worker as u32)));
+        let pid = u32::try_from(line[PID]).ok().filter(|pid| *pid != 0);
+        Some(WorkerLine { pid, current: (id.0 != 0 && is_running).then_some((id, line[SINCE])) })
     }
 
     /// How many jobs it has done.
@@ -384,6 +429,17 @@ pub(super) fn id_of(number: u64) -> Id {
 }
 
 #[cfg(test)]
+impl Ledger {
+    pub(super) fn raw(&self, at: usize) -> Option<&AtomicU64> {
+        self.board.word(at)
+    }
+
+    pub(super) fn place(&self) -> (u32, u32) {
+        (std::process::id(), self.board.descriptor_number())
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -401,7 +457,7 @@ mod tests {
 
     #[test]
     fn a_job_is_one_workers_and_nobody_is_killed_for_what_is_done() {
-        let ledger = Ledger::create(2, 4).expect("memory");
+        let ledger = Ledger::create(2, 4, "pool").expect("memory");
         let id = Id::new(3, 1);
         assert_eq!(ledger.stage(id), Some(Stage::Queued), "nobody has written anything");
         assert!(ledger.begin(id, 1, 5) && !ledger.begin(id, 0, 6));

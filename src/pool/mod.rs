@@ -15,6 +15,7 @@ mod job;
 mod ledger;
 mod map;
 mod map_async;
+mod outside;
 #[cfg(feature = "progress")]
 mod progress;
 mod pump;
@@ -351,9 +352,10 @@ impl PoolBuilder {
             recipe,
         };
         let system = |doing| move |source| PoolError::System { doing, source };
-        let ledger = Ledger::create(workers, self.window).map_err(system("making shared memory"))?;
+        let name = self.name.unwrap_or_else(|| format!("Pool-{number}"));
+        let ledger = Ledger::create(workers, self.window, &name).map_err(system("making shared memory"))?;
         let limits = Limits {
-            name: self.name.unwrap_or_else(|| format!("Pool-{number}")),
+            name,
             window: self.window,
             // One beyond all clocks is none.
             task_timeout: self.task_timeout.filter(|limit| Instant::now().checked_add(*limit).is_some()),

@@ -120,6 +120,7 @@ impl Pump<'_> {
         }
         state.fill(core.limits.window, effects);
         *expects_one = state.live <= 1;
+        core.publish(&state);
         if state.phase == Phase::Closed && state.live == 0 {
             state.look = true;
         }

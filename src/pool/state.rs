@@ -4,6 +4,7 @@
 use super::error::{Fault, JobError, JobFailure};
 use super::job::{JobState, Reported};
 use super::ledger::{self, About, Id, Ledger, REPORT_HEAD, Stage};
+use super::outside::Tally;
 use crate::primitive::seeded;
 use crate::process::{Child, ExitStatus};
 use crate::queue::{Bytes, Consumer};
@@ -178,6 +179,18 @@ impl State {
             is_timed: false,
             timed_until: None,
             withdrawn: 0,
+        }
+    }
+
+    /// What is told of it.
+    pub(super) fn tally(&self, callbacks_panicked: u64) -> Tally {
+        Tally {
+            under_way: (self.live + self.backlog.len()) as u64,
+            done: self.counts.done,
+            failed: self.counts.failed,
+            restarted: self.counts.restarted,
+            unasked: self.counts.unasked,
+            callbacks_panicked,
         }
     }
 

@@ -1,13 +1,18 @@
 //! What a pool says of itself.
 
 use super::Pool;
-use super::ledger::Stage;
+use super::ledger::{Id, Stage};
+use super::outside::Tally;
 use std::time::Duration;
 
 /// A pool at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolStats {
+    /// What it is called; from outside no more than 64 bytes of that.
+    pub name: String,
+    /// The process that has it.
+    pub pid: u32,
     /// Jobs that wait for a worker.
     pub queued: usize,
     /// Jobs that run.
@@ -38,6 +43,34 @@ pub struct WorkerStats {
     pub running_for: Option<Duration>,
 }
 
+impl PoolStats {
+    pub(super) fn new(name: String, pid: u32, tally: Tally, workers: Vec<WorkerStats>) -> PoolStats {
+        let running = workers.iter().filter(|worker| worker.job.is_some()).count();
+        PoolStats {
+            name,
+            pid,
+            queued: usize::try_from(tally.under_way).unwrap_or(usize::MAX).saturating_sub(running),
+            running,
+            done: tally.done,
+            failed: tally.failed,
+            restarted: tally.restarted,
+            unasked: tally.unasked,
+            callbacks_panicked: tally.callbacks_panicked,
+            workers,
+        }
+    }
+}
+
+impl WorkerStats {
+    pub(super) fn new(pid: Option<u32>, current: Option<(Id, u64)>, now: u64) -> WorkerStats {
+        WorkerStats {
+            pid,
+            job: current.map(|(id, _)| id.raw()),
+            running_for: current.map(|(_, since)| Duration::from_nanos(now.saturating_sub(since))),
+        }
+    }
+}
+
 impl Pool {
     /// How it is doing. Never blocks for long; workers go on meanwhile, so numbers may be a moment apart.
     pub fn stats(&self) -> PoolStats {
@@ -47,30 +80,17 @@ impl Pool {
         }
         let now = crate::primitive::now_ns();
         let state = core.lock();
-        let counts = state.counts;
-        let workers: Vec<WorkerStats> = (0..)
+        let tally = state.tally(core.callbacks.panicked());
+        let workers = (0..)
             .zip(&state.workers)
             .map(|(at, worker)| {
                 let current = core.ledger.current(at);
                 let current =
                     current.filter(|(id, _)| matches!(core.ledger.stage(*id), Some(Stage::Running(its)) if its == at));
-                WorkerStats {
-                    pid: worker.child.as_ref().filter(|_| !worker.is_over).map(crate::process::Child::pid),
-                    job: current.map(|(id, _)| id.raw()),
-                    running_for: current.map(|(_, since)| Duration::from_nanos(now.saturating_sub(since))),
-                }
+                let pid = worker.child.as_ref().filter(|_| !worker.is_over).map(crate::process::Child::pid);
+                WorkerStats::new(pid, current, now)
             })
             .collect();
-        let running = workers.iter().filter(|worker| worker.job.is_some()).count();
-        PoolStats {
-            queued: (state.live + state.backlog.len()).saturating_sub(running),
-            running,
-            done: counts.done,
-            failed: counts.failed,
-            restarted: counts.restarted,
-            unasked: counts.unasked,
-            callbacks_panicked: core.callbacks.panicked(),
-            workers,
-        }
+        PoolStats::new(core.limits.name.clone(), std::process::id(), tally, workers)
     }
 }

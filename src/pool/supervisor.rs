@@ -69,6 +69,7 @@ fn is_ending(core: &Core) -> bool {
 fn find_ended(core: &Core) -> bool {
     let mut state = core.lock();
     state.look = false;
+    core.publish(&state);
     let children: Vec<_> = state.workers.iter().map(|w| w.child.clone().filter(|_| !w.is_over)).collect();
     drop(state);
     let mut all = true;
@@ -178,6 +179,7 @@ pub(super) fn start(core: &Core, at: usize) -> Result<(), PoolError> {
     drop(queues);
     process.start().map_err(PoolError::Process)?;
     let child = process.child();
+    core.ledger.started(at as u32, child.as_ref().map_or(0, crate::process::Child::pid));
     let mut state = core.lock();
     // From here on whoever ends the pool ends it, too.
     if matches!(state.phase, Phase::Terminating | Phase::Ended) {

@@ -1,6 +1,8 @@
 //! A board: words that a process and its children see at once.
 
 use crate::handover::{self, Item};
+use crate::sys::look;
+pub(crate) use crate::sys::words::Glimpse;
 use crate::sys::words::Words;
 use serde::de::Error as _;
 use serde::ser::Error as _;
@@ -22,9 +24,26 @@ impl Board {
         self.0.is_forked()
     }
 
+    /// Of all processes that may be looked at, the descriptors that may mean boards.
+    pub(crate) fn all() -> Vec<(u32, u32)> {
+        look::anonymous_descriptors()
+    }
+
+    /// None where there are not so many, or in a fork.
+    pub(crate) fn words(&self, at: usize, count: usize) -> &[AtomicU64] {
+        self.0.run(at, count)
+    }
+
     /// None: there are not so many, or this process is a fork.
     pub(crate) fn word(&self, at: usize) -> Option<&AtomicU64> {
         self.0.get(at)
+    }
+}
+
+#[cfg(test)]
+impl Board {
+    pub(crate) fn descriptor_number(&self) -> u32 {
+        self.0.descriptor_number()
     }
 }
 

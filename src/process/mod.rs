@@ -21,7 +21,7 @@ mod startup;
 mod stream;
 mod task;
 
-pub(crate) use board::Board;
+pub(crate) use board::{Board, Glimpse};
 pub use builder::Process;
 pub use child::{Child, ExitStatus};
 pub use current::{CurrentProcess, ParentProcess, cpu_count, current_process, parent_process};

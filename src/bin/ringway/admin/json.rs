@@ -3,6 +3,7 @@
 //! its meaning. `docs/tool.md` describes it.
 
 use super::table::{broadcast, life, lifetime, operation, side, state};
+use ringway::PoolStats;
 use ringway::admin::{
     BlockClass, Cleaned, Facts, Growth, Holder, Intent, LeaseState, Listed, Location, Messages, Outcome, Participant,
     Pause, RingState, Snapshot, SubscriberState,
@@ -97,7 +98,7 @@ struct Row {
     error: Option<String>,
 }
 
-pub fn list(path: &Path, queues: &[Listed]) -> Value {
+pub fn list(path: &Path, queues: &[Listed], pools: &[(Location, PoolStats)]) -> Value {
     let row = |listed: &Listed| match &listed.queue {
         Ok(summary) => Row {
             queue: queue(&listed.location, Some(&summary.facts)),
@@ -119,7 +120,36 @@ pub fn list(path: &Path, queues: &[Listed]) -> Value {
         },
     };
     let queues: Vec<Row> = queues.iter().map(row).collect();
-    json!({ "schema": SCHEMA, "directory": path.to_string_lossy(), "queues": queues })
+    let pools: Vec<Value> = pools.iter().map(|(location, stats)| pool(location, stats)).collect();
+    json!({ "schema": SCHEMA, "directory": path.to_string_lossy(), "queues": queues, "pools": pools })
+}
+
+fn pool(location: &Location, stats: &PoolStats) -> Value {
+    let workers: Vec<Value> = stats
+        .workers
+        .iter()
+        .map(|worker| {
+            let running_s = worker.running_for.map(|time| time.as_secs_f64());
+            json!({ "pid": worker.pid, "job": worker.job, "running_s": running_s })
+        })
+        .collect();
+    json!({
+        "pool": location.to_string(),
+        "name": stats.name,
+        "pid": stats.pid,
+        "queued": stats.queued,
+        "running": stats.running,
+        "done": stats.done,
+        "failed": stats.failed,
+        "restarted": stats.restarted,
+        "unasked": stats.unasked,
+        "callbacks_panicked": stats.callbacks_panicked,
+        "workers": workers,
+    })
+}
+
+pub fn inspect_pool(location: &Location, stats: &PoolStats) -> Value {
+    json!({ "schema": SCHEMA, "pool": pool(location, stats) })
 }
 
 pub fn inspect(location: &Location, seen: &Snapshot) -> Value {

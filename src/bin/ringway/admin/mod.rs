@@ -1,15 +1,16 @@
-//! `ringway list`, `inspect`, `clean` and `rm`: which queues there are, what is in one,
+//! `ringway list`, `inspect`, `clean` and `rm`: which queues and pools there are, what is in one,
 //! and removing what nobody uses.
 //!
-//! The library looks (`ringway::admin`); this folder parses flags, asks, and writes: `table`
+//! The library looks (`ringway::admin`, `ringway::PoolStats`); this folder parses flags, asks, and writes: `table`
 //! for a person, `json` for a program (its schema is in `docs/tool.md`).
 
 mod json;
+mod pool;
 mod table;
 
 use clap::Args;
 use ringway::admin::{self, Cleaning, Location};
-use ringway::{SetupError, SetupErrorKind};
+use ringway::{PoolStats, SetupError, SetupErrorKind};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -34,7 +35,7 @@ pub struct ListArgs {
 
 #[derive(Debug, Args)]
 pub struct InspectArgs {
-    /// The queue: its name, or PID/FD of an anonymous one, as `list` shows it.
+    /// The queue: its name, or PID/FD of an anonymous one or of a pool, as `list` shows it.
     #[arg(value_name = "NAME|PID/FD")]
     queue: Option<String>,
 
@@ -105,8 +106,11 @@ pub fn list(args: &ListArgs) -> Outcome {
     let common = &args.common;
     let mut queues = admin::list(common.dir()).map_err(|e| failed("", common, &e))?;
     queues.extend(admin::list_anonymous());
+    let pools = PoolStats::list();
     let path = common.path();
-    write_out(common.json.as_deref(), &json::list(&path, &queues), |colours| table::list(&path, &queues, colours))?;
+    write_out(common.json.as_deref(), &json::list(&path, &queues, &pools), |colours| {
+        table::list(&path, &queues, colours) + &pool::list(&pools, colours)
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -114,6 +118,11 @@ pub fn inspect(args: &InspectArgs) -> Outcome {
     let common = &args.common;
     let (name, json) = common.name(&args.queue, "a name, or PID/FD")?;
     let location: Location = name.parse().map_err(|e| failed(name, common, &e))?;
+    // What the system says against it, `admin::inspect` says, too.
+    if let Ok(Some(stats)) = PoolStats::at(&location) {
+        write_out(json, &json::inspect_pool(&location, &stats), |colours| pool::inspect(&location, &stats, colours))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let seen = admin::inspect(common.dir(), &location).map_err(|e| failed(name, common, &e))?;
     write_out(json, &json::inspect(&location, &seen), |colours| table::inspect(&location, &seen, colours))?;
     Ok(ExitCode::SUCCESS)

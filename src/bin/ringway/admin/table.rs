@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-const BOLD: &str = "\x1b[1m";
+pub const BOLD: &str = "\x1b[1m";
 const RED: &str = "\x1b[31m";
 const YELLOW: &str = "\x1b[33m";
 const GREEN: &str = "\x1b[32m";
@@ -27,12 +27,12 @@ pub fn plain(text: &str) -> Cow<'_, str> {
     text.chars().map(shown).collect::<String>().into()
 }
 
-fn paint(text: &str, colour: &str, colours: bool) -> String {
+pub fn paint(text: &str, colour: &str, colours: bool) -> String {
     if colours && !colour.is_empty() { format!("{colour}{text}{OFF}") } else { text.to_owned() }
 }
 
 /// Lines under a bold header; a line has the colour of its row.
-fn lines(header: &[&str], rows: Vec<(Vec<String>, &str)>, right: &[usize], colours: bool) -> String {
+pub fn lines(header: &[&str], rows: Vec<(Vec<String>, &str)>, right: &[usize], colours: bool) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING);
     let cell = |(k, text): (usize, String)| {
