@@ -30,6 +30,11 @@ fn listed(name: &str) -> Option<Value> {
     pools.iter().find(|pool| pool["name"] == name).cloned()
 }
 
+fn outside(name: &str) -> PoolStats {
+    let mut pools = PoolStats::list().into_iter().map(|(_, stats)| stats);
+    pools.find(|stats| stats.name == name).expect("it is there")
+}
+
 fn gate() -> Queue<u32> {
     Queue::with_options(Options::new(8).peers_gone(false)).expect("memory")
 }
@@ -40,6 +45,10 @@ fn a_pool_is_seen_from_outside() {
     let pool = Pool::builder().workers(2).name(&name).build().expect("a pool");
     assert_eq!(pool.map(|n: u32| n, 0..10), Ok((0..10).collect()));
     assert!(pool.apply(|| -> () { std::process::exit(3) }, ()).is_err());
+    let begun = Instant::now();
+    while pool.stats().restarted == 0 || outside(&name) != pool.stats() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "it is replaced: {:?}", pool.stats());
+    }
     let (here, gate) = (gate(), gate());
     let wait = |here: Queue<u32>, gate: Queue<u32>| {
         here.put(std::process::id()).expect("there is room");

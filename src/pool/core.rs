@@ -15,7 +15,7 @@
 use super::callbacks::{Call, Callbacks};
 use super::error::{JobError, JobFailure};
 use super::job::{Callback, JobState, Reported};
-use super::ledger::{self, About, Id, Ledger, TASK_HEAD, report_head};
+use super::ledger::{self, About, Id, Ledger, Stage, TASK_HEAD, report_head};
 use super::pump::Pump;
 use super::state::{Effects, Inbox, Limits, Phase, State};
 use super::worker::Assignment;
@@ -331,14 +331,16 @@ impl Core {
         self.wake();
     }
 
-    /// Whether the job will have no result: it will not run, or, if that `kills`, its worker is ended.
-    pub(super) fn cancel(&self, job: &Arc<JobState>, kills: bool) -> bool {
-        let mut effects = Effects::default();
+    /// Whether any of the jobs will have no result: it will not run, or, if that `kills`, its worker is ended.
+    pub(super) fn cancel<'j>(&self, jobs: impl IntoIterator<Item = &'j Arc<JobState>>, kills: bool) -> bool {
+        let (mut effects, mut cancelled) = (Effects::default(), false);
         let mut state = self.lock();
-        let cancelled = match job.id() {
-            Some(id) => state.cancel(id, kills, &self.ledger, &mut effects),
-            None => state.cancel_waiting(job, &mut effects),
-        };
+        for job in jobs {
+            cancelled |= match job.id() {
+                Some(id) => state.cancel(id, kills, &self.ledger, &mut effects),
+                None => state.cancel_waiting(job, &mut effects),
+            };
+        }
         state.fill(self.limits.window, &mut effects);
         self.carry_out(state, effects);
         if cancelled {
@@ -367,7 +369,11 @@ impl Core {
             // The clock of `since` moves in steps.
             match limit.saturating_add(COARSE).checked_sub(age) {
                 Some(rest) if !rest.is_zero() => next = now.checked_add(rest).map_or(next, |end| end.min(next)),
-                _ => state.kill_for(id, JobFailure::TimedOut { limit }, &self.ledger),
+                // Another worker may have it by now, and this one be about to find out.
+                _ if self.ledger.stage(id) == Some(Stage::Running(worker as u32)) => {
+                    state.kill_for(id, JobFailure::TimedOut { limit }, &self.ledger);
+                }
+                _ => {}
             }
         }
         Some(next)

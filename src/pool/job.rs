@@ -323,9 +323,9 @@ impl<R: DeserializeOwned + 'static> Job<R> {
     }
 
     /// Ends it: a job that waits never runs, and the worker that runs it is killed and replaced. The job then
-    /// fails with `Cancelled`, once its worker has ended. False: it is done. Never blocks.
+    /// fails with `Cancelled`, once its worker has ended. False: it is done, or is about to say so. Never blocks.
     pub fn cancel(&self) -> bool {
-        !self.core.ledger.is_forked() && !self.state.is_ready() && self.core.cancel(&self.state, true)
+        !self.core.ledger.is_forked() && !self.state.is_ready() && self.core.cancel([&self.state], true)
     }
 
     /// Has `callback` called with the outcome, on a thread of the pool's, one callback at a time. One that

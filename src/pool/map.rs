@@ -432,9 +432,7 @@ impl<I: Iterator, R> Drop for Imap<I, R> {
     /// What was not begun yet is not needed any more.
     fn drop(&mut self) {
         if !self.core.ledger.is_forked() {
-            self.chunks.iter().for_each(|(_, job, _)| {
-                self.core.cancel(job, false);
-            });
+            self.core.cancel(self.chunks.iter().map(|(_, job, _)| job), false);
         }
     }
 }

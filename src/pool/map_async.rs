@@ -90,7 +90,7 @@ impl<R: DeserializeOwned + 'static> MapJob<R> {
     ///
     /// # Errors
     ///
-    /// The first one in the order of the items, without waiting for those after it; see [`JobFailure`].
+    /// The first one in the order of the items; see [`JobFailure`]. For the chunks after one that has failed it does not wait.
     pub fn get(&self) -> Result<Vec<R>, JobError> {
         self.get_by(None)
     }
@@ -153,14 +153,13 @@ impl<R: DeserializeOwned + 'static> MapJob<R> {
     }
 
     /// Ends what is not done: what waits never runs, and workers that run it are killed and replaced. What is ended
-    /// so fails with `Cancelled`. False: all was done. Never blocks.
+    /// so fails with `Cancelled`. False: all was done, or is about to say so. Never blocks.
     pub fn cancel(&self) -> bool {
         if self.core.ledger.is_forked() {
             return false;
         }
         // The last come first: what waits is not begun in the place of what is ended.
-        let unfinished = self.jobs.iter().rev().filter(|(job, _)| !job.is_ready());
-        unfinished.fold(false, |any, (job, _)| self.core.cancel(job, true) || any)
+        self.core.cancel(self.jobs.iter().rev().map(|(job, _)| job).filter(|job| !job.is_ready()), true)
     }
 
     /// Has `callback` called, once, when all are done, with all results or the first error in the order of the items; as
@@ -225,11 +224,10 @@ impl<R: DeserializeOwned + 'static> std::future::Future for MapJob<R> {
             if !job.is_ready_or_wakes(context) {
                 return Poll::Pending;
             }
-            let has_failed = job.is_successful() == Some(false);
-            self.done += 1;
-            if has_failed {
+            if job.is_successful() == Some(false) {
                 break;
             }
+            self.done += 1;
         }
         Poll::Ready(self.get_by(None))
     }

@@ -377,7 +377,7 @@ impl PoolBuilder {
             if pool.core.lock().broken.is_some() {
                 break;
             }
-            supervisor::start(&pool.core, at)?;
+            supervisor::start(&pool.core, at, false)?;
         }
         pool.wait_for_arrival()?;
         Ok(pool)

@@ -123,7 +123,8 @@ impl Seen {
 }
 
 impl PoolStats {
-    /// The pools of this user's processes, each once. The [`Location`] is a descriptor of the pool's board, where
+    /// The pools of all processes that may be looked at, each once. Counts may be a moment old, that of callbacks that
+    /// panicked as old as what the pool did last. The [`Location`] is a descriptor of the pool's board, where
     /// [`at`](Self::at) and `ringway inspect` find it. Files are read, never mapped or written: nobody is disturbed.
     ///
     /// ```

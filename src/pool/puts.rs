@@ -108,7 +108,11 @@ impl Core {
             match tasks.try_put(&message) {
                 Ok(()) => {}
                 Err(PutError::Full(_)) => {
-                    self.lock().unput.push_front((id, message));
+                    let mut state = self.lock();
+                    state.unput.push_front((id, message));
+                    // Whoever has put others in line meanwhile did not see this one.
+                    self.has_unput.store(true, Ordering::Relaxed);
+                    drop(state);
                     return (false, refused);
                 }
                 Err(error) => refused.push((id, refusal(error))),

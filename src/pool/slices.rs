@@ -87,9 +87,7 @@ impl Chunked<'_> {
             results.push(decode(&outcome)?);
         };
         let done: Result<(), JobError> = all();
-        for job in under_way {
-            core.cancel(&job, false);
-        }
+        core.cancel(&under_way, false);
         done.map(|()| results)
     }
 }

@@ -298,7 +298,11 @@ impl State {
         if let Some(job) = self.under_way(id) {
             job.attempts += attempts;
         }
-        self.resolve(id, Err(cause), ledger, effects);
+        if self.is_under_way(id) {
+            self.resolve(id, Err(cause), ledger, effects);
+            // A worker that gave its message back and died then has left another one.
+            ledger.end_all_attempts(id);
+        }
         self.forget(id);
     }
 
@@ -479,7 +483,8 @@ impl State {
 
     /// The same for a job that waits for a slot.
     pub(super) fn cancel_waiting(&mut self, job: &Arc<JobState>, effects: &mut Effects) -> bool {
-        let at = self.backlog.iter().position(|(waiting, _)| Arc::ptr_eq(waiting, job));
+        // From the end, where whoever cancels many begins.
+        let at = self.backlog.iter().rposition(|(waiting, _)| Arc::ptr_eq(waiting, job));
         let Some((job, _)) = at.and_then(|at| self.backlog.remove(at)) else { return false };
         self.counts.failed += 1;
         effects.resolved.push((job, Err(JobFailure::Cancelled.into())));

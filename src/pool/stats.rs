@@ -72,7 +72,8 @@ impl WorkerStats {
 }
 
 impl Pool {
-    /// How it is doing. Never blocks for long; workers go on meanwhile, so numbers may be a moment apart.
+    /// How it is doing. Never blocks for long; workers go on meanwhile, so numbers may be a moment apart. After a `fork` the child
+    /// gets an empty one.
     pub fn stats(&self) -> PoolStats {
         let core = self.core();
         if core.ledger.is_forked() {

@@ -144,8 +144,8 @@ fn start_due(core: &Core) -> Option<Instant> {
             next = Some(next.map_or(due, |other| other.min(due)));
             continue;
         }
-        match start(core, at) {
-            Ok(()) => core.lock().counts.restarted += 1,
+        match start(core, at, true) {
+            Ok(()) => {}
             Err(error) => {
                 let mut state = core.lock();
                 let Some(worker) = state.workers.get_mut(at) else { continue };
@@ -163,8 +163,8 @@ fn start_due(core: &Core) -> Option<Instant> {
     next
 }
 
-/// Starts the process of worker `at`.
-pub(super) fn start(core: &Core, at: usize) -> Result<(), PoolError> {
+/// Starts the process of worker `at`, in the place of another if it `replaces` one.
+pub(super) fn start(core: &Core, at: usize, replaces: bool) -> Result<(), PoolError> {
     let queues = core.queues.lock().unwrap_or_else(PoisonError::into_inner);
     let assignment = Assignment {
         tasks: queues.tasks.consumer().map_err(PoolError::Queue)?,
@@ -186,6 +186,7 @@ pub(super) fn start(core: &Core, at: usize) -> Result<(), PoolError> {
         let _ = child.map(|child| child.kill());
         return Ok(());
     }
+    state.counts.restarted += u64::from(replaces);
     kill_if_ending(core, at as u32, child.as_ref());
     if let Some(worker) = state.workers.get_mut(at) {
         (worker.child, worker.is_over, worker.start_at) = (child, false, None);

@@ -29,7 +29,7 @@ impl Board {
         look::anonymous_descriptors()
     }
 
-    /// None where there are not so many, or in a fork.
+    /// Empty where there are not so many, or in a fork.
     pub(crate) fn words(&self, at: usize, count: usize) -> &[AtomicU64] {
         self.0.run(at, count)
     }

@@ -25,6 +25,11 @@ async fn jobs_are_futures() {
     let fails = |n: u64| assert_ne!(n, 5, "on purpose");
     let failed = pool.chunksize(1).map_async(fails, 0..10).expect("it is open").await.expect_err("it panics");
     assert!(matches!(failed.cause(), JobFailure::Panicked { .. }));
+    // One that has failed says so again, whatever comes after it.
+    let fails_or_stays =
+        |n: u64| if n == 0 { panic!("on purpose") } else { std::thread::sleep(std::time::Duration::from_secs(1000)) };
+    let mut failed = pool.chunksize(1).map_async(fails_or_stays, 0..2).expect("it is open");
+    assert!((&mut failed).await.is_err() && (&mut failed).await.is_err() && failed.cancel());
     assert_eq!(pool.map_async(|n: u64| n, []).expect("it is open").await, Ok(Vec::new()));
     let ended = pool.apply_async(|| std::thread::sleep(std::time::Duration::from_secs(1000)), ()).expect("it is open");
     pool.terminate();

@@ -262,3 +262,29 @@ fn what_ran_at_the_end_was_begun() {
     let attempts = |job: Result<Job<()>, _>| job.expect("it was open").get().expect_err("terminated").attempts();
     assert_eq!((attempts(running), attempts(waiting)), (1, 0));
 }
+
+/// A map may be longer than its pool's memory; however it ends, nothing is forgotten.
+#[test]
+fn the_end_of_a_map_that_waits_for_memory() {
+    let pool = Pool::builder().workers(2).memory(1 << 20).build().expect("a pool");
+    for round in 0..150_u32 {
+        let items = || (0..6).map(|n| vec![n as u8; (300 << 10) + round as usize]);
+        let lens = pool.chunksize(1).map_async(|bytes: Vec<u8>| bytes.len(), items()).expect("it is open");
+        assert!(lens.wait_timeout(Duration::from_secs(60)), "round {round}: {:?}", pool.stats());
+        assert_eq!(lens.get(), Ok(items().map(|bytes| bytes.len()).collect()));
+    }
+}
+
+/// Cancelling a million calls takes no longer than submitting them.
+#[test]
+fn a_long_map_is_cancelled_at_once() {
+    let pool = Pool::builder().workers(1).window(100).build().expect("a pool");
+    let all = pool.chunksize(1).map_async(|_: u32| std::thread::sleep(Duration::from_secs(1000)), 0..300_000);
+    let all = all.expect("it is open");
+    let begun = Instant::now();
+    assert!(all.cancel());
+    all.wait();
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert_eq!(all.get().expect_err("it was cancelled").cause(), &JobFailure::Cancelled);
+    assert_eq!(pool.apply(|n: u32| n, (1,)), Ok(1));
+}

@@ -78,7 +78,7 @@ impl Words {
         !generation::current().is_ok_and(|now| now == self.born)
     }
 
-    /// None where there are not so many, or in a fork.
+    /// Empty where there are not so many, or in a fork.
     pub(crate) fn run(&self, at: usize, count: usize) -> &[AtomicU64] {
         let is_there = at.checked_add(count).is_some_and(|end| end <= self.count) && !self.is_forked();
         if !is_there {

@@ -37,7 +37,7 @@ pub fn inspect(location: &Location, stats: &PoolStats, colours: bool) -> String 
         format!("{} queued, {} running, {} done, {} failed", stats.queued, stats.running, stats.done, stats.failed),
     );
     line("workers", format!("{}, restarted {} times", stats.workers.len(), stats.restarted));
-    if stats.unasked + stats.callbacks_panicked > 0 {
+    if stats.unasked > 0 || stats.callbacks_panicked > 0 {
         let what = format!("{} errors, {} panics of callbacks", stats.unasked, stats.callbacks_panicked);
         line("unasked for", what);
     }
