@@ -41,9 +41,10 @@ pub(crate) struct PutCursor {
     next: Cell<u64>,
     polls: Cell<u64>,
     started: Cell<bool>,
-    /// The fast path may be taken: for Single/Single, for Multi/Multi.
+    /// The fast path may be taken: for Single/Single, for Multi/Multi, for one of each.
     pub(super) fast: Cell<bool>,
     multi_fast: Cell<bool>,
+    mixed_fast: Cell<bool>,
     /// The same for a ring of chunks, and the chunk that it is in.
     pub(super) chunk_fast: Cell<bool>,
     pub(super) window: Window,
@@ -74,6 +75,7 @@ impl PutCursor {
         self.fast.set(false);
         self.walk.known.set(0);
         self.multi_fast.set(false);
+        self.mixed_fast.set(false);
         self.chunk_fast.set(false);
     }
 
@@ -88,12 +90,15 @@ impl Ring<'_> {
     pub(crate) fn start_put(&self, cursor: &PutCursor) {
         match (self.producers, self.consumers) {
             (Side::Single, Side::Single) => self.start_put_spsc(cursor),
-            (Side::Single, Side::Multi) => cursor.next.set(self.successor_start().get()),
+            (Side::Single, Side::Multi) => {
+                cursor.next.set(self.successor_start().get());
+                cursor.mixed_fast.set(self.fences == Fences::Asymmetric);
+            }
             (Side::Multi, Side::Multi) => {
                 let fast = if self.is_chunked() { &cursor.chunk_fast } else { &cursor.multi_fast };
                 fast.set(self.fences == Fences::Asymmetric);
             }
-            (Side::Multi, Side::Single) => {}
+            (Side::Multi, Side::Single) => cursor.mixed_fast.set(self.fences == Fences::Asymmetric),
         }
         cursor.lap_base.set(0);
         cursor.limit.set(0);
@@ -137,6 +142,12 @@ impl Ring<'_> {
             if cursor.multi_fast.get() {
                 return self.put_fast_multi(cursor, source);
             }
+            if cursor.mixed_fast.get() {
+                return match self.producers {
+                    Side::Single => self.put_fast_single(cursor, source),
+                    Side::Multi => self.put_fast_limit(cursor, source),
+                };
+            }
             if !self.may_put_next(cursor) {
                 return cursor.chunk_fast.get() && self.put_fast_chunk(cursor, source);
             }
@@ -178,6 +189,47 @@ impl Ring<'_> {
         state::publish(slots, index, position);
         self.me.count_puts(1);
         true
+    }
+
+    /// The same with a Single consumer: what is free is what its cursor said last.
+    #[inline(always)]
+    fn put_fast_limit<S: Source>(&self, cursor: &PutCursor, source: &S) -> bool {
+        let tail = self.control.load_tail();
+        if tail.is_closed() || self.news.load(Ordering::Relaxed) != 0 {
+            return false;
+        }
+        let position = tail.position();
+        // A limit further away is that of a consumer ahead of the producers, which the slow path tells.
+        if cursor.limit.get().wrapping_sub(position.get()).wrapping_sub(1) >= self.capacity() {
+            return false;
+        }
+        let index = self.put_index(cursor, position);
+        let slots = S::slots(self.slots);
+        self.me.announce_put(position, 1, &cursor.announced);
+        if !self.control.claim_tail(tail, 1) {
+            return false;
+        }
+        if self.write_ahead > 0 {
+            slots.prefetch_write(index, self.write_ahead);
+        }
+        source.place(self, position);
+        // SAFETY: `put_index` bounds the index; the source was checked against `room`.
+        unsafe { source.write(slots.payload(index), 0) };
+        state::publish(slots, index, position);
+        self.me.count_puts(1);
+        true
+    }
+
+    /// A Single producer of Multi consumers: a claim in the slot's own line. (R1)
+    #[inline(always)]
+    fn put_fast_single<S: Source>(&self, cursor: &PutCursor, source: &S) -> bool {
+        if self.news.load(Ordering::Relaxed) != 0 {
+            return false;
+        }
+        let position = Position::private(cursor.next.get());
+        // One that was closed after the claim is refused again by the slow path, which says so.
+        self.stamp_at_lap(cursor, position) == Stamp::free(position)
+            && self.put_single(cursor, position, source) == Put::Done
     }
 
     #[inline(always)]
