@@ -34,4 +34,5 @@ mod waits;
 fn seeded_bugs_are_found() {
     control::fails_with_seeds("storms::all_workers_at_once", &[(80, &["NotReady"])]);
     control::fails_with_seeds("storms::workers_are_killed_while_jobs_run", &[(81, &["NotReady"])]);
+    control::fails_with_seeds("waits::the_end_of_a_map_that_waits_for_memory", &[(82, &["has no end"])]);
 }

@@ -6,6 +6,7 @@ use super::error::JobFailure;
 use super::ledger::Id;
 use super::pump::Pump;
 use super::state::Effects;
+use crate::primitive::seeded;
 use crate::queue::{Bytes, Producer, PutError};
 use std::sync::atomic::Ordering;
 use std::sync::{PoisonError, TryLockError};
@@ -108,10 +109,13 @@ impl Core {
             match tasks.try_put(&message) {
                 Ok(()) => {}
                 Err(PutError::Full(_)) => {
+                    if seeded(82) {
+                        std::thread::sleep(SLICE);
+                    }
                     let mut state = self.lock();
                     state.unput.push_front((id, message));
                     // Whoever has put others in line meanwhile did not see this one.
-                    self.has_unput.store(true, Ordering::Relaxed);
+                    self.has_unput.store(!seeded(82) || self.has_unput.load(Ordering::Relaxed), Ordering::Relaxed);
                     drop(state);
                     return (false, refused);
                 }

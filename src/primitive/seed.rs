@@ -43,6 +43,7 @@
 //! | 71 | a child does not learn of its parent's death |
 //! | 80 | a pool forgets the job of a worker that has died |
 //! | 81 | a worker acknowledges the message of a job before it runs it |
+//! | 82 | a message of a pool that found no room goes back in line without a hint that one waits there |
 
 /// Whether seeded bug `number` is switched on.
 #[cfg(all(ringway_seeded, not(loom)))]

@@ -270,7 +270,7 @@ fn the_end_of_a_map_that_waits_for_memory() {
     for round in 0..150_u32 {
         let items = || (0..6).map(|n| vec![n as u8; (300 << 10) + round as usize]);
         let lens = pool.chunksize(1).map_async(|bytes: Vec<u8>| bytes.len(), items()).expect("it is open");
-        assert!(lens.wait_timeout(Duration::from_secs(60)), "round {round}: {:?}", pool.stats());
+        assert!(lens.wait_timeout(SOON), "round {round} has no end: {:?}", pool.stats());
         assert_eq!(lens.get(), Ok(items().map(|bytes| bytes.len()).collect()));
     }
 }
