@@ -23,7 +23,8 @@ impl Pool {
     /// chunks. [`chunksize`](Pool::chunksize) states how many elements a chunk has; the last one has what is left.
     ///
     /// The elements are plain data ([`bytemuck::NoUninit`], [`bytemuck::AnyBitPattern`]: numbers, arrays and `repr(C)`
-    /// structs of them). They are copied twice, into shared memory and into the worker's own, and not encoded.
+    /// structs of them). They are copied twice, into shared memory and into the worker's own, and not encoded:
+    /// `f` is safe code, and may be handed no reference to memory that another process can write.
     /// With an [`arena`](crate::PoolBuilder::arena) that runs at about the speed of a plain copy; without one, memory is asked for
     /// and given back all the time.
     ///

@@ -212,3 +212,77 @@ fn a_forked_child_has_no_pool() {
     assert_eq!(job.get(), Ok(5));
     assert_eq!(pool.apply(|n: u32| n, (6,)), Ok(6));
 }
+
+/// A control group with little memory, removed on drop. None: this machine does not let us make one.
+struct SmallGroup {
+    path: std::path::PathBuf,
+    /// Where the kernel counts whom it killed in it.
+    events: &'static str,
+}
+
+impl SmallGroup {
+    const BYTES: &'static str = "67108864";
+
+    fn new() -> Option<SmallGroup> {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+        mounts.lines().find_map(|line| {
+            let (place, what) = line.split_once(" - ")?;
+            let (mount, is_second) = (place.split(' ').nth(4)?, what.starts_with("cgroup2 "));
+            let has_memory = what.rsplit(' ').next()?.split(',').any(|option| option == "memory");
+            if !is_second && !(what.starts_with("cgroup ") && has_memory) {
+                return None;
+            }
+            let name = format!("ringway-test-{}", std::process::id());
+            let (limit, events) = if is_second {
+                ("memory.max", "memory.events")
+            } else {
+                ("memory.limit_in_bytes", "memory.oom_control")
+            };
+            let path = std::path::Path::new(mount).join(name);
+            std::fs::create_dir(&path).ok()?;
+            let group = SmallGroup { path, events };
+            std::fs::write(group.path.join(limit), SmallGroup::BYTES).ok()?;
+            let _ = std::fs::write(group.path.join("memory.swap.max"), "0");
+            Some(group)
+        })
+    }
+
+    fn killed(&self) -> u64 {
+        let said = std::fs::read_to_string(self.path.join(self.events)).expect("it is there");
+        let counts = said.lines().filter_map(|line| line.strip_prefix("oom_kill "));
+        counts.map(|count| count.parse::<u64>().expect("a number")).sum()
+    }
+}
+
+impl Drop for SmallGroup {
+    fn drop(&mut self) {
+        // Who was in it has been reaped, but may be counted a moment longer.
+        let mut attempts = 0..1000;
+        while std::fs::remove_dir(&self.path).is_err() && attempts.next().is_some() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+#[test]
+fn a_worker_without_memory_is_killed_and_costs_its_job_only() {
+    let Some(group) = SmallGroup::new() else {
+        println!("control groups for memory cannot be made here: skipped");
+        return;
+    };
+    let pool = Pool::builder().workers(2).initializer(quiet, ()).build().expect("a pool");
+    let others: Vec<_> = (0..1000).map(|n: u64| pool.apply_async(|n: u64| n * 2, (n,)).expect("it is open")).collect();
+    let hungry = |procs: std::path::PathBuf| {
+        std::fs::write(procs, "0").expect("it may enter");
+        let all = vec![1_u8; 256 << 20];
+        std::hint::black_box(all).len()
+    };
+    let error = pool.apply(hungry, (group.path.join("cgroup.procs"),)).expect_err("it has 64 MiB");
+    assert_eq!(error.cause(), &JobFailure::Died { status: ExitStatus::Signaled(libc::SIGKILL) });
+    assert_eq!(group.killed(), 1, "the kernel did it");
+    until("it is replaced", || pool.stats().restarted == 1);
+    for (n, job) in others.into_iter().enumerate() {
+        assert_eq!(job.get(), Ok(2 * n as u64));
+    }
+    assert_eq!(pool.apply(|n: u64| n, (7,)), Ok(7));
+}
