@@ -63,7 +63,8 @@ impl Memory {
         let is_there = move |position| chunk == 0 || position < capacity + chunk;
         let first_stamps =
             (capacity..capacity + slot_count).map(move |position| if is_there(position) { position << 6 } else { 0 });
-        let words: Vec<AtomicU64> = (0..capacity.checked_div(chunk).unwrap_or(0)).map(|_| AtomicU64::new(0)).collect();
+        let words: Vec<AtomicU64> =
+            (0..2 * capacity.checked_div(chunk).unwrap_or(0)).map(|_| AtomicU64::new(0)).collect();
         Chunks::new(&words, chunk).initialise();
         let (slots, raw_slots) = SlotMemory::from_stamps(first_stamps);
         let (no_rows, raw_rows) = SlotMemory::from_stamps(0..0);
@@ -189,7 +190,8 @@ pub(super) fn produce(memory: &Memory, participant: usize, messages: &[u64], sle
                 Put::Full => thread::yield_now(),
                 Put::Grow => match ring.start_growth() {
                     Growth::Mine(job) => assert!(ring.lay_out(&job), "two at one chunk"),
-                    Growth::Open => {}
+                    Growth::Open | Growth::Reused => {}
+                    Growth::Damaged => panic!("two at one chunk"),
                     Growth::Busy => thread::yield_now(),
                 },
             }
@@ -377,6 +379,41 @@ fn a_punched_chunk_is_not_touched() {
         let _ = for_looking.ring(0).is_empty();
         assert!(taken + late.join().unwrap() <= 2);
     });
+}
+
+/// The same where the pages are another chunk's meanwhile.
+#[test]
+fn a_place_that_was_punched_is_not_touched() {
+    model(|| {
+        let memory = Memory::growing(3, Side::Multi, Side::Multi, 1);
+        let ring = memory.ring(1);
+        let cursor = GetCursor::zeroed();
+        ring.start_get(&cursor);
+        let get = || usize::from(ring.try_get(&cursor, &mut Word(0)) == Get::Item);
+        assert_eq!((produce(&memory, 0, &[1], false), get()), (1, 1));
+        // Chunk 1 has the place of chunk 0.
+        assert_eq!(produce(&memory, 0, &[2], false), 1);
+        let for_get = Arc::clone(&memory);
+        let late = thread::spawn(move || {
+            let ring = for_get.ring(2);
+            let cursor = GetCursor::zeroed();
+            ring.start_get(&cursor);
+            usize::from(ring.try_get(&cursor, &mut Word(0)) == Get::Item)
+        });
+        let mut taken = get();
+        // And now chunk 2, if nobody holds it up.
+        assert_eq!(produce(&memory, 0, &[3], false), 1);
+        taken += get();
+        punch(&ring, 2);
+        assert!(taken + late.join().unwrap() <= 2);
+    });
+}
+
+/// 63: a hazard names the chunk.
+#[test]
+#[should_panic(expected = "a page that is not there")]
+fn a_hazard_for_a_chunk_is_caught() {
+    with_seed(63, a_place_that_was_punched_is_not_touched);
 }
 
 /// What a put has acknowledged is delivered before `Closed`; what it refused is not.

@@ -41,4 +41,5 @@ fn seeded_bugs_are_caught() {
     let cell = "try_put,full,mm";
     assert!(!shows("0", some_of(cell)));
     assert!(shows("61", all_of(cell)));
+    assert!(shows("64", all_of("put,wrap,mm")));
 }

@@ -363,8 +363,20 @@ mod chunks {
             ("1P2C, 2 chunks of 1, 1D", Config { consumers: 2, messages: 3, keeper_deaths: 0, ..BASE }),
             ("1P1C, 3 chunks of 1, 2D 1N", Config { chunks: 3, deaths: 2, newcomers: 1, ..BASE }),
             ("space lacks, 1P1C, 2 chunks of 1, 1D 1N", Config { space_may_lack: true, newcomers: 1, ..BASE }),
+            ("unguarded, 1P2C, 2 chunks of 1, 1D", Config { consumers: 2, messages: 3, keeper_deaths: 0, unguarded: true, ..BASE }),
+            ("1P2C, 3 chunks of 1, 4 messages", Config { chunks: 3, consumers: 2, deaths: 0, ..BASE }),
+            ("1P2C, 3 chunks of 1, 1D, keeper killed", Config { chunks: 3, consumers: 2, messages: 3, ..BASE }),
+            ("2P1C, 3 chunks of 1, 1D", Config { chunks: 3, producers: 2, messages: 2, keeper_deaths: 0, ..BASE }),
         ];
         let limit = if long_run() {
+            all.push(("1P2C, 3 chunks of 1, 4 messages, 1D", Config { chunks: 3, consumers: 2, ..BASE }));
+            all.push(("unguarded, 1P2C, 3 chunks of 1, 4 messages, 1D", Config { chunks: 3, consumers: 2, unguarded: true, ..BASE }));
+            all.push(("space lacks, 1P2C, 3 chunks of 1, 1D", Config { chunks: 3, consumers: 2, messages: 3, space_may_lack: true, ..BASE }));
+            all.push(("2P1C, 2 chunks of 1, 2D 1N", Config { producers: 2, messages: 2, deaths: 2, newcomers: 1, ..BASE }));
+            all.push(("1P2C, 2 chunks of 1, 2D 1N", Config { consumers: 2, messages: 3, deaths: 2, newcomers: 1, ..BASE }));
+            all.push(("2P1C, 3 chunks of 1, 3 messages each", Config { chunks: 3, producers: 2, messages: 3, deaths: 0, ..BASE }));
+            all.push(("2P1C, 3 chunks of 1, 2D, keeper killed", Config { chunks: 3, producers: 2, messages: 2, deaths: 2, ..BASE }));
+            all.push(("2P2C, 2 chunks of 1, 1D", Config { producers: 2, consumers: 2, messages: 1, keeper_deaths: 0, ..BASE }));
             all.push(("2P2C, 1 chunk of 1, 1D", Config { producers: 2, consumers: 2, chunks: 1, messages: 1, ..BASE }));
             all.push(("space lacks, 1P2C, 2 chunks of 2, 1D", Config { consumers: 2, slots: 2, messages: 5, space_may_lack: true, keeper_deaths: 0, ..BASE }));
             all.push(("1P2C, 2 chunks of 2, 2D 1N", Config { consumers: 2, slots: 2, messages: 5, deaths: 2, newcomers: 1, ..BASE }));
@@ -384,17 +396,27 @@ mod chunks {
         let puts = Config { producers: 2, messages: 2, keeper_deaths: 0, ..BASE };
         let pairs = Config { consumers: 2, slots: 2, messages: 5, deaths: 0, keeper_deaths: 0, ..BASE };
         for (bug, config, expected) in [
+            (Bug::HazardsNameChunks, Config { deaths: 0, ..two }, Caught::Fault(PUNCHED)),
+            (Bug::ChunksAnnounced, Config { deaths: 0, ..two }, Caught::Fault(PUNCHED)),
+            (Bug::ChunksCompared, Config { deaths: 0, ..two }, Caught::Fault(PUNCHED)),
+            (Bug::PlaceBeforeReady, two, Caught::Fault(PUNCHED)),
             (Bug::NoReRead, two, Caught::Fault(PUNCHED)),
             (Bug::DrainedAfterPunching, two, Caught::Fault(PUNCHED)),
             (Bug::ClaimWithoutReady, pairs, Caught::Fault(PUNCHED)),
             (Bug::NoHazards, two, Caught::Fault(PUNCHED)),
-            (Bug::ReadyBeforeStamps, puts, Caught::Stuck),
+            (Bug::ReadyBeforeStamps, puts, Caught::Fault(NOT_THERE)),
             (Bug::DrainedByTheLast, Config { deaths: 1, ..pairs }, Caught::Fault(NOT_THERE)),
             (Bug::HoleWithoutLap, Config { deaths: 0, ..puts }, Caught::Stuck),
-            (Bug::ChunksForgotten, puts, Caught::Stuck),
-            (Bug::HazardsStand, two, Caught::Stuck),
-            (Bug::BackingUnseen, Config { consumers: 2, slots: 2, messages: 5, deaths: 2, ..BASE }, Caught::Fault(PUNCHED)),
-            (Bug::GivenBackUnseen, Config { consumers: 2, slots: 2, messages: 5, space_may_lack: true, keeper_deaths: 0, ..BASE }, Caught::Fault(PUNCHED)),
+            (Bug::ChunksForgotten, Config { messages: 1, ..puts }, Caught::Stuck),
+            (Bug::HazardsStand, Config { messages: 1, ..two }, Caught::Stuck),
+            (Bug::BackingUnseen, two, Caught::Fault(PUNCHED)),
+            (Bug::GivenBackUnseen, Config { space_may_lack: true, ..two }, Caught::Fault(PUNCHED)),
+            (Bug::DrainedIfFree, puts, Caught::Fault(NOT_FREE)),
+            (Bug::FreeOfTheNextLap, Config { deaths: 0, ..puts }, Caught::Stuck),
+            (Bug::NoRollBack, two, Caught::Fault(SAME_PLACE)),
+            (Bug::RollBackReversed, BASE, Caught::Fault(SAME_PLACE)),
+            (Bug::NoPartner, two, Caught::Fault(SAME_PLACE)),
+            (Bug::SpareNotDrained, Config { messages: 2, ..two }, Caught::Stuck),
         ] {
             assert_caught(&format!("chunks: {bug:?}"), &Chunks(Config { bug, ..config }), expected);
         }

@@ -42,6 +42,9 @@ fn at_rest<T: ringway::Plain + std::fmt::Debug>(queue: &PodQueue<T>) {
     queue.recover().expect("alive");
 }
 
+/// Drained chunks that are kept for a moment, of a queue that has many.
+const SPARES: u64 = 16;
+
 fn is_back(start: u64, now: u64) {
     assert!(now <= start + start / 10, "{now} bytes at rest, {start} at the start");
 }
@@ -69,11 +72,11 @@ fn it_grows_to_its_cap_and_shrinks_again() {
         for number in 0..capacity {
             assert_eq!(queue.get(), Ok([lap * capacity + number; 7]));
         }
-        // Who gets gives it back, and who waits what that has left.
+        // Who gets gives it back, all but a few chunks for the next messages, and who waits those.
         let seen = ringway::admin::inspect(Some(sandbox.path()), &"q".parse().expect("a name")).expect("a queue");
         let chunk = seen.growth.expect("it grows").chunk;
         let now = backed(sandbox.path(), "q");
-        assert!(now <= start + 2 * chunk, "{now} bytes after the last get, {start} at the start");
+        assert!(now <= start + (SPARES + 2) * chunk, "{now} bytes after the last get, {start} at the start");
         assert_eq!(queue.get_timeout(Duration::from_millis(250)), Err(GetError::TimedOut));
         is_back(start, backed(sandbox.path(), "q"));
         at_rest(&queue);
@@ -326,8 +329,13 @@ fn role_putter(arguments: &[String]) {
 }
 
 fn role_getter(_: &[String]) {
-    let queue = PodQueue::<Line>::open("q").expect("it is there");
     let (mut count, mut sum) = (0u64, 0u64);
+    let queue = match PodQueue::<Line>::open("q") {
+        Ok(queue) => queue,
+        // The others were faster.
+        Err(error) if *error.kind() == K::Closed => return tell("0 0"),
+        Err(error) => panic!("{error}"),
+    };
     loop {
         match queue.get() {
             Ok(line) => {

@@ -39,6 +39,8 @@
 //! | 60 | a chunk is touched though its word is not READY behind the hazard |
 //! | 61 | a chunk of the lap before is opened though not all of its messages are committed |
 //! | 62 | a block is said to have no memory while that is given or taken |
+//! | 63 | a hazard names the chunk, not its place |
+//! | 64 | who exchanges the places of two chunks does not leave word of it first |
 //! | 70 | a participant for a child holds no life byte before the child has it |
 //! | 71 | a child does not learn of its parent's death |
 //! | 80 | a pool forgets the job of a worker that has died |

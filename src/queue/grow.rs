@@ -152,6 +152,14 @@ impl Port {
         for turn in 0..if is_last { LAST_BUSY_TURNS } else { BUSY_TURNS } {
             match self.ring.start_growth() {
                 Growth::Open => return true,
+                Growth::Reused => {
+                    self.chunk_changed();
+                    return true;
+                }
+                Growth::Damaged => {
+                    self.poison();
+                    return false;
+                }
                 Growth::Busy if turn % BUSY_HINTS == BUSY_HINTS - 1 => yield_now(),
                 Growth::Busy => (0..BUSY_HINTS).for_each(|_| spin_hint()),
                 Growth::Mine(job) => {
@@ -211,7 +219,8 @@ impl Port {
         }
     }
 
-    /// A consumer may have left a chunk: its memory is given back if it is drained.
+    /// A consumer may have left a chunk: if it is drained, a later one may take its memory, and that of
+    /// another that nobody has taken is given back.
     #[inline]
     pub(super) fn shrink(&self) {
         if self.ring.is_chunked()
@@ -226,8 +235,9 @@ impl Port {
         let segment = self.ground();
         // The one before may have been held up then.
         for chunk in [chunk.checked_sub(1), Some(chunk)].into_iter().flatten() {
-            self.punch_chunk(&segment, chunk);
+            self.ring.look_whether_drained(chunk);
         }
+        self.punch_chunk(&segment, self.ring.surplus(chunk));
     }
 
     /// G6, G7.
@@ -255,11 +265,20 @@ impl Port {
             return;
         }
         self.growth.last_trim.set(time);
+        self.trim_chunks();
+        self.trim_blocks(&self.ground(), if now { u32::MAX } else { TRIM_LOOKS }, true);
+    }
+
+    /// Also of the chunks that were kept for a stream.
+    #[cold]
+    pub(super) fn trim_chunks(&self) {
+        if !self.ring.is_chunked() {
+            return;
+        }
         let segment = self.ground();
         for chunk in self.ring.idle_chunks() {
             self.punch_chunk(&segment, chunk);
         }
-        self.trim_blocks(&segment, if now { u32::MAX } else { TRIM_LOOKS }, true);
     }
 
     /// A block was freed: others are looked at.

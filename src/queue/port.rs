@@ -490,13 +490,17 @@ impl Drop for Port {
             return;
         }
         let member = self.member.get_mut();
-        if member.holds(Role::Consumer) {
+        let is_consumer = member.holds(Role::Consumer);
+        if is_consumer {
             self.ring.catch_up_head(&self.cursors.get);
         }
         for role in [Role::Producer, Role::Consumer] {
             if member.holds(role) {
                 self.ring.control.seldom.holders[role as usize].store(0, Ordering::Relaxed);
             }
+        }
+        if is_consumer {
+            self.trim_chunks();
         }
         self.ring.me.clear_intents();
         // Of leases and blocks that were forgotten, not dropped.

@@ -116,7 +116,7 @@ impl<'s> View<'s> {
                     classes,
                     std::slice::from_raw_parts(reach_words, reach_count),
                 ),
-                chunks: Chunks::new(std::slice::from_raw_parts(chunk_words, chunk_count), plan.chunk),
+                chunks: Chunks::new(std::slice::from_raw_parts(chunk_words, 2 * chunk_count), plan.chunk),
                 rows: Rows {
                     memory: SlotMemory::new(row_base, row_count, slot_stride),
                     notes: std::slice::from_raw_parts(notes, row_count),

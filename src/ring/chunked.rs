@@ -32,7 +32,7 @@ impl Ring<'_> {
         let Some((index, _)) = cursor.window.slot(position) else { return false };
         let Some(_touch) = self.touch_window(BY_PUT, &cursor.window) else { return false };
         let slots = S::slots(self.slots);
-        if state::load_stamp(slots, index) != Stamp::free(position) {
+        if !state::load_stamp(slots, index).is_free_for(position) {
             return false;
         }
         self.me.announce_put(position, 1, &cursor.announced);
@@ -68,7 +68,7 @@ impl Ring<'_> {
         // SAFETY: a window lies inside of the slots.
         unsafe { sink.read(0, slots.payload(index)) };
         sink.keep(self, 0, head, 0);
-        state::release_slot(slots, index, head.plus(self.capacity()));
+        state::release_slot(slots, index, head.plus(self.chunks.slots));
         self.me.count_gets(1);
         true
     }
@@ -76,7 +76,7 @@ impl Ring<'_> {
     /// Before a sleep: might a put to `position`, which is the next, succeed?
     pub(super) fn may_put_in_chunk(&self, cursor: &PutCursor, position: Position) -> bool {
         match self.gate(position, Some(&cursor.window)) {
-            Gate::Open => self.stamp_at(position) == Stamp::free(position),
+            Gate::Open => self.stamp_at(position).is_free_for(position),
             // Trying again and again would not make any.
             Gate::Grow => !cursor.window.no_space.get(),
             Gate::Full | Gate::Busy => false,
@@ -107,7 +107,7 @@ impl Ring<'_> {
     /// A slot was released that need not be in the chunk that this consumer is in.
     pub(super) fn has_released(&self, cursor: &GetCursor, position: Position) {
         if self.is_chunked() {
-            cursor.window.has_left(self.index_of(position) / self.chunks.slots as usize);
+            cursor.window.has_left(self.chunk_of(position).0);
         }
     }
 

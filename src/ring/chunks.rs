@@ -1,5 +1,6 @@
 //! Chunks: the slots of a ring that grows lie in a sparse file, and a chunk of them has
-//! pages while it has messages (rules G1 to G9).
+//! pages while it has messages (rules G1 to G9 and G11). Which part of the file is a chunk's, its
+//! place, changes: the next chunk takes the pages of one that is drained.
 //!
 //! Here are the words and who may change them. Allocating pages and giving them back is
 //! the caller's, between two of the steps: this folder knows no file.
@@ -7,11 +8,15 @@
 //! | pair | release | acquire | carries |
 //! |---|---|---|---|
 //! | CHUNK | every exchange | `Chunks::load`, every exchange | the stamps that were laid out; the pages |
-//! | HAZARD | `Ring::touch` and the light barrier | the heavy barrier and `is_watched` | "I look at this chunk" |
+//! | PLACE | `Chunks::move_to` | `Chunks::place` | "the chunk's word is not READY of that lap any more" |
+//! | HAZARD | `Ring::touch` and the light barrier | the heavy barrier and `is_watched` | "I look at this place" |
 
 mod punch;
+mod spare;
 
 pub(crate) use punch::Punch;
+#[cfg(not(loom))]
+pub(crate) use spare::place_of;
 
 use super::position::{Position, Stamp, Tag};
 use super::{Participant, Ring, state};
@@ -106,6 +111,8 @@ impl ChunkWord {
 #[derive(Clone, Copy)]
 pub(crate) struct Chunks<'m> {
     words: &'m [AtomicU64],
+    /// As many: in which place a chunk lies, and below that who it is being exchanged with.
+    places: &'m [AtomicU64],
     /// Slots of each; 0: the ring has no chunks, and does not grow.
     pub(crate) slots: u64,
     /// Which hazard word looks use: two threads of one participant may look.
@@ -120,14 +127,16 @@ pub(crate) const BY_LOOK: usize = 2;
 pub(crate) const BY_BYSTANDER: usize = 3;
 
 impl<'m> Chunks<'m> {
+    /// `words` are two for each chunk: all chunk words, then all place words.
     pub(crate) fn new(words: &'m [AtomicU64], slots: u64) -> Chunks<'m> {
-        Chunks { words, slots, look: BY_LOOK }
+        let (words, places) = words.split_at(words.len() / 2);
+        Chunks { words, places, slots, look: BY_LOOK }
     }
 
     /// Of a ring that does not grow.
     #[cfg(all(test, not(loom)))]
     pub(crate) const fn none() -> Chunks<'m> {
-        Chunks { words: &[], slots: 0, look: BY_LOOK }
+        Chunks { words: &[], places: &[], slots: 0, look: BY_LOOK }
     }
 
     /// First words: nothing has pages but the first chunk.
@@ -135,6 +144,9 @@ impl<'m> Chunks<'m> {
         for (chunk, word) in self.words.iter().enumerate() {
             let first = if chunk == 0 { ChunkWord::ready(1) } else { ChunkWord::hole(1) };
             word.store(first.0, Ordering::Relaxed);
+        }
+        for (chunk, place) in self.places.iter().enumerate() {
+            place.store(chunk as u64, Ordering::Relaxed);
         }
     }
 
@@ -152,11 +164,12 @@ impl<'m> Chunks<'m> {
     }
 }
 
-/// A chunk that this participant backs or punches.
+/// A chunk that this participant backs or punches, and its place.
 #[derive(Debug)]
 pub(crate) struct ChunkJob {
     chunk: usize,
     word: ChunkWord,
+    place: usize,
 }
 
 /// The next chunk, before its pages are there.
@@ -165,6 +178,10 @@ pub(crate) struct ChunkJob {
 pub(crate) enum Growth {
     /// Somebody has made it.
     Open,
+    /// It has the pages of a chunk that was drained. Tell who has waited for either.
+    Reused,
+    /// The words contradict each other.
+    Damaged,
     /// Allocate its pages, then [`Ring::lay_out`] or [`Ring::abandon`].
     Mine(ChunkJob),
     /// Another participant is at it.
@@ -185,13 +202,17 @@ pub(super) enum Gate {
     Moved,
 }
 
-/// Slots of a chunk may be touched while this lives. (G2)
+/// Slots of a place may be touched while this lives. (G2)
 #[must_use]
-pub(super) struct Touch<'m>(Option<&'m AtomicU64>);
+pub(super) struct Touch<'m> {
+    hazard: Option<&'m AtomicU64>,
+    place: usize,
+}
 
 impl Drop for Touch<'_> {
+    #[inline(always)]
     fn drop(&mut self) {
-        if let Some(hazard) = self.0 {
+        if let Some(hazard) = self.hazard {
             // Pair HAZARD: what was read was read before.
             hazard.store(0, Ordering::Release);
         }
@@ -205,7 +226,9 @@ pub(super) struct Window {
     len: Cell<u64>,
     first: Cell<usize>,
     chunk: Cell<usize>,
-    lap: Cell<u64>,
+    /// What its word says while it may be touched.
+    ready: Cell<u64>,
+    place: Cell<usize>,
     /// A chunk that was left, plus one: it may be drained.
     left: Cell<usize>,
     /// So many slots of a chunk were found free for the positions from here on.
@@ -251,7 +274,7 @@ impl<'m> Ring<'m> {
     }
 
     /// The chunk and the lap of a position: divisions.
-    fn chunk_of(&self, position: Position) -> (usize, u64) {
+    pub(super) fn chunk_of(&self, position: Position) -> (usize, u64) {
         let lap = position.get() / self.capacity;
         let index = position.get() % self.capacity;
         ((index / self.chunks.slots.max(1)) as usize, lap)
@@ -262,35 +285,56 @@ impl<'m> Ring<'m> {
         Position::new(lap.wrapping_mul(self.capacity).wrapping_add(chunk as u64 * self.chunks.slots))
     }
 
-    fn chunk_slots(&self, chunk: usize) -> Range<usize> {
-        let first = chunk * self.chunks.slots as usize;
+    fn slots_of_place(&self, place: usize) -> Range<usize> {
+        let first = place * self.chunks.slots as usize;
         first..(first + self.chunks.slots as usize).min(self.slots.count())
     }
 
-    /// G2. None: the chunk is not READY of that lap, and must not be touched.
+    /// How far from a position is the one whose FREE its commit leaves. (R7)
     #[inline(always)]
+    pub(super) fn step(&self) -> u64 {
+        if self.is_chunked() { self.chunks.slots } else { self.capacity }
+    }
+
+    /// The slot of a position that is in the chunk that is touched; of any, where there are none.
+    pub(super) fn index_under(&self, touch: &Touch<'_>, position: Position) -> usize {
+        if !self.is_chunked() {
+            return self.index_of(position);
+        }
+        touch.place * self.chunks.slots as usize + (position.get() % self.chunks.slots) as usize
+    }
+
+    /// G2. None: the chunk is not READY of that lap, and must not be touched.
     pub(super) fn touch(&self, by: usize, chunk: usize, lap: u64) -> Option<Touch<'m>> {
+        let is_ready = self.chunks.load(chunk) == ChunkWord::ready(lap) || seeded(60);
+        let ready = ChunkWord::ready(lap).0;
+        is_ready.then(|| self.touch_place(by, chunk, ready, self.chunks.place(chunk))).flatten()
+    }
+
+    /// The same where a look that found READY came before a look at the place.
+    #[inline(always)]
+    fn touch_place(&self, by: usize, chunk: usize, ready: u64, place: usize) -> Option<Touch<'m>> {
         let word = self.chunks.words.get(chunk)?;
         let hazard = &self.me.intents.hazards[by];
         // Pair HAZARD.
-        hazard.store(chunk as u64 + 1, Ordering::Relaxed);
+        hazard.store(if seeded(63) { chunk } else { place } as u64 + 1, Ordering::Relaxed);
         light_barrier(self.fences);
-        let touch = Touch(Some(hazard));
+        let touch = Touch { hazard: Some(hazard), place };
         // Pair CHUNK.
-        (word.load(Ordering::Acquire) == ChunkWord::ready(lap).0 || seeded(60)).then_some(touch)
+        (word.load(Ordering::Acquire) == ready || seeded(60)).then_some(touch)
     }
 
     /// The same for the chunk that a side is in.
     #[inline(always)]
     pub(super) fn touch_window(&self, by: usize, window: &Window) -> Option<Touch<'m>> {
-        self.touch(by, window.chunk.get(), window.lap.get())
+        self.touch_place(by, window.chunk.get(), window.ready.get(), window.place.get())
     }
 
     /// For recovery: the slot of a position that was claimed, unless that is finished: its
     /// chunk is then of a later lap, or drained.
     pub(super) fn touch_claimed(&self, position: Position) -> Option<Touch<'m>> {
         if !self.is_chunked() {
-            return Some(Touch(None));
+            return Some(Touch { hazard: None, place: 0 });
         }
         let (chunk, lap) = self.chunk_of(position);
         self.touch(self.chunks.look, chunk, lap)
@@ -303,30 +347,30 @@ impl<'m> Ring<'m> {
         let (chunk, lap) = self.chunk_of(position);
         for _ in 0..LOOKS {
             let word = self.chunks.load(chunk);
-            if word.state() != ChunkState::Ready {
-                let next = if word.is_before(lap) { position } else { position.plus(self.capacity) };
-                return Stamp::free(next);
+            if word != ChunkWord::ready(lap) {
+                return Stamp::free(if word.is_before(lap) { position } else { position.plus(self.step()) });
             }
-            if let Some(_touch) = self.touch(self.chunks.look, chunk, word.lap()) {
-                return state::load_stamp(self.slots, self.index_of(position));
+            if let Some(touch) = self.touch(self.chunks.look, chunk, lap) {
+                return state::load_stamp(self.slots, self.index_under(&touch, position));
             }
         }
         Stamp::free(position)
     }
 
-    /// Calls `visit` with the slots in which a message of a position below `end` may be,
-    /// until it says no. Says whether it never did. (G9)
-    pub(super) fn visit_slots(&self, end: Position, mut visit: impl FnMut(usize) -> bool) -> bool {
+    /// Calls `visit` with the slots in which a message of a position below `end` may be, and, of a
+    /// ring of chunks, which position that is, until it says no. Says whether it never did. (G9)
+    pub(super) fn visit_slots(&self, end: Position, mut visit: impl FnMut(usize, Option<Position>) -> bool) -> bool {
         if !self.is_chunked() {
-            return (0..self.slots.count()).all(visit);
+            return (0..self.slots.count()).all(|index| visit(index, None));
         }
         (0..self.chunks.words.len()).all(|chunk| {
             let word = self.chunks.load(chunk);
-            if word.state() != ChunkState::Ready || self.chunk_base(chunk, word.lap()) >= end {
+            let base = self.chunk_base(chunk, word.lap());
+            if word.state() != ChunkState::Ready || base >= end {
                 return true;
             }
-            let Some(_touch) = self.touch(self.chunks.look, chunk, word.lap()) else { return true };
-            self.chunk_slots(chunk).all(&mut visit)
+            let Some(touch) = self.touch(self.chunks.look, chunk, word.lap()) else { return true };
+            self.slots_of_place(touch.place).zip(0..).all(|(index, offset)| visit(index, Some(base.plus(offset))))
         })
     }
 
@@ -376,21 +420,21 @@ impl<'m> Ring<'m> {
 
     /// G3. Enters the chunk of the next position to put.
     #[inline]
-    pub(super) fn enter_for_put(&self, window: &Window, position: Position) -> Result<(Touch<'m>, u64), Gate> {
+    pub(super) fn enter_for_put(&self, window: &Window, position: Position) -> Result<(Touch<'m>, usize, u64), Gate> {
         if window.slot(position).is_none() {
             match self.gate(position, Some(window)) {
                 Gate::Open => self.enter(window, position),
                 other => return Err(other),
             }
         }
-        let (_, rest) = window.slot(position).ok_or(Gate::Moved)?;
+        let (index, rest) = window.slot(position).ok_or(Gate::Moved)?;
         let touch = self.touch_window(BY_PUT, window).ok_or(Gate::Moved)?;
-        Ok((touch, rest))
+        Ok((touch, index, rest))
     }
 
     /// The same for a get. None: there is nothing at this position.
     #[inline]
-    pub(super) fn enter_for_get(&self, window: &Window, position: Position) -> Option<(Touch<'m>, u64)> {
+    pub(super) fn enter_for_get(&self, window: &Window, position: Position) -> Option<(Touch<'m>, usize, u64)> {
         if window.slot(position).is_none() {
             window.leave();
             let (chunk, lap) = self.chunk_of(position);
@@ -399,8 +443,8 @@ impl<'m> Ring<'m> {
             }
             self.enter(window, position);
         }
-        let (_, rest) = window.slot(position)?;
-        Some((self.touch_window(BY_GET, window)?, rest))
+        let (index, rest) = window.slot(position)?;
+        Some((self.touch_window(BY_GET, window)?, index, rest))
     }
 
     #[cold]
@@ -408,9 +452,10 @@ impl<'m> Ring<'m> {
         window.leave();
         let (chunk, lap) = self.chunk_of(position);
         window.chunk.set(chunk);
-        window.lap.set(lap);
+        window.ready.set(ChunkWord::ready(lap).0);
         window.base.set(self.chunk_base(chunk, lap).get());
-        window.first.set(chunk * self.chunks.slots as usize);
+        window.place.set(self.chunks.place(chunk));
+        window.first.set(window.place.get() * self.chunks.slots as usize);
         window.found_free.set(0);
         window.len.set(self.chunks.slots);
     }
@@ -438,13 +483,13 @@ impl<'m> Ring<'m> {
     /// G6. Whether the chunk, whose word was `seen` READY, is drained now; then its word
     /// says so.
     fn drain(&self, chunk: usize, seen: ChunkWord, window: Option<&Window>) -> bool {
-        let next = self.chunk_base(chunk, seen.lap() + 1);
+        let next = self.chunk_base(chunk, seen.lap()).plus(self.step());
         {
-            let Some(_touch) = self.touch(self.chunks.look, chunk, seen.lap()) else { return false };
+            let Some(touch) = self.touch(self.chunks.look, chunk, seen.lap()) else { return false };
             let seen_here = |window: &&Window| window.found_from.get() == next.get();
             let known = window.filter(seen_here).map_or(0, |window| window.found_free.get());
             let mut free = known;
-            for index in self.chunk_slots(chunk).skip(known as usize) {
+            for index in self.slots_of_place(touch.place).skip(known as usize) {
                 if state::load_stamp(self.slots, index) != Stamp::free(next.plus(free)) {
                     break;
                 }
@@ -472,7 +517,15 @@ impl<'m> Ring<'m> {
             _ => return Growth::Open,
         }
         let word = ChunkWord::backing(lap, self.index);
-        if self.chunks.exchange(chunk, seen, word) { Growth::Mine(ChunkJob { chunk, word }) } else { Growth::Open }
+        if !self.chunks.exchange(chunk, seen, word) {
+            return Growth::Open;
+        }
+        let job = ChunkJob { chunk, word, place: self.chunks.place(chunk) };
+        match self.take_spare(&job) {
+            None => Growth::Mine(job),
+            Some(true) => Growth::Reused,
+            Some(false) => Growth::Damaged,
+        }
     }
 
     /// G5. Its pages are there. False: somebody has scribbled.
@@ -480,7 +533,7 @@ impl<'m> Ring<'m> {
     pub(crate) fn lay_out(&self, job: &ChunkJob) -> bool {
         let lap = job.word.lap();
         let base = self.chunk_base(job.chunk, lap);
-        for (index, offset) in self.chunk_slots(job.chunk).zip(0..) {
+        for (index, offset) in self.slots_of_place(job.place).zip(0..) {
             state::initialise(self.slots, index, base.plus(offset));
         }
         self.chunks.exchange(job.chunk, job.word, ChunkWord::ready(lap))
@@ -494,13 +547,13 @@ impl<'m> Ring<'m> {
     /// Where the slots of a chunk lie, in bytes from the first slot.
     #[cfg(not(loom))]
     pub(crate) fn bytes_of(&self, job: &ChunkJob) -> Range<u64> {
-        self.bytes_of_chunk(job.chunk)
+        self.bytes_of_place(job.place)
     }
 
     #[cfg(not(loom))]
-    fn bytes_of_chunk(&self, chunk: usize) -> Range<u64> {
+    fn bytes_of_place(&self, place: usize) -> Range<u64> {
         let size = self.chunks.slots * self.slots.stride() as u64;
-        chunk as u64 * size..(chunk as u64 + 1) * size
+        place as u64 * size..(place as u64 + 1) * size
     }
 
     /// The chunk that a consumer has left, once.

@@ -47,7 +47,7 @@ impl Ring<'_> {
     }
 
     fn all_slots_are_free(&self) -> bool {
-        self.visit_slots(self.put_end(), |index| self.is_slot_free(index))
+        self.visit_slots(self.put_end(), |index, _| self.is_slot_free(index))
     }
 
     /// Messages put and not taken. Exact while nobody moves; else an estimate, since the
@@ -70,7 +70,7 @@ impl Ring<'_> {
         }
         let mut in_slots = 0;
         if self.consumers == Side::Multi {
-            self.visit_slots(self.control.load_head(), |index| {
+            self.visit_slots(self.control.load_head(), |index, _| {
                 in_slots += u64::from(state::load_stamp(self.slots, index).tag() == Tag::Back);
                 true
             });
@@ -120,7 +120,7 @@ impl Ring<'_> {
 
     /// Not even one that somebody is about to publish or to commit. Tombstones are none.
     fn no_slot_has_a_message(&self) -> bool {
-        self.visit_slots(self.put_end(), |index| {
+        self.visit_slots(self.put_end(), |index, _| {
             let stamp = state::load_stamp(self.slots, index);
             stamp == Stamp::free(stamp.position()) || stamp.tag() == Tag::Tomb
         })

@@ -179,8 +179,11 @@ impl Ring<'_> {
             if cursor.slots_fast.get() {
                 return self.get_fast_slots(cursor, sink);
             }
+            if cursor.chunk_fast.get() {
+                return self.get_fast_chunk(cursor, sink);
+            }
             if !self.may_get_next(cursor) {
-                return cursor.chunk_fast.get() && self.get_fast_chunk(cursor, sink);
+                return false;
             }
         }
         self.get_next(K::blocks(self.blocks), cursor, sink)
@@ -359,9 +362,14 @@ impl Ring<'_> {
             }
             let head = self.control.load_head();
             let (mut _touch, mut max) = (None, max);
-            if self.is_chunked() {
+            let index = if !self.is_chunked() {
+                self.get_index(cursor, head)
+            } else {
                 match self.enter_for_get(&cursor.window, head) {
-                    Some((touch, rest)) => (_touch, max) = (Some(touch), max.min(rest)),
+                    Some((touch, index, rest)) => {
+                        (_touch, max) = (Some(touch), max.min(rest));
+                        index
+                    }
                     None => {
                         let why = self.why_not_in_chunk(head);
                         if self.control.load_head() != head {
@@ -372,8 +380,7 @@ impl Ring<'_> {
                         return (0, why);
                     }
                 }
-            }
-            let index = self.get_index(cursor, head);
+            };
             if self.read_ahead > 0 {
                 slots.prefetch_write(index, self.read_ahead / 2);
             }
@@ -401,7 +408,7 @@ impl Ring<'_> {
                     unsafe { sink.read(offset, slots.payload(index)) };
                     sink.keep(self, offset, head.plus(offset), 0);
                 }
-                state::release_slot(slots, index, head.plus(offset + self.capacity()));
+                state::release_slot(slots, index, head.plus(offset + self.step()));
                 index = self.next_index(index);
             }
             if !is_tomb {
@@ -449,13 +456,14 @@ impl Ring<'_> {
         if self.consumers == Side::Single {
             return taken;
         }
-        self.visit_slots(self.control.load_head(), |index| {
+        self.visit_slots(self.control.load_head(), |index, of_chunk| {
             if taken == max {
                 return false;
             }
             let seen = state::load_stamp(slots, index);
             let position = seen.position();
-            if !seen.is_back(position) || self.index_of(position) != index {
+            let is_here = of_chunk.map_or_else(|| self.index_of(position) == index, |here| here == position);
+            if !seen.is_back(position) || !is_here {
                 return true;
             }
             self.me.announce_get(position, 1, &cursor.announced);
@@ -464,7 +472,7 @@ impl Ring<'_> {
                 // SAFETY: `index` is below the count.
                 unsafe { sink.read(taken, slots.payload(index)) };
                 sink.keep(self, taken, position, seen.taken_again().attempt());
-                state::release_slot(slots, index, position.plus(self.capacity()));
+                state::release_slot(slots, index, position.plus(self.step()));
                 self.has_released(cursor, position);
                 taken += 1;
             }

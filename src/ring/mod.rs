@@ -33,7 +33,7 @@ pub(crate) use broadcast::{Cast, CastGet, CastPut, Heard, MISSED_AT, PLACE_SIZE,
 pub(crate) use cells::{CellNote, CellState, CellWord, Holding};
 pub(crate) use chunks::{BY_BYSTANDER, Chunks, Growth, Punch};
 #[cfg(not(loom))]
-pub(crate) use chunks::{ChunkState, ChunkWord};
+pub(crate) use chunks::{ChunkState, ChunkWord, place_of};
 pub(crate) use consumer::{Get, GetCursor};
 pub(crate) use data::{Sink, Source};
 pub(crate) use layout::{CAST, Control, GETS, PARTICIPANT_SIZE, PUTS, Participant};

@@ -45,7 +45,7 @@ impl Position {
 ///
 /// | stamp | meaning | who writes it |
 /// |---|---|---|
-/// | `FREE(p)` | nothing yet at p | the commit of p - capacity (`Multi` consumers), creation |
+/// | `FREE(p)` | nothing yet at p | the commit of p - capacity (`Multi` consumers; of a chunk, p - its slots), creation |
 /// | `CLAIM(p)` = `FREE(p) + 1` | the `Single` producer is writing p | it |
 /// | `FULL(p)` (+ attempt) | message p | its producer; a consumer that takes a redelivery |
 /// | `TOMB(p)` | p was claimed and has no message | the producer that found the queue closed; recovery |
@@ -128,6 +128,12 @@ impl Stamp {
             2 => Tag::Tomb,
             _ => Tag::Back,
         }
+    }
+
+    /// FREE of `position` or of an earlier one: where chunks change their places. (G3)
+    #[inline(always)]
+    pub(crate) const fn is_free_for(self, position: Position) -> bool {
+        self.0 & ((1 << Stamp::POSITION_SHIFT) - 1) == 0 && self.0 <= Stamp::free(position).0
     }
 
     /// FULL of `position`, in whatever attempt: the message can be claimed.

@@ -148,8 +148,11 @@ impl Ring<'_> {
                     Side::Multi => self.put_fast_limit(cursor, source),
                 };
             }
+            if cursor.chunk_fast.get() {
+                return self.put_fast_chunk(cursor, source);
+            }
             if !self.may_put_next(cursor) {
-                return cursor.chunk_fast.get() && self.put_fast_chunk(cursor, source);
+                return false;
             }
         }
         // S7, and an alert.
@@ -363,9 +366,14 @@ impl Ring<'_> {
             }
             let start = tail.position();
             let (mut _touch, mut count) = (None, count);
-            if self.is_chunked() {
+            let index = if !self.is_chunked() {
+                self.put_index(cursor, start)
+            } else {
                 match self.enter_for_put(&cursor.window, start) {
-                    Ok((touch, rest)) => (_touch, count) = (Some(touch), count.min(rest)),
+                    Ok((touch, index, rest)) => {
+                        (_touch, count) = (Some(touch), count.min(rest));
+                        index
+                    }
                     Err(_) if self.control.load_tail() != tail => {
                         backoff.lost();
                         continue;
@@ -375,8 +383,8 @@ impl Ring<'_> {
                         return (0, Put::at(gate));
                     }
                 }
-            }
-            let free = match self.free_run(S::slots(self.slots), cursor, start, count, exact) {
+            };
+            let free = match self.free_run(S::slots(self.slots), cursor, (start, index), count, exact) {
                 Ok(free) => free,
                 Err(Damaged) if self.control.load_tail() == tail => {
                     self.me.withdraw_put(&cursor.announced);
@@ -401,7 +409,7 @@ impl Ring<'_> {
                 continue;
             }
             let slots = S::slots(self.slots);
-            let mut index = self.put_index(cursor, start);
+            let mut index = index;
             for offset in 0..free {
                 if self.write_ahead > 0 {
                     slots.prefetch_write(index, self.write_ahead);
@@ -427,7 +435,7 @@ impl Ring<'_> {
         &self,
         slots: SlotMemory,
         cursor: &PutCursor,
-        start: Position,
+        (start, mut index): (Position, usize),
         count: u64,
         exact: bool,
     ) -> Result<u64, Damaged> {
@@ -443,12 +451,11 @@ impl Ring<'_> {
             }
             return Ok(cursor.limit.get().saturating_sub(start.get()).min(count));
         }
-        let mut index = self.put_index(cursor, start);
         for offset in 0..count {
             let position = start.plus(offset);
             let stamp = state::load_stamp(slots, index);
             index = self.next_index(index);
-            if stamp != Stamp::free(position) {
+            if stamp != Stamp::free(position) && !(self.is_chunked() && stamp.is_free_for(position)) {
                 return if offset == 0 && stamp > Stamp::free(position) { Err(Damaged) } else { Ok(offset) };
             }
         }
@@ -510,9 +517,13 @@ impl Ring<'_> {
                 if self.is_chunked() {
                     return tail.is_closed() || self.may_put_in_chunk(cursor, tail.position());
                 }
-                tail.is_closed() || self.free_run(self.slots, cursor, tail.position(), 1, true) != Ok(0)
+                tail.is_closed() || self.has_free(cursor, tail.position())
             }
         }
+    }
+
+    fn has_free(&self, cursor: &PutCursor, position: Position) -> bool {
+        self.free_run(self.slots, cursor, (position, self.put_index(cursor, position)), 1, true) != Ok(0)
     }
 
     /// A Single producer claims the next position and does no more, as who is killed there.

@@ -150,8 +150,8 @@ impl Ring<'_> {
 
     /// D2. `position` is below the tail that was read before.
     fn finish_put(&self, position: Position, living: &dyn Living) -> Rescue {
-        let Some(_touch) = self.touch_claimed(position) else { return Rescue::default() };
-        let index = self.index_of(position);
+        let Some(touch) = self.touch_claimed(position) else { return Rescue::default() };
+        let index = self.index_under(&touch, position);
         let seen = state::load_stamp(self.slots, index);
         if !seen.is_before(position) || seeded(1) {
             return Rescue::default();
@@ -176,8 +176,8 @@ impl Ring<'_> {
 
     /// One attempt. None: the stamp was changed meanwhile; what it says now matters, too.
     fn try_finish_get(&self, position: Position, living: &dyn Living) -> Option<Rescue> {
-        let Some(_touch) = self.touch_claimed(position) else { return Some(Rescue::default()) };
-        let index = self.index_of(position);
+        let Some(touch) = self.touch_claimed(position) else { return Some(Rescue::default()) };
+        let index = self.index_under(&touch, position);
         let seen = state::load_stamp(self.slots, index);
         let is_tomb = seen == Stamp::tomb(position);
         if seen.is_back(position) {
@@ -192,7 +192,7 @@ impl Ring<'_> {
         }
         if is_tomb || self.is_in_a_cell(position) || seeded(2) {
             // A tombstone, or a husk.
-            let next = position.plus(self.capacity());
+            let next = position.plus(self.step());
             let done = state::release_dead(self.slots, index, seen, next);
             return done.then_some(Rescue { finished: 1, ..Rescue::default() });
         }

@@ -22,7 +22,7 @@ use bytemuck::{Pod, Zeroable};
 const MAGIC: [u8; 8] = *b"ringway\x01";
 
 /// Changes whenever a region, a word or a rule about one changes.
-pub(crate) const LAYOUT_VERSION: u32 = 6;
+pub(crate) const LAYOUT_VERSION: u32 = 7;
 
 /// Bytes of the header, a page.
 pub(crate) const HEADER_SIZE: usize = 4096;
@@ -60,7 +60,8 @@ pub(crate) enum RegionKind {
     Arena = 8,
     /// Who subscribes to a broadcast, and how far they are.
     Cursors = 9,
-    /// One word for each chunk of slots, where those come and go.
+    /// Two words for each chunk of slots, where those come and go: the states of all, then the
+    /// places of all.
     Chunks = 12,
     /// How far the blocks of each size reach, where those come and go.
     Reach = 13,
@@ -465,7 +466,7 @@ mod tests {
         let bytes = sample().to_bytes();
         assert_eq!(bytes.len(), 648);
         assert_eq!(&bytes[..8], b"ringway\x01");
-        assert_eq!(bytes[8..12], 6u32.to_le_bytes());
+        assert_eq!(bytes[8..12], 7u32.to_le_bytes());
         assert_eq!(bytes[12..16], 4096u32.to_le_bytes());
         assert_eq!(bytes[24..32], 9u64.to_le_bytes());
         assert_eq!(bytes[40..48], 8192u64.to_le_bytes());

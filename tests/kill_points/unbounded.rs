@@ -62,8 +62,8 @@ pub const PAIRS: &[&str] = &[
 
 /// Which operation in which states.
 pub const ROWS: &[(&str, &[&str], Share)] = &[
-    ("put", &["empty", "lap"], Share::All),
-    ("put", &["wrap", "last", "sleeper", "tomb", "claimed", "back", "taken", "lease-back", "leased"], Share::Some),
+    ("put", &["empty", "lap", "wrap"], Share::All),
+    ("put", &["last", "sleeper", "tomb", "claimed", "back", "taken", "lease-back", "leased"], Share::Some),
     ("try_put", &["empty", "last", "full", "lap", "taken"], Share::Some),
     ("put_waits", &["full"], Share::Few),
     ("put_many", &["wrap", "empty", "lap", "claimed"], Share::Some),

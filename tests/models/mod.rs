@@ -3,7 +3,7 @@
 //! - [`engine`]: the search; knows nothing of rings.
 //! - [`broadcast`]: subscribers with cursors of their own, who join, leave and die; producers that wait or overwrite.
 //! - [`cells`]: leases and large messages: rows and blocks as one cell machine, husks, house-keeping, re-use of an index.
-//! - [`chunks`]: a ring that grows and gives its pages back.
+//! - [`chunks`]: a ring that grows, gives its pages back, or lets its next chunk take them.
 //! - [`single_producer`]: a Single producer that claims in the slot itself, under store buffers.
 //! - [`sleep`]: arming, barriers, epochs and wake-ups, under store buffers.
 //! - [`slices`]: what a waiter looks at while it waits, batches with torn intents, newcomers that finish intents.

@@ -3,7 +3,7 @@
 use super::{is_sane, region_start};
 use crate::queue::growth::slots_at;
 use crate::queue::options::{classes, regions, stride};
-use crate::ring::{ChunkState, ChunkWord};
+use crate::ring::{ChunkState, ChunkWord, place_of};
 use crate::segment::{RegionKind, Survey};
 
 /// More chunks than this are not looked at.
@@ -63,15 +63,28 @@ pub(super) fn look(survey: &Survey) -> Option<Growth> {
 /// All chunk words that can be read.
 fn states(survey: &Survey) -> impl Iterator<Item = (u64, ChunkWord)> + '_ {
     let plan = &survey.header.plan;
+    let count = plan.capacity.checked_div(plan.chunk).unwrap_or(0);
+    (0..count.min(MOST_CHUNKS)).map_while(|chunk| word(survey, chunk).map(|word| (chunk, ChunkWord::from_raw(word))))
+}
+
+/// A word of the chunks' region: the states of all, then the places of all.
+fn word(survey: &Survey, at: u64) -> Option<u64> {
+    let plan = &survey.header.plan;
     let len = regions(plan).into_iter().find(|(kind, _)| *kind == RegionKind::Chunks).map_or(0, |(_, len)| len);
-    let words = region_start(survey, RegionKind::Chunks, len);
-    words.into_iter().flat_map(move |start| {
-        (0..(len / 8).min(MOST_CHUNKS)).filter_map(move |chunk| {
-            let mut word = [0; 8];
-            let is_there = survey.read(start.saturating_add(chunk * 8), &mut word);
-            is_there.then(|| (chunk, ChunkWord::from_raw(u64::from_ne_bytes(word))))
-        })
-    })
+    let start = region_start(survey, RegionKind::Chunks, len)?;
+    let mut word = [0; 8];
+    survey.read(start.saturating_add(at * 8), &mut word).then(|| u64::from_ne_bytes(word))
+}
+
+/// Where the slot lies that comes at `index` in a lap, in slots from the first.
+pub(super) fn slot_of(survey: &Survey, index: u64) -> Option<u64> {
+    let plan = &survey.header.plan;
+    if plan.chunk == 0 {
+        return Some(index);
+    }
+    let (count, chunk) = (plan.capacity / plan.chunk, index / plan.chunk);
+    let place = place_of(word(survey, count + chunk)?, count as usize) as u64;
+    Some(place * plan.chunk + index % plan.chunk)
 }
 
 /// Where the slots begin in the file: of a queue that grows, on a page.

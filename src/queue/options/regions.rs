@@ -57,7 +57,7 @@ pub(in crate::queue) fn regions(plan: &Plan) -> [(RegionKind, u64); 10] {
         (RegionKind::Rows, rows_size(plan).unwrap_or(u64::MAX)),
         (RegionKind::BlockHeads, classes.blocks() * size_of::<crate::ring::BlockHead>() as u64),
         (RegionKind::Arena, arena),
-        (RegionKind::Chunks, plan.capacity.checked_div(plan.chunk).unwrap_or(0) * 8),
+        (RegionKind::Chunks, plan.capacity.checked_div(plan.chunk).unwrap_or(0) * 2 * 8),
         (RegionKind::Reach, if plan.chunk > 0 { Classes::MOST as u64 * 8 } else { 0 }),
     ]
 }

@@ -60,17 +60,18 @@ impl Ring<'_> {
         if !self.chunks.exchange(chunk, word, punching) {
             return Punch::No;
         }
-        if self.is_watched(chunk, None) {
+        let place = self.chunks.place(chunk);
+        if self.is_watched(place, None) {
             let _ = self.chunks.exchange(chunk, punching, word);
             return Punch::GivenUp;
         }
-        Punch::Mine(ChunkJob { chunk, word: punching })
+        Punch::Mine(ChunkJob { chunk, word: punching, place })
     }
 
     /// Takes the pages of a chunk: its stamps read 0 from now on.
     #[cfg(loom)]
     pub(crate) fn take_memory(&self, job: &ChunkJob) {
-        self.chunk_slots(job.chunk).for_each(|index| state::initialise(self.slots, index, Position::new(0)));
+        self.slots_of_place(job.place).for_each(|index| state::initialise(self.slots, index, Position::new(0)));
     }
 
     /// G7. Its pages are gone, or may stay until it is backed again.
@@ -78,16 +79,16 @@ impl Ring<'_> {
         let _ = self.chunks.exchange(job.chunk, job.word, ChunkWord::hole(job.word.lap() + 1));
     }
 
-    /// Whether somebody, but for participant `dead`, may be looking at a chunk whose word was
-    /// changed before.
-    fn is_watched(&self, chunk: usize, dead: Option<u32>) -> bool {
+    /// Whether somebody, but for participant `dead`, may be looking at a place, the word of whose
+    /// chunk was changed before.
+    fn is_watched(&self, place: usize, dead: Option<u32>) -> bool {
         // Pair HAZARD.
         if !heavy_barrier(self.fences) {
             return true;
         }
         let others = self.everyone.iter().zip(0..).filter(|(_, index)| Some(*index) != dead);
         let mut hazards = others.flat_map(|(participant, _)| &participant.intents.hazards);
-        hazards.any(|hazard| hazard.load(Ordering::Acquire) == chunk as u64 + 1)
+        hazards.any(|hazard| hazard.load(Ordering::Acquire) == place as u64 + 1)
     }
 
     /// G8. What a dead participant left of its work on chunks; `punch` gives pages back. The
@@ -100,24 +101,19 @@ impl Ring<'_> {
         if let Some(participant) = self.everyone.get(dead as usize) {
             participant.withdraw_hazards();
         }
+        self.finish_exchange(dead);
         let mut finished = 0;
         for chunk in 0..self.chunks.words.len() {
             let word = self.chunks.load(chunk);
             let next = match word.state() {
-                ChunkState::Backing { owner } if owner == dead => {
-                    if !self.is_watched(chunk, Some(dead)) {
-                        punch(self.bytes_of_chunk(chunk));
-                    }
-                    ChunkWord::hole(word.lap())
-                }
-                ChunkState::Punching { owner } if owner == dead => {
-                    if !self.is_watched(chunk, Some(dead)) {
-                        punch(self.bytes_of_chunk(chunk));
-                    }
-                    ChunkWord::hole(word.lap() + 1)
-                }
+                ChunkState::Backing { owner } if owner == dead => ChunkWord::hole(word.lap()),
+                ChunkState::Punching { owner } if owner == dead => ChunkWord::hole(word.lap() + 1),
                 _ => continue,
             };
+            let place = self.chunks.place(chunk);
+            if !self.is_watched(place, Some(dead)) {
+                punch(self.bytes_of_place(place));
+            }
             finished += u64::from(self.chunks.exchange(chunk, word, next));
         }
         finished
@@ -127,6 +123,6 @@ impl Ring<'_> {
     /// look at them under a hazard of a lap before.
     #[cfg(not(loom))]
     pub(crate) fn may_give_back(&self, job: &ChunkJob) -> bool {
-        !self.is_watched(job.chunk, None)
+        !self.is_watched(job.place, None)
     }
 }

@@ -14,9 +14,13 @@ struct Growing {
 
 impl Growing {
     fn new() -> Growing {
+        Growing::of(CHUNKS)
+    }
+
+    fn of(chunks: usize) -> Growing {
         let growing = Growing {
-            heap: Heap::new(CAPACITY, Side::Multi, Side::Multi),
-            words: (0..CHUNKS).map(|_| AtomicU64::new(0)).collect(),
+            heap: Heap::new(chunks * SLOTS as usize, Side::Multi, Side::Multi),
+            words: (0..2 * chunks).map(|_| AtomicU64::new(0)).collect(),
         };
         growing.ring_of(0).chunks.initialise();
         growing
@@ -29,6 +33,10 @@ impl Growing {
     fn state(&self, chunk: usize) -> (ChunkState, u64) {
         let word = ChunkWord::from_raw(self.words[chunk].load(Ordering::Relaxed));
         (word.state(), word.lap())
+    }
+
+    fn places(&self) -> Vec<u64> {
+        self.words[self.words.len() / 2..].iter().map(|word| word.load(Ordering::Relaxed)).collect()
     }
 
     fn hazards(&self) -> usize {
@@ -98,6 +106,34 @@ fn chunks_go_round() {
     assert_eq!(memory.hazards(), 0);
 }
 
+/// The next chunk takes the pages of the one that was drained last, and that chunk its place.
+#[test]
+fn a_drained_chunk_lends_its_place() {
+    let memory = Growing::of(4);
+    let ring = memory.ring_of(0);
+    let (put_cursor, get_cursor) = cursors(&ring);
+    let (mut word, mut made) = (Word(0), 0);
+    for number in 0..40 {
+        while ring.try_put(&put_cursor, &Word(number), true) == Put::Grow {
+            match ring.start_growth() {
+                Growth::Mine(job) => {
+                    assert!(ring.lay_out(&job));
+                    made += 1;
+                }
+                Growth::Reused => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!((ring.try_get(&get_cursor, &mut word), word.0), (Get::Item, number));
+        let mut places = memory.places();
+        places.sort_unstable();
+        assert_eq!(places, [0, 1, 2, 3]);
+    }
+    assert_eq!(made, 0, "the first one is enough");
+    assert_ne!(memory.places(), [0, 1, 2, 3]);
+    assert_eq!(memory.hazards(), 0);
+}
+
 /// What a producer has found free of one chunk says nothing of the next.
 #[test]
 fn a_chunk_with_a_claim_is_not_drained() {
@@ -161,6 +197,44 @@ fn hazards_and_the_dead() {
     assert_eq!((memory.state(0), punched.len()), ((ChunkState::Hole, 2), 2));
     assert_eq!(put(&other, &put_cursor, 8), Put::Done);
     assert_eq!(memory.hazards(), 0);
+}
+
+/// Whoever died between two steps of exchanging two places leaves each chunk one.
+#[test]
+fn a_dead_one_leaves_each_chunk_a_place() {
+    const LOW: u64 = u32::MAX as u64;
+    // The place words of the chunk that was drained and of the one that is backed, after each step.
+    for steps in [[0, 1], [2 << 32, 1], [2 << 32, 0], [1, 0]] {
+        let memory = Growing::of(4);
+        let (ring, dead) = (memory.ring_of(0), memory.ring_of(1));
+        let (put_cursor, get_cursor) = cursors(&ring);
+        let mut word = Word(0);
+        for number in 0..SLOTS {
+            assert_eq!(put(&ring, &put_cursor, number), Put::Done);
+            assert_eq!(ring.try_get(&get_cursor, &mut word), Get::Item);
+        }
+        // It has both chunks, in the places 0 and 1.
+        ring.look_whether_drained(0);
+        let job = dead.start_punch(0).mine().expect("nobody looks");
+        let hole = memory.words[1].load(Ordering::Relaxed);
+        assert!(matches!(dead.start_growth(), Growth::Mine(_)) && memory.words[1].load(Ordering::Relaxed) != hole);
+        drop(job);
+        [memory.words[4].store(steps[0], Ordering::Relaxed), memory.words[5].store(steps[1], Ordering::Relaxed)];
+        let mut punched = Vec::new();
+        assert_eq!(ring.keep_chunks(1, |part| punched.push(part.start / STRIDE as u64 / SLOTS)), 2);
+        punched.sort_unstable();
+        let mut places = memory.places();
+        assert!(places.iter().all(|place| *place <= LOW), "{steps:?}");
+        places.sort_unstable();
+        assert_eq!((places, punched), (vec![0, 1, 2, 3], vec![0, 1]), "{steps:?}");
+        assert_eq!((memory.state(0), memory.state(1)), ((ChunkState::Hole, 2), (ChunkState::Hole, 1)));
+        for number in 0..4 * SLOTS {
+            assert_eq!(put(&ring, &put_cursor, number), Put::Done);
+        }
+        for number in 0..4 * SLOTS {
+            assert_eq!((ring.try_get(&get_cursor, &mut word), word.0), (Get::Item, number));
+        }
+    }
 }
 
 /// What a dead reader had taken is found in its chunk, and nowhere else is looked.

@@ -15,6 +15,7 @@ impl Model for Chunks {
             stamps: [ZERO; SLOTS],
             messages: [0; SLOTS],
             words: [Word::Hole(1); CHUNKS],
+            places: std::array::from_fn(|chunk| (chunk as u8, NONE)),
             pages: 0,
             tail: first,
             head: first,
@@ -31,7 +32,10 @@ impl Model for Chunks {
     }
 
     fn fault(&self, state: &State) -> Option<&'static str> {
-        state.fault
+        let is_free = |chunk: usize| !matches!(state.words[chunk], Word::Backing(..) | Word::Punching(..));
+        let mut pairs = (0..CHUNKS).flat_map(|one| (0..one).map(move |other| (one, other)));
+        let in_one_place = pairs.any(|(one, other)| state.places[one].0 == state.places[other].0);
+        state.fault.or(((0..CHUNKS).all(is_free) && in_one_place).then_some(SAME_PLACE))
     }
 
     fn at_rest(&self, state: &State) -> bool {
@@ -43,7 +47,8 @@ impl Model for Chunks {
         }
         let puts_done = actors[..config.producers].iter().all(|actor| actor.dead || actor.left == 0);
         let nobody_at_a_chunk = state.words.iter().all(|word| !matches!(word, Word::Backing(..) | Word::Punching(..)));
-        puts_done && kept && nobody_at_a_chunk && state.published == state.got && state.head == state.tail
+        let no_pairs = state.places.iter().all(|place| place.1 == NONE);
+        puts_done && kept && no_pairs && nobody_at_a_chunk && state.published == state.got && state.head == state.tail
     }
 
     fn successors(&self, state: &State, out: &mut Vec<Next<State>>) {
@@ -64,7 +69,7 @@ impl Model for Chunks {
                 let mut next = *state;
                 next.deaths += 1;
                 // Its words stay as they are, but not where it is.
-                next.actors[who] = Actor { at: At::Idle, pos: 0, left: 0, dead: true, ..actor };
+                next.actors[who] = Actor { at: At::Idle, pos: 0, left: 0, place: NONE, dead: true, ..actor };
                 out.push(Next { state: next, kind: Kind::Death, who: who as u8, what: "is killed" });
             }
         }
