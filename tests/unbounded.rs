@@ -87,6 +87,24 @@ fn it_grows_to_its_cap_and_shrinks_again() {
     }
 }
 
+/// A consumer that leaves gives back what was kept for the next messages.
+#[test]
+fn who_leaves_keeps_nothing() {
+    let sandbox = Sandbox::new();
+    let queue = PodQueue::<Line>::create("q", growing(&sandbox, 16 * MIB)).expect("memory");
+    let start = backed(sandbox.path(), "q");
+    let consumer = queue.consumer().expect("a place");
+    for number in 0..100_000 {
+        queue.try_put([number; 7]).expect("below the cap");
+    }
+    for number in 0..100_000 {
+        assert_eq!(consumer.get(), Ok([number; 7]));
+    }
+    assert!(backed(sandbox.path(), "q") > start + MIB, "some are kept");
+    drop(consumer);
+    is_back(start, backed(sandbox.path(), "q"));
+}
+
 /// Where no cap is stated it is a quarter of what is free: of the machine, and for a name of its file system.
 #[test]
 fn a_quarter_of_what_is_free_is_the_cap() {

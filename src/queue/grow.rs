@@ -146,9 +146,6 @@ impl Port {
     /// G5. Makes the next chunk, or waits a moment for whoever does. False: there is none.
     #[cold]
     pub(super) fn grow(&self, is_last: bool) -> bool {
-        if self.growth.has_just_failed() {
-            return false;
-        }
         for turn in 0..if is_last { LAST_BUSY_TURNS } else { BUSY_TURNS } {
             match self.ring.start_growth() {
                 Growth::Open => return true,
@@ -162,6 +159,10 @@ impl Port {
                 }
                 Growth::Busy if turn % BUSY_HINTS == BUSY_HINTS - 1 => yield_now(),
                 Growth::Busy => (0..BUSY_HINTS).for_each(|_| spin_hint()),
+                Growth::Mine(job) if self.growth.has_just_failed() => {
+                    self.ring.abandon(&job);
+                    return false;
+                }
                 Growth::Mine(job) => {
                     let part = moved(self.ring.bytes_of(&job), self.growth.slots_at);
                     let segment = self.ground();
@@ -233,11 +234,16 @@ impl Port {
     #[cold]
     fn shrink_chunk(&self, chunk: usize) {
         let segment = self.ground();
-        // The one before may have been held up then.
-        for chunk in [chunk.checked_sub(1), Some(chunk)].into_iter().flatten() {
-            self.ring.look_whether_drained(chunk);
+        let mut has_drained = false;
+        for chunk in self.ring.chunks_around(chunk) {
+            has_drained |= self.ring.look_whether_drained(chunk);
+            if self.ring.is_surplus(chunk) {
+                self.punch_chunk(&segment, chunk);
+            }
         }
-        self.punch_chunk(&segment, self.ring.surplus(chunk));
+        if has_drained {
+            self.chunk_changed();
+        }
     }
 
     /// G6, G7.

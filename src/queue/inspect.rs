@@ -525,7 +525,7 @@ fn ring_of(survey: &Survey) -> Option<RingLook<impl Fn(u64) -> Option<u64>>> {
         closed_flag,
         stamp: move |index| {
             let mut stamp = [0; 8];
-            let index = chunks::slot_of(survey, index)?;
+            let Ok(index) = chunks::slot_of(survey, index)? else { return Some(0) };
             let at = slots.saturating_add(index.saturating_mul(stride));
             survey.read(at, &mut stamp).then(|| u64::from_ne_bytes(stamp))
         },

@@ -490,8 +490,7 @@ impl Drop for Port {
             return;
         }
         let member = self.member.get_mut();
-        let is_consumer = member.holds(Role::Consumer);
-        if is_consumer {
+        if member.holds(Role::Consumer) {
             self.ring.catch_up_head(&self.cursors.get);
         }
         for role in [Role::Producer, Role::Consumer] {
@@ -499,7 +498,7 @@ impl Drop for Port {
                 self.ring.control.seldom.holders[role as usize].store(0, Ordering::Relaxed);
             }
         }
-        if is_consumer {
+        if self.cursors.get.is_started() {
             self.trim_chunks();
         }
         self.ring.me.clear_intents();

@@ -6,7 +6,7 @@
 use super::chunks::{BY_GET, BY_PUT, Gate};
 use super::position::{Position, Stamp};
 use super::{Get, GetCursor, Put, PutCursor, Ring, Sink, Source, state};
-use crate::primitive::Ordering;
+use crate::primitive::{Fences, Ordering};
 
 impl Put {
     /// What is in the way of a put where the next chunk is not open.
@@ -22,7 +22,7 @@ impl Put {
 
 impl Ring<'_> {
     /// The Multi/Multi hot path in a chunk: as `put_fast_multi`, under a hazard (G2, G3).
-    #[inline(never)]
+    #[inline(always)]
     pub(super) fn put_fast_chunk<S: Source>(&self, cursor: &PutCursor, source: &S) -> bool {
         let tail = self.control.load_tail();
         if tail.is_closed() || self.news.load(Ordering::Relaxed) != 0 {
@@ -30,7 +30,7 @@ impl Ring<'_> {
         }
         let position = tail.position();
         let Some((index, _)) = cursor.window.slot(position) else { return false };
-        let Some(_touch) = self.touch_window(BY_PUT, &cursor.window) else { return false };
+        let Some(_touch) = self.touch_window(BY_PUT, &cursor.window, Fences::Asymmetric) else { return false };
         let slots = S::slots(self.slots);
         if !state::load_stamp(slots, index).is_free_for(position) {
             return false;
@@ -48,7 +48,7 @@ impl Ring<'_> {
     }
 
     /// The same as `get_fast_multi`.
-    #[inline(never)]
+    #[inline(always)]
     pub(super) fn get_fast_chunk<K: Sink>(&self, cursor: &GetCursor, sink: &mut K) -> bool {
         // Redeliveries come first.
         if self.is_alerted() {
@@ -56,7 +56,7 @@ impl Ring<'_> {
         }
         let head = self.control.load_head();
         let Some((index, _)) = cursor.window.slot(head) else { return false };
-        let Some(_touch) = self.touch_window(BY_GET, &cursor.window) else { return false };
+        let Some(_touch) = self.touch_window(BY_GET, &cursor.window, Fences::Asymmetric) else { return false };
         let slots = K::slots(self.slots);
         if !state::load_stamp(slots, index).is_full(head) {
             return false;
@@ -76,9 +76,10 @@ impl Ring<'_> {
     /// Before a sleep: might a put to `position`, which is the next, succeed?
     pub(super) fn may_put_in_chunk(&self, cursor: &PutCursor, position: Position) -> bool {
         match self.gate(position, Some(&cursor.window)) {
-            Gate::Open => self.stamp_at(position).is_free_for(position),
+            // Put meanwhile: then the next one may be free.
+            Gate::Open => self.stamp_at(position).is_free_for(position) || !self.stamp_at(position).is_before(position),
             // Trying again and again would not make any.
-            Gate::Grow => !cursor.window.no_space.get(),
+            Gate::Grow => !cursor.window.no_space.get() || self.has_spare(),
             Gate::Full | Gate::Busy => false,
             Gate::Moved => true,
         }
@@ -88,7 +89,7 @@ impl Ring<'_> {
     #[inline]
     pub(super) fn stamp_in_window(&self, cursor: &GetCursor, position: Position) -> Stamp {
         if let Some((index, _)) = cursor.window.slot(position)
-            && let Some(_touch) = self.touch_window(BY_GET, &cursor.window)
+            && let Some(_touch) = self.touch_window(BY_GET, &cursor.window, self.fences)
         {
             return state::load_stamp(self.slots, index);
         }

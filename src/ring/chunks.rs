@@ -20,7 +20,7 @@ pub(crate) use spare::place_of;
 
 use super::position::{Position, Stamp, Tag};
 use super::{Participant, Ring, state};
-use crate::primitive::{AtomicU64, Ordering, light_barrier, seeded};
+use crate::primitive::{AtomicU64, Fences, Ordering, light_barrier, seeded};
 use core::cell::Cell;
 use core::ops::Range;
 
@@ -308,17 +308,17 @@ impl<'m> Ring<'m> {
     pub(super) fn touch(&self, by: usize, chunk: usize, lap: u64) -> Option<Touch<'m>> {
         let is_ready = self.chunks.load(chunk) == ChunkWord::ready(lap) || seeded(60);
         let ready = ChunkWord::ready(lap).0;
-        is_ready.then(|| self.touch_place(by, chunk, ready, self.chunks.place(chunk))).flatten()
+        is_ready.then(|| self.touch_place(by, chunk, ready, self.chunks.place(chunk), self.fences)).flatten()
     }
 
     /// The same where a look that found READY came before a look at the place.
     #[inline(always)]
-    fn touch_place(&self, by: usize, chunk: usize, ready: u64, place: usize) -> Option<Touch<'m>> {
+    fn touch_place(&self, by: usize, chunk: usize, ready: u64, place: usize, fences: Fences) -> Option<Touch<'m>> {
         let word = self.chunks.words.get(chunk)?;
         let hazard = &self.me.intents.hazards[by];
         // Pair HAZARD.
         hazard.store(if seeded(63) { chunk } else { place } as u64 + 1, Ordering::Relaxed);
-        light_barrier(self.fences);
+        light_barrier(fences);
         let touch = Touch { hazard: Some(hazard), place };
         // Pair CHUNK.
         (word.load(Ordering::Acquire) == ready || seeded(60)).then_some(touch)
@@ -326,8 +326,8 @@ impl<'m> Ring<'m> {
 
     /// The same for the chunk that a side is in.
     #[inline(always)]
-    pub(super) fn touch_window(&self, by: usize, window: &Window) -> Option<Touch<'m>> {
-        self.touch_place(by, window.chunk.get(), window.ready.get(), window.place.get())
+    pub(super) fn touch_window(&self, by: usize, window: &Window, fences: Fences) -> Option<Touch<'m>> {
+        self.touch_place(by, window.chunk.get(), window.ready.get(), window.place.get(), fences)
     }
 
     /// For recovery: the slot of a position that was claimed, unless that is finished: its
@@ -428,7 +428,7 @@ impl<'m> Ring<'m> {
             }
         }
         let (index, rest) = window.slot(position).ok_or(Gate::Moved)?;
-        let touch = self.touch_window(BY_PUT, window).ok_or(Gate::Moved)?;
+        let touch = self.touch_window(BY_PUT, window, self.fences).ok_or(Gate::Moved)?;
         Ok((touch, index, rest))
     }
 
@@ -444,7 +444,7 @@ impl<'m> Ring<'m> {
             self.enter(window, position);
         }
         let (index, rest) = window.slot(position)?;
-        Some((self.touch_window(BY_GET, window)?, index, rest))
+        Some((self.touch_window(BY_GET, window, self.fences)?, index, rest))
     }
 
     #[cold]

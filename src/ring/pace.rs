@@ -96,6 +96,8 @@ impl Ring<'_> {
     fn is_past_commit(&self, position: Position) -> bool {
         match self.consumers {
             Side::Single => self.control.load_head().plus(self.capacity()) > position,
+            // Which slot it will lie in is not known yet.
+            Side::Multi if self.is_chunked() => self.control.load_head().plus(self.capacity()) > position,
             Side::Multi => self.stamp_at(position) >= Stamp::free(position),
         }
     }

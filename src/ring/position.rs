@@ -133,7 +133,9 @@ impl Stamp {
     /// FREE of `position` or of an earlier one: where chunks change their places. (G3)
     #[inline(always)]
     pub(crate) const fn is_free_for(self, position: Position) -> bool {
-        self.0 & ((1 << Stamp::POSITION_SHIFT) - 1) == 0 && self.0 <= Stamp::free(position).0
+        // How much earlier, in one number: of a later stamp, or one with a tag, that has high bits.
+        let earlier = Stamp::free(position).0.wrapping_sub(self.0).rotate_right(Stamp::POSITION_SHIFT);
+        earlier >> (Position::BITS - 1) == 0
     }
 
     /// FULL of `position`, in whatever attempt: the message can be claimed.
@@ -170,6 +172,16 @@ mod tests {
         assert!(Stamp::from_raw(Stamp::full(p).raw() | 0xf).is_full(p));
         assert!(!Stamp::tomb(p).is_full(p));
         assert!(Stamp::claim(p).is_before(p) && !Stamp::full(p).is_before(p));
+    }
+
+    #[test]
+    fn free_for_later_positions_too() {
+        let p = Position::new(1000);
+        assert!(Stamp::free(p).is_free_for(p) && Stamp::free(p).is_free_for(p.plus(1 << 40)));
+        assert!(!Stamp::free(p.plus(1)).is_free_for(p) && !Stamp::free(p.plus(1 << 40)).is_free_for(p));
+        for used in [Stamp::full(p), Stamp::tomb(p), Stamp::full(p).brought_back(), Stamp::claim(p)] {
+            assert!(!used.is_free_for(p) && !used.is_free_for(p.plus(7)) && !used.is_free_for(Position::new(7)));
+        }
     }
 
     #[test]

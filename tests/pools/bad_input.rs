@@ -229,7 +229,8 @@ impl SmallGroup {
             let (place, what) = line.split_once(" - ")?;
             let (mount, is_second) = (place.split(' ').nth(4)?, what.starts_with("cgroup2 "));
             let has_memory = what.rsplit(' ').next()?.split(',').any(|option| option == "memory");
-            if !is_second && !(what.starts_with("cgroup ") && has_memory) {
+            let is_first = what.starts_with("cgroup ") && has_memory;
+            if !is_first && !is_second {
                 return None;
             }
             let name = format!("ringway-test-{}", std::process::id());

@@ -76,15 +76,20 @@ fn word(survey: &Survey, at: u64) -> Option<u64> {
     survey.read(start.saturating_add(at * 8), &mut word).then(|| u64::from_ne_bytes(word))
 }
 
-/// Where the slot lies that comes at `index` in a lap, in slots from the first.
-pub(super) fn slot_of(survey: &Survey, index: u64) -> Option<u64> {
+/// Where the slot lies that comes at `index` in a lap, in slots from the first. `Err`: it has no memory
+/// that counts.
+pub(super) fn slot_of(survey: &Survey, index: u64) -> Option<Result<u64, ()>> {
     let plan = &survey.header.plan;
     if plan.chunk == 0 {
-        return Some(index);
+        return Some(Ok(index));
     }
     let (count, chunk) = (plan.capacity / plan.chunk, index / plan.chunk);
+    let state = ChunkWord::from_raw(word(survey, chunk)?).state();
+    if !matches!(state, ChunkState::Ready | ChunkState::Drained) {
+        return Some(Err(()));
+    }
     let place = place_of(word(survey, count + chunk)?, count as usize) as u64;
-    Some(place * plan.chunk + index % plan.chunk)
+    Some(Ok(place * plan.chunk + index % plan.chunk))
 }
 
 /// Where the slots begin in the file: of a queue that grows, on a page.

@@ -48,34 +48,51 @@ impl Ring<'_> {
         (self.chunks.words.len() as u64 / SPARE_PART).clamp(1, MOST_SPARES)
     }
 
-    /// The chunk that is no longer among the spares once `chunk` is drained.
-    pub(crate) fn surplus(&self, chunk: usize) -> usize {
+    /// Of a chunk that a consumer has left, those to look at: the one before may have been held up, and
+    /// another is no longer among the spares.
+    pub(crate) fn chunks_around(&self, chunk: usize) -> [usize; 3] {
         let count = self.chunks.words.len().max(1);
-        (chunk + count - self.spares() as usize % count) % count
+        let before = |back: usize| (chunk + count - back % count) % count;
+        [before(1), chunk, before(self.spares() as usize)]
     }
 
-    /// G6. A consumer has left it.
-    pub(crate) fn look_whether_drained(&self, chunk: usize) {
+    /// G6. Whether it is drained just now.
+    pub(crate) fn look_whether_drained(&self, chunk: usize) -> bool {
         let word = self.chunks.load(chunk);
-        if word.state() == ChunkState::Ready {
-            let _ = self.drain(chunk, word, None);
-        }
+        word.state() == ChunkState::Ready && self.drain(chunk, word, None)
+    }
+
+    /// Whether a drained chunk is too far behind the consumers to be a spare.
+    pub(crate) fn is_surplus(&self, chunk: usize) -> bool {
+        let base = self.chunk_base(chunk, self.chunks.load(chunk).lap());
+        let behind = base.until(self.control.load_head()) / self.chunks.slots.max(1);
+        behind > self.spares()
+    }
+
+    /// The chunks behind the consumers, the last one first, with what their words say.
+    fn behind(&self) -> impl Iterator<Item = (usize, u64, ChunkWord)> {
+        let next = self.control.load_head().get() / self.chunks.slots.max(1);
+        let count = self.chunks.words.len() as u64;
+        (1..=self.spares()).filter_map(move |back| next.checked_sub(back)).map(move |number| {
+            let chunk = (number % count) as usize;
+            (chunk, number / count, self.chunks.load(chunk))
+        })
+    }
+
+    /// Before a sleep: might the next chunk be made of another?
+    pub(in crate::ring) fn has_spare(&self) -> bool {
+        self.behind().any(|(_, lap, word)| word == ChunkWord::drained(lap))
     }
 
     /// G11. Exchanges the place of a chunk that this participant backs for that of one that is
     /// drained, and opens it. None: there is none. False: somebody has scribbled.
     pub(super) fn take_spare(&self, job: &ChunkJob) -> Option<bool> {
-        let next = self.control.load_head().get() / self.chunks.slots;
-        let count = self.chunks.words.len() as u64;
-        let mut behind = (1..=self.spares()).filter_map(|back| next.checked_sub(back)).filter_map(|number| {
-            let (chunk, lap) = ((number % count) as usize, number / count);
-            (chunk != job.chunk).then_some((chunk, lap, self.chunks.load(chunk)))
-        });
-        let (spare, lap, taken) = behind.find_map(|(chunk, lap, word)| {
+        let (spare, lap, taken) = self.behind().enumerate().find_map(|(at, (chunk, lap, word))| {
             let (drained, taken) = (ChunkWord::drained(lap), ChunkWord::punching(lap, self.index));
-            // The last one, that its consumers have not left yet.
-            let is_last = chunk as u64 == (next - 1) % count;
-            let is_spare = word == drained || is_last && word == ChunkWord::ready(lap) && self.drain(chunk, word, None);
+            // The last one its consumers may not have left yet.
+            let is_drained =
+                || word == drained || at == 0 && word == ChunkWord::ready(lap) && self.drain(chunk, word, None);
+            let is_spare = chunk != job.chunk && is_drained();
             (is_spare && self.chunks.exchange(chunk, drained, taken)).then_some((chunk, lap, taken))
         })?;
         let (own, its) = (job.place, self.chunks.place(spare));
