@@ -112,7 +112,7 @@ fn every_flipped_bit_of_the_header_is_found() {
 fn another_layout_version_is_named() {
     let mut newer = real_segment(&Sandbox::new());
     newer[VERSION_AT] = 77;
-    refuse_bytes(&newer, |found| *found == K::VersionMismatch { expected: 6, found: 77 });
+    refuse_bytes(&newer, |found| *found == K::VersionMismatch { expected: 7, found: 77 });
     let mut other_format = real_segment(&Sandbox::new());
     other_format[FORMAT_AT] = 9;
     refuse_bytes(&other_format, |found| matches!(found, K::VersionMismatch { .. }));

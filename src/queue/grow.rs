@@ -4,7 +4,7 @@ use super::growth::{blocks_at, heads_at, slots_at};
 use super::port::Port;
 use super::rescue::Scene;
 use crate::primitive::{coarse_now_ns, seeded, spin_hint, yield_now};
-use crate::ring::{Growth, Memory, Punch, Put, Source};
+use crate::ring::{ChunkJob, Growth, Memory, Punch, Put, Source};
 use crate::segment::Segment;
 use std::cell::Cell;
 use std::io::ErrorKind;
@@ -146,6 +146,10 @@ impl Port {
     /// G5. Makes the next chunk, or waits a moment for whoever does. False: there is none.
     #[cold]
     pub(super) fn grow(&self, is_last: bool) -> bool {
+        // What is spare needs none.
+        if self.growth.has_just_failed() && !self.ring.has_spare() {
+            return false;
+        }
         for turn in 0..if is_last { LAST_BUSY_TURNS } else { BUSY_TURNS } {
             match self.ring.start_growth() {
                 Growth::Open => return true,
@@ -159,10 +163,7 @@ impl Port {
                 }
                 Growth::Busy if turn % BUSY_HINTS == BUSY_HINTS - 1 => yield_now(),
                 Growth::Busy => (0..BUSY_HINTS).for_each(|_| spin_hint()),
-                Growth::Mine(job) if self.growth.has_just_failed() => {
-                    self.ring.abandon(&job);
-                    return false;
-                }
+                Growth::Mine(job) if self.growth.has_just_failed() => return self.give_up(&job),
                 Growth::Mine(job) => {
                     let part = moved(self.ring.bytes_of(&job), self.growth.slots_at);
                     let segment = self.ground();
@@ -177,14 +178,22 @@ impl Port {
                     if self.ring.may_give_back(&job) {
                         let _ = segment.punch(part);
                     }
-                    // Who waits for it would find no memory either: its slice is soon enough.
-                    self.ring.abandon(&job);
-                    return false;
+                    return self.give_up(&job);
                 }
             }
         }
         // Whoever is at it may be dead, or stopped.
         matches!(self.look_if_due(true), Ok(true))
+    }
+
+    /// There is no memory for the chunk. Who waits for it would find none either, and its slice is soon
+    /// enough, unless another has been drained meanwhile.
+    fn give_up(&self, job: &ChunkJob) -> bool {
+        self.ring.abandon(job);
+        if self.ring.has_spare() {
+            self.chunk_changed();
+        }
+        false
     }
 
     /// A chunk that was backed or punched is not any more: producers may have gone to sleep
@@ -275,7 +284,7 @@ impl Port {
         self.trim_blocks(&self.ground(), if now { u32::MAX } else { TRIM_LOOKS }, true);
     }
 
-    /// Also of the chunks that were kept for a stream.
+    /// Gives back the memory of all idle chunks, also of those that were kept for a stream.
     #[cold]
     pub(super) fn trim_chunks(&self) {
         if !self.ring.is_chunked() {

@@ -15,11 +15,13 @@ impl Options {
     /// for its bookkeeping and a first chunk. Below the cap a `put` never waits for a `get` (of bytes
     /// and values: below its part of the cap, see below); at the cap it waits as on a full queue, and
     /// likewise where the system has no more memory to give. Room comes back a chunk at a time, some
-    /// hundred KiB each. Up to 16 drained chunks, or a quarter of all, are kept for the messages to come: until somebody
-    /// has waited, or asked in vain, for a tenth of a second, or a consumer leaves.
+    /// hundred KiB each. A quarter of all chunks, but at least one and at most 16, are kept for the messages
+    /// to come when they are drained: until somebody has waited, or asked in vain, for a tenth of a second, or a
+    /// consumer leaves.
     ///
     /// What it costs: a `put` or `get` is a little slower than in a queue of fixed capacity, and
-    /// one in some thousand takes over a drained chunk, allocates one or frees one. Of a queue of bytes or values a quarter of the
+    /// one in some thousand takes over a drained chunk, allocates one or frees one. Of a queue of bytes or
+    /// values a quarter of the
     /// cap is for the slots; the rest is for messages longer than [`inline`](Options::inline), each
     /// of which takes at least a page while it is queued, and is divided among their sizes: of the
     /// longest alone about a fifth of the cap can be queued. The 64 bytes of bookkeeping of each

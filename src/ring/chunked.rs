@@ -77,7 +77,10 @@ impl Ring<'_> {
     pub(super) fn may_put_in_chunk(&self, cursor: &PutCursor, position: Position) -> bool {
         match self.gate(position, Some(&cursor.window)) {
             // Put meanwhile: then the next one may be free.
-            Gate::Open => self.stamp_at(position).is_free_for(position) || !self.stamp_at(position).is_before(position),
+            Gate::Open => {
+                let stamp = self.stamp_at(position);
+                stamp.is_free_for(position) || !stamp.is_before(position)
+            }
             // Trying again and again would not make any.
             Gate::Grow => !cursor.window.no_space.get() || self.has_spare(),
             Gate::Full | Gate::Busy => false,

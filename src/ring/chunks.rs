@@ -1,5 +1,5 @@
 //! Chunks: the slots of a ring that grows lie in a sparse file, and a chunk of them has
-//! pages while it has messages (rules G1 to G9 and G11). Which part of the file is a chunk's, its
+//! pages while it has messages; some keep them a little longer (rules G1 to G9 and G11). Which part of the file is a chunk's, its
 //! place, changes: the next chunk takes the pages of one that is drained.
 //!
 //! Here are the words and who may change them. Allocating pages and giving them back is
@@ -9,7 +9,7 @@
 //! |---|---|---|---|
 //! | CHUNK | every exchange | `Chunks::load`, every exchange | the stamps that were laid out; the pages |
 //! | PLACE | `Chunks::move_to` | `Chunks::place` | "the chunk's word is not READY of that lap any more" |
-//! | HAZARD | `Ring::touch` and the light barrier | the heavy barrier and `is_watched` | "I look at this place" |
+//! | HAZARD | `Ring::touch_place` and the light barrier | the heavy barrier and `is_watched` | "I look at this place" |
 
 mod punch;
 mod spare;
@@ -111,7 +111,7 @@ impl ChunkWord {
 #[derive(Clone, Copy)]
 pub(crate) struct Chunks<'m> {
     words: &'m [AtomicU64],
-    /// As many: in which place a chunk lies, and below that who it is being exchanged with.
+    /// As many: in which place a chunk lies, and above that which place it is being exchanged for.
     places: &'m [AtomicU64],
     /// Slots of each; 0: the ring has no chunks, and does not grow.
     pub(crate) slots: u64,

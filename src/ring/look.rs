@@ -262,7 +262,9 @@ impl<F: Fn(u64) -> Option<u64>> RingLook<F> {
         }
         // Stamps are read later, so they may be newer in a ring in use, but never older.
         if let Some(raw) = self.raw_at(consumed).filter(|raw| self.oldest.is_none() || *raw != 0) {
-            let oldest = consumed.saturating_sub(capacity);
+            // A chunk that lends its place leaves it one that nobody had for a while.
+            let laps = if self.oldest.is_some() { 2 } else { 1 };
+            let oldest = consumed.saturating_sub(capacity.saturating_mul(laps));
             let stale = match self.is_blocks() {
                 true => oldest >= capacity && raw <= oldest,
                 false => Stamp::from_raw(raw).position().get() < oldest,

@@ -31,7 +31,7 @@ pub use arena::{Arena, Taken};
 pub(crate) use arena::{BlockHead, Classes, Hints, IN_A_BLOCK, Placing};
 pub(crate) use broadcast::{Cast, CastGet, CastPut, Heard, MISSED_AT, PLACE_SIZE, Place, ROLL_SIZE, Roll};
 pub(crate) use cells::{CellNote, CellState, CellWord, Holding};
-pub(crate) use chunks::{BY_BYSTANDER, Chunks, Growth, Punch};
+pub(crate) use chunks::{BY_BYSTANDER, ChunkJob, Chunks, Growth, Punch};
 #[cfg(not(loom))]
 pub(crate) use chunks::{ChunkState, ChunkWord, place_of};
 pub(crate) use consumer::{Get, GetCursor};

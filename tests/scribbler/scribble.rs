@@ -239,7 +239,9 @@ impl Segment {
             0..=2 if at == self.cursors.start => random.pick(&[0, 1, 3, 0xff, u64::MAX]),
             0..=2 if is_in(self.cursors) => self.position(random),
             0..=2 if is_in(self.heads) => random.pick(&[0, 1, 12, 45, 64, 4096, u64::MAX, 1 << 31]),
-            0..=2 if is_in(self.chunks) => {
+            // Where a chunk lies, and what it is exchanged for.
+            0 if is_in(self.chunks) => random.below(5) << 32 | random.below(4),
+            1..=2 if is_in(self.chunks) => {
                 random.below(7) << 61 | random.pick(&[0, 1, 7, 1023]) << 51 | random.below(4)
             }
             0 if is_length => 1 << 31 | random.below(40),

@@ -80,19 +80,23 @@ impl Ring<'_> {
     }
 
     /// Before a sleep: might the next chunk be made of another?
-    pub(in crate::ring) fn has_spare(&self) -> bool {
-        self.behind().any(|(_, lap, word)| word == ChunkWord::drained(lap))
+    pub(crate) fn has_spare(&self) -> bool {
+        self.behind().enumerate().any(|(at, seen)| self.is_drained_by_now(at, seen))
+    }
+
+    /// Whether the chunk that is `at` behind the last one is drained: the last one its consumers may not
+    /// have left yet.
+    fn is_drained_by_now(&self, at: usize, (chunk, lap, word): (usize, u64, ChunkWord)) -> bool {
+        word == ChunkWord::drained(lap) || at == 0 && word == ChunkWord::ready(lap) && self.drain(chunk, word, None)
     }
 
     /// G11. Exchanges the place of a chunk that this participant backs for that of one that is
     /// drained, and opens it. None: there is none. False: somebody has scribbled.
     pub(super) fn take_spare(&self, job: &ChunkJob) -> Option<bool> {
-        let (spare, lap, taken) = self.behind().enumerate().find_map(|(at, (chunk, lap, word))| {
+        let (spare, lap, taken) = self.behind().enumerate().find_map(|(at, seen)| {
+            let (chunk, lap, _) = seen;
             let (drained, taken) = (ChunkWord::drained(lap), ChunkWord::punching(lap, self.index));
-            // The last one its consumers may not have left yet.
-            let is_drained =
-                || word == drained || at == 0 && word == ChunkWord::ready(lap) && self.drain(chunk, word, None);
-            let is_spare = chunk != job.chunk && is_drained();
+            let is_spare = chunk != job.chunk && self.is_drained_by_now(at, seen);
             (is_spare && self.chunks.exchange(chunk, drained, taken)).then_some((chunk, lap, taken))
         })?;
         let (own, its) = (job.place, self.chunks.place(spare));
@@ -114,10 +118,11 @@ impl Ring<'_> {
             ChunkState::Punching { owner } => (owner == dead).then_some(false),
             _ => None,
         };
-        let all = 0..self.chunks.words.len();
-        for spare in all.clone().filter(|chunk| owned(chunk) == Some(false)) {
+        let mut all = 0..self.chunks.words.len();
+        let backed = all.clone().find(|chunk| owned(chunk) == Some(true));
+        for spare in all.by_ref().filter(|chunk| owned(chunk) == Some(false)) {
             let Some(partner) = self.chunks.partner(spare) else { continue };
-            if let Some(backed) = all.clone().find(|chunk| owned(chunk) == Some(true)) {
+            if let Some(backed) = backed {
                 self.chunks.move_to(backed, partner, None);
             }
             self.chunks.move_to(spare, self.chunks.place(spare), None);
