@@ -299,6 +299,18 @@ fn no_space_is_full_and_no_fault() {
             }
             assert!((10_000..49_152).contains(&put), "{put} fit");
             assert_eq!(queue.try_put([0; 7]), Err(PutError::Full([0; 7])));
+            // What two chunks had room for is room at once: their memory needs nobody's leave.
+            let two = 2 * (256 << 10) / 64;
+            for number in 0..two {
+                assert_eq!(queue.try_get(), Ok([number; 7]), "lap {lap}");
+            }
+            for more in 0..two / 2 {
+                assert_eq!(queue.try_put([put + more; 7]), Ok(()), "lap {lap}");
+            }
+            put += two / 2;
+            while queue.try_put([put; 7]).is_ok() {
+                put += 1;
+            }
             let begun = Instant::now();
             assert_eq!(queue.put_timeout([0; 7], SLICE), Err(PutError::TimedOut([0; 7])));
             assert!(begun.elapsed() >= SLICE);
@@ -306,7 +318,7 @@ fn no_space_is_full_and_no_fault() {
             let other = queue.try_clone().expect("a place");
             other.set_wait_policy(WaitPolicy::Park);
             let waits = std::thread::spawn(move || other.put_timeout([u64::MAX; 7], Duration::from_secs(10)));
-            for number in 0..put {
+            for number in two..put {
                 assert_eq!(queue.get(), Ok([number; 7]), "lap {lap}");
             }
             assert_eq!((waits.join().expect("no panic"), queue.get()), (Ok(()), Ok([u64::MAX; 7])));

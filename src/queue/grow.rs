@@ -245,9 +245,10 @@ impl Port {
         let segment = self.ground();
         let mut has_drained = false;
         for chunk in self.ring.chunks_around(chunk) {
-            has_drained |= self.ring.look_whether_drained(chunk);
             if self.ring.is_surplus(chunk) {
                 self.punch_chunk(&segment, chunk);
+            } else {
+                has_drained |= self.ring.look_whether_drained(chunk);
             }
         }
         if has_drained {

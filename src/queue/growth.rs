@@ -21,9 +21,8 @@ impl Options {
     ///
     /// What it costs: a `put` or `get` is a little slower than in a queue of fixed capacity, and
     /// one in some thousand takes over a drained chunk, allocates one or frees one. Of a queue of bytes or
-    /// values a quarter of the
-    /// cap is for the slots; the rest is for messages longer than [`inline`](Options::inline), each
-    /// of which takes at least a page while it is queued, and is divided among their sizes: of the
+    /// values a quarter of the cap is for the slots; the rest is for messages longer than
+    /// [`inline`](Options::inline), each of which takes at least a page while it is queued, and is divided among their sizes: of the
     /// longest alone about a fifth of the cap can be queued. The 64 bytes of bookkeeping of each
     /// block that there ever was stay.
     ///

@@ -514,6 +514,7 @@ fn ring_of(survey: &Survey) -> Option<RingLook<impl Fn(u64) -> Option<u64>>> {
         false => (1, stride(plan.inline_size)),
     };
     let closed_flag = u32::from_ne_bytes(closed) & CLOSED != 0;
+    let chunk_word = chunks::words(survey);
     let (control, sides) = broadcast::as_queue(survey, ControlLook::of(&bytes), closed_flag);
     Some(RingLook {
         control,
@@ -524,8 +525,9 @@ fn ring_of(survey: &Survey) -> Option<RingLook<impl Fn(u64) -> Option<u64>>> {
         oldest: chunks::oldest(survey),
         closed_flag,
         stamp: move |index| {
+            let slot = if plan.chunk > 0 { chunks::slot_of(plan, &chunk_word, index)? } else { Some(index) };
+            let Some(index) = slot else { return Some(0) };
             let mut stamp = [0; 8];
-            let Ok(index) = chunks::slot_of(survey, index)? else { return Some(0) };
             let at = slots.saturating_add(index.saturating_mul(stride));
             survey.read(at, &mut stamp).then(|| u64::from_ne_bytes(stamp))
         },

@@ -45,7 +45,7 @@ impl Position {
 ///
 /// | stamp | meaning | who writes it |
 /// |---|---|---|
-/// | `FREE(p)` | nothing yet at p | the commit of p - capacity (`Multi` consumers; of a chunk, p - its slots), creation |
+/// | `FREE(p)` | nothing yet at p | the commit of p - capacity (of a chunk, p - its slots), creation |
 /// | `CLAIM(p)` = `FREE(p) + 1` | the `Single` producer is writing p | it |
 /// | `FULL(p)` (+ attempt) | message p | its producer; a consumer that takes a redelivery |
 /// | `TOMB(p)` | p was claimed and has no message | the producer that found the queue closed; recovery |
@@ -133,7 +133,8 @@ impl Stamp {
     /// FREE of `position` or of an earlier one: where chunks change their places. (G3)
     #[inline(always)]
     pub(crate) const fn is_free_for(self, position: Position) -> bool {
-        // How much earlier, in one number: of a later stamp, or one with a tag, that has high bits.
+        // By how many positions it is earlier. The bits below a position come out on top, as does the
+        // sign: of a stamp that is not FREE, or a later one, the result is large.
         let earlier = Stamp::free(position).0.wrapping_sub(self.0).rotate_right(Stamp::POSITION_SHIFT);
         earlier >> (Position::BITS - 1) == 0
     }

@@ -4,7 +4,7 @@ use super::{is_sane, region_start};
 use crate::queue::growth::slots_at;
 use crate::queue::options::{classes, regions, stride};
 use crate::ring::{ChunkState, ChunkWord, place_of};
-use crate::segment::{RegionKind, Survey};
+use crate::segment::{Plan, RegionKind, Survey};
 
 /// More chunks than this are not looked at.
 const MOST_CHUNKS: u64 = 1 << 20;
@@ -60,36 +60,34 @@ pub(super) fn look(survey: &Survey) -> Option<Growth> {
     Some(seen)
 }
 
-/// All chunk words that can be read.
-fn states(survey: &Survey) -> impl Iterator<Item = (u64, ChunkWord)> + '_ {
-    let plan = &survey.header.plan;
-    let count = plan.capacity.checked_div(plan.chunk).unwrap_or(0);
-    (0..count.min(MOST_CHUNKS)).map_while(|chunk| word(survey, chunk).map(|word| (chunk, ChunkWord::from_raw(word))))
-}
-
-/// A word of the chunks' region: the states of all, then the places of all.
-fn word(survey: &Survey, at: u64) -> Option<u64> {
+/// Reads the words of the chunks' region by number: the states of all, then the places of all.
+pub(super) fn words(survey: &Survey) -> impl Fn(u64) -> Option<u64> + '_ {
     let plan = &survey.header.plan;
     let len = regions(plan).into_iter().find(|(kind, _)| *kind == RegionKind::Chunks).map_or(0, |(_, len)| len);
-    let start = region_start(survey, RegionKind::Chunks, len)?;
-    let mut word = [0; 8];
-    survey.read(start.saturating_add(at * 8), &mut word).then(|| u64::from_ne_bytes(word))
+    let start = region_start(survey, RegionKind::Chunks, len);
+    move |at| {
+        let mut word = [0; 8];
+        survey.read(start?.saturating_add(at * 8), &mut word).then(|| u64::from_ne_bytes(word))
+    }
 }
 
-/// Where the slot lies that comes at `index` in a lap, in slots from the first. `Err`: it has no memory
-/// that counts.
-pub(super) fn slot_of(survey: &Survey, index: u64) -> Option<Result<u64, ()>> {
-    let plan = &survey.header.plan;
-    if plan.chunk == 0 {
-        return Some(Ok(index));
-    }
+/// All chunk words that can be read.
+fn states(survey: &Survey) -> impl Iterator<Item = (u64, ChunkWord)> + '_ {
+    let (plan, word) = (&survey.header.plan, words(survey));
+    let count = plan.capacity.checked_div(plan.chunk).unwrap_or(0).min(MOST_CHUNKS);
+    (0..count).map_while(move |chunk| word(chunk).map(|word| (chunk, ChunkWord::from_raw(word))))
+}
+
+/// Where the slot lies that comes at `index` in a lap, in slots from the first; `Some(None)`: it has no
+/// memory that counts. Not of a queue without chunks.
+pub(super) fn slot_of(plan: &Plan, word: impl Fn(u64) -> Option<u64>, index: u64) -> Option<Option<u64>> {
     let (count, chunk) = (plan.capacity / plan.chunk, index / plan.chunk);
-    let state = ChunkWord::from_raw(word(survey, chunk)?).state();
+    let state = ChunkWord::from_raw(word(chunk)?).state();
     if !matches!(state, ChunkState::Ready | ChunkState::Drained) {
-        return Some(Err(()));
+        return Some(None);
     }
-    let place = place_of(word(survey, count + chunk)?, count as usize) as u64;
-    Some(Ok(place * plan.chunk + index % plan.chunk))
+    let place = place_of(word(count + chunk)?, count as usize) as u64;
+    Some(Some(place * plan.chunk + index % plan.chunk))
 }
 
 /// Where the slots begin in the file: of a queue that grows, on a page.

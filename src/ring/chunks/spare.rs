@@ -62,7 +62,7 @@ impl Ring<'_> {
         word.state() == ChunkState::Ready && self.drain(chunk, word, None)
     }
 
-    /// Whether a drained chunk is too far behind the consumers to be a spare.
+    /// Whether a chunk is too far behind the consumers to be a spare once it is drained.
     pub(crate) fn is_surplus(&self, chunk: usize) -> bool {
         let base = self.chunk_base(chunk, self.chunks.load(chunk).lap());
         let behind = base.until(self.control.load_head()) / self.chunks.slots.max(1);
