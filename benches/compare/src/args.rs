@@ -11,7 +11,9 @@ usage: compare [options]
 
   --quick            3 short runs of each row instead of 9
   --runs N           so many pairs of measurements a row
-  --only SUBSTRING   rows whose name contains it
+  --only SUBSTRING   rows and groups whose name contains it
+  --targets          only the rows that have targets
+  --field            only the field: every system at the same work
   --threads          each one-way row once more, with ringway between threads
   --json [FILE]      JSON to FILE, or to standard output (then the table goes to
                      standard error)
@@ -41,6 +43,8 @@ pub struct Args {
     pub quick: bool,
     pub runs: Option<usize>,
     pub only: Option<String>,
+    pub targets: bool,
+    pub field: bool,
     pub threads: bool,
     pub json: Option<JsonTo>,
     pub self_test: bool,
@@ -57,6 +61,8 @@ impl Args {
         while let Some(argument) = rest.next() {
             match argument.as_str() {
                 "--quick" => args.quick = true,
+                "--targets" => args.targets = true,
+                "--field" => args.field = true,
                 "--threads" => args.threads = true,
                 "--self-test" => args.self_test = true,
                 "--help" | "-h" => args.help = true,
@@ -82,6 +88,9 @@ impl Args {
                 "--bench" => {}
                 other => return Err(format!("unknown argument {other}; see --help")),
             }
+        }
+        if args.targets && args.field {
+            return Err("--targets and --field exclude each other".to_owned());
         }
         Ok(args)
     }

@@ -14,6 +14,17 @@ pub fn allowed() -> &'static [usize] {
     })
 }
 
+/// Whether all workers share one processor: then nobody may spin for long.
+pub fn is_alone() -> bool {
+    allowed().len() < 2
+}
+
+/// Between two looks at what somebody else is to write.
+#[inline(always)]
+pub fn pause() {
+    if is_alone() { std::thread::yield_now() } else { std::hint::spin_loop() }
+}
+
 /// Where a worker runs. Senders and receivers are mixed on each processor when
 /// there are more of them than processors.
 pub fn of_worker(receiver: bool, index: usize) -> usize {

@@ -15,6 +15,8 @@ use std::time::{Duration, SystemTime};
 
 const SHARED_MEMORY: &str = "/dev/shm";
 const PREFIX: &str = "ringway-compare-";
+/// How names of files end that hold the name of a shared memory which somebody made up.
+pub const LINK: &str = ".link";
 /// How long one measurement may take before everything is ended.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long an interrupted run may take to write what there is.
@@ -128,13 +130,28 @@ fn clean_up() {
     }
 }
 
+/// A name directly under `/dev/shm`, if it is still there.
+pub fn remove_shared_memory(name: &str) {
+    let name = name.trim_start_matches('/');
+    if !name.is_empty() && !name.contains('/') && !name.starts_with('.') {
+        let _ = fs::remove_file(Path::new(SHARED_MEMORY).join(name));
+    }
+}
+
 /// A run's directory, and the names that stand beside it.
 fn remove(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(|name| name.ends_with(LINK)) {
+            remove_shared_memory(fs::read_to_string(entry.path()).unwrap_or_default().trim());
+        }
+    }
     let _ = fs::remove_dir_all(directory);
     let Some(own) = directory.file_name().and_then(|name| name.to_str()) else { return };
-    let prefix = format!("{own}-");
+    // The second are the semaphores of a rival.
+    let prefixes = [format!("{own}-"), format!("sem.ct3ip.{own}-")];
     for entry in fs::read_dir(SHARED_MEMORY).into_iter().flatten().flatten() {
-        if entry.file_name().to_str().is_some_and(|name| name.starts_with(&prefix)) {
+        let starts = |name: &str| prefixes.iter().any(|prefix| name.starts_with(prefix));
+        if entry.file_name().to_str().is_some_and(starts) {
             let _ = fs::remove_file(entry.path());
         }
     }

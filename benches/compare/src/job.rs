@@ -10,9 +10,12 @@ pub enum System {
     /// ringway between threads of one process.
     RingwayThreads,
     Rtrb,
-    Ringfire,
     ArrayQueue,
+    CrossbeamChannel,
     Textbook,
+    /// Its lossless ring.
+    Ringfire,
+    Promisqs,
     /// ringway between processes of another build of this program, which has no recovery.
     WithoutRecovery,
     /// ringway's unbounded queue.
@@ -32,8 +35,19 @@ pub enum System {
     /// Two buffers in turn: one core copies in, the other out.
     Copy,
     Iceoryx2,
+    /// The same, written and read in place.
+    Iceoryx2InPlace,
+    Cloudtoid,
+    Ipmpsc,
+    IpcChannel,
+    Pipe,
+    Unix,
+    Mq,
     /// `multiprocessing.Queue` of the same tuples.
     Python,
+    /// The same with bytes.
+    PythonQueue,
+    FasterFifo,
 }
 
 impl System {
@@ -42,9 +56,11 @@ impl System {
             System::Ringway => "ringway",
             System::RingwayThreads => "ringway-threads",
             System::Rtrb => "rtrb",
-            System::Ringfire => "ringfire",
             System::ArrayQueue => "array-queue",
+            System::CrossbeamChannel => "crossbeam-channel",
             System::Textbook => "textbook",
+            System::Ringfire => "ringfire",
+            System::Promisqs => "promisqs",
             System::WithoutRecovery => "ringway-without-recovery",
             System::Unbounded => "ringway-unbounded",
             System::Broadcast => "ringway-broadcast",
@@ -55,29 +71,32 @@ impl System {
             System::Serde => "ringway-serde",
             System::Copy => "copy",
             System::Iceoryx2 => "iceoryx2",
+            System::Iceoryx2InPlace => "iceoryx2-in-place",
+            System::Cloudtoid => "cloudtoid",
+            System::Ipmpsc => "ipmpsc",
+            System::IpcChannel => "ipc-channel",
+            System::Pipe => "pipe",
+            System::Unix => "unix",
+            System::Mq => "mq",
             System::Python => "python",
+            System::PythonQueue => "python-queue",
+            System::FasterFifo => "faster-fifo",
         }
     }
 
-    pub fn uses_processes(self) -> bool {
-        let by_value =
-            [System::Ringway, System::Unbounded, System::Broadcast, System::Textbook, System::WithoutRecovery];
-        self.carries_words_only() || by_value.contains(&self)
+    /// Whether a message takes microseconds.
+    fn is_slow(self) -> bool {
+        matches!(self, System::Mq | System::Unix | System::Ipmpsc | System::IpcChannel)
     }
 
-    /// Messages of any length, of which a word at the front and one at the end are looked
-    /// at: what is measured is the way, not the making and the reading.
-    pub fn carries_words_only(self) -> bool {
-        matches!(
-            self,
-            System::Bytes
-                | System::BytesOwned
-                | System::InPlace
-                | System::InPlaceTouched
-                | System::Serde
-                | System::Copy
-                | System::Iceoryx2
-        )
+    /// Measured by a program of its own.
+    pub fn is_pythons(self) -> bool {
+        matches!(self, System::Python | System::PythonQueue | System::FasterFifo)
+    }
+
+    /// Threads of one process: a ceiling for what goes between processes.
+    pub fn is_in_process(self) -> bool {
+        matches!(self, System::RingwayThreads | System::Rtrb | System::ArrayQueue | System::CrossbeamChannel)
     }
 }
 
@@ -87,14 +106,27 @@ pub enum Kind {
     Throughput,
     /// Round trips per second, over two queues.
     RoundTrip,
+    /// The same, with the time that each took.
+    Latency,
+}
+
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Throughput => "throughput",
+            Kind::RoundTrip | Kind::Latency => "round-trip",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Job {
     pub system: System,
     pub kind: Kind,
-    /// Payload: 8 or 56, or of the systems that carry words only any from 16 on.
+    /// Payload: of systems that carry values 8, 56, 64 or 1024, of the others any from 8 on.
     pub bytes: usize,
+    /// Of systems that carry bytes: all are written and checked, not only the first and the last word.
+    pub whole: bool,
     pub capacity: u64,
     /// So many senders, and so many receivers.
     pub pairs: usize,
@@ -119,15 +151,16 @@ impl Job {
 
     /// Which message suffers from a fault: one that every run reaches.
     pub fn victim(&self) -> u64 {
-        if self.bytes > 4096 { 45 } else { 12_345 }
+        if self.whole || self.bytes > 4096 || self.system.is_slow() { 45 } else { 1_234 }
     }
 
     /// Messages between two looks at the clock: so many that the look does not
     /// count, so few that the slowest system stops in time.
     pub fn stride(&self) -> u64 {
         match (self.kind, self.system) {
-            (Kind::RoundTrip, _) | (_, System::Textbook) => 64,
-            (Kind::Throughput, _) if self.bytes > 4096 => 64,
+            (Kind::RoundTrip | Kind::Latency, _) | (_, System::Textbook) => 64,
+            (Kind::Throughput, _) if self.bytes > 1 << 16 => 8,
+            (Kind::Throughput, _) if self.bytes > 4096 || self.system.is_slow() => 64,
             (Kind::Throughput, _) => 1024,
         }
     }

@@ -1,6 +1,7 @@
 //! `compare`: ringway beside what a user would pick instead, as ratios.
 //!
 //! - `rows` says what is compared and what is asked of it;
+//! - `field` is every system at the same work, beside ringway;
 //! - `measure` takes pairs of measurements, `probe` says where the processors are;
 //! - `processes` and `threads` run one measurement, `workload` has its loops,
 //!   `payload` and `verify` make and check the messages, `systems` are the queues;
@@ -10,6 +11,7 @@
 mod args;
 mod control;
 mod cpus;
+mod field;
 mod guard;
 mod job;
 mod machine;
@@ -35,6 +37,9 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const INTERRUPTED: u8 = 130;
 
+/// What a group of the field may take.
+const GROUP_LIMIT: Duration = Duration::from_secs(180);
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if let [first, orders] = arguments.as_slice()
@@ -52,10 +57,6 @@ fn main() -> ExitCode {
     if args.help {
         print!("{HELP}");
         return ExitCode::SUCCESS;
-    }
-    if cpus::allowed().len() < 2 {
-        eprintln!("compare: needs two processors; this process may use {}", cpus::allowed().len());
-        return ExitCode::from(FAILED);
     }
     let guard = match guard::Guard::new() {
         Ok(guard) => guard,
@@ -76,39 +77,66 @@ fn run(mut args: Args) -> u8 {
         (rows::Times { warm_up_ms: 10, measure_ms: 80 }, Duration::from_secs(60))
     };
     let runs = args.runs.unwrap_or(if args.quick { 3 } else { 9 });
-    let mut rows = match args.without_recovery.take() {
+    let without_recovery = args.without_recovery.take();
+    let is_field_wanted = without_recovery.is_none() && !args.targets;
+    let mut rows = match without_recovery {
         Some(program) => {
             processes::use_without_recovery(program);
             rows::price_of_recovery(times)
         }
+        None if args.field => Vec::new(),
         None => rows::rows(times, args.threads),
     };
+    let mut groups = if is_field_wanted { field::groups(rows::base(times), !args.quick) } else { Vec::new() };
     if let Some(part) = &args.only {
         rows.retain(|row| row.name.contains(part.as_str()));
+        groups.retain(|group| group.name.contains(part.as_str()));
     }
-    if rows.is_empty() {
-        eprintln!("compare: no row has that in its name");
+    if rows.is_empty() && groups.is_empty() {
+        eprintln!("compare: no row and no group has that in its name");
         return USAGE;
     }
     // JSON alone has standard output for itself.
-    let table = |text: &str| match args.json {
-        Some(JsonTo::Stdout) => eprintln!("{text}"),
-        _ => println!("{text}"),
-    };
+    let to_stdout = matches!(args.json, Some(JsonTo::Stdout));
+    let table = |text: &str| if to_stdout { eprintln!("{text}") } else { println!("{text}") };
     let machine = machine::describe();
     table(&machine::line(&machine));
-    table(&report::head());
+    if cpus::is_alone() {
+        table("one processor: all processes share it, and nobody spins; what is measured is mostly its scheduler");
+    }
     let mut results = Vec::new();
     let mut failed = false;
+    if !rows.is_empty() {
+        table(&report::head());
+    }
     for row in &rows {
         if guard::interrupted() {
             break;
         }
         let outcome = measure::compare(row, runs, row_limit, |done| progress(&format!("{} {done}/{runs}", row.name)));
         progress("");
-        failed |= outcome.error.is_some();
+        failed |= outcome.failed;
         table(&report::table_row(row, &outcome));
         results.push(report::json_row(row, &outcome));
+    }
+    // Rounds have many members: in the quick form one each.
+    let rounds = if args.quick && args.runs.is_none() { 1 } else { runs };
+    for group in &groups {
+        if guard::interrupted() {
+            break;
+        }
+        let outcome =
+            field::measure(group, rounds, GROUP_LIMIT, |done| progress(&format!("{} {done}/{rounds}", group.name)));
+        progress("");
+        failed |= outcome.failed(group);
+        table(&field::table(group, &outcome));
+        results.extend(field::json_rows(group, &outcome));
+    }
+    if !groups.is_empty() {
+        table(&format!("\nhow each was used:\n{}", field::legend()));
+    }
+    if guard::interrupted() {
+        table("interrupted: this is what there is so far");
     }
     if let Some(to) = &mut args.json {
         let all = json!({"schema": 1, "machine": machine, "runs": runs, "results": results});

@@ -7,7 +7,7 @@ use crate::job::{Job, System};
 use crate::probe::{self, Class};
 use crate::rows::Row;
 use crate::systems::{Failure, python};
-use crate::workload::{self, Rate};
+use crate::workload::{self, Rate, Report};
 use crate::{processes, threads};
 use std::path::Path;
 use std::sync::Arc;
@@ -39,6 +39,8 @@ pub struct Outcome {
     /// Pairs whose halves were measured in different placements.
     pub discarded: usize,
     pub error: Option<String>,
+    /// It was ringway that failed, or the run was interrupted.
+    pub failed: bool,
 }
 
 /// Runs `job` once.
@@ -46,20 +48,27 @@ pub fn once(job: &Job) -> Result<Rate, Failure> {
     if job.system == System::Python {
         return python::rate(job);
     }
+    workload::rate(&reports(job)?, job.listeners > 0)
+}
+
+/// Runs `job` once: also how many round trips took so many nanoseconds, if they were timed.
+pub fn timed(job: &Job) -> Result<(Rate, Vec<(u64, u64)>), Failure> {
+    if job.system.is_pythons() {
+        return python::timed(job);
+    }
+    let reports = reports(job)?;
+    let rate = workload::rate(&reports, job.listeners > 0)?;
+    Ok((rate, reports.into_iter().flat_map(|report| report.trips).collect()))
+}
+
+fn reports(job: &Job) -> Result<Vec<Report>, Failure> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let id = format!("{}", NEXT.fetch_add(1, Ordering::Relaxed));
     let path = guard::directory().join(format!("{id}-control"));
     let control = Arc::new(Control::create(&path, job.workers()).map_err(Failure::new)?);
     let _watched = Watched::new(&control);
     let _removed = Removed(&path);
-    let reports = match (job.bytes, job.system.uses_processes()) {
-        _ if job.system.carries_words_only() => processes::run::<u64>(job, &control, &id)?,
-        (8, true) => processes::run::<u64>(job, &control, &id)?,
-        (8, false) => threads::run::<u64>(job, &control, &id)?,
-        (_, true) => processes::run::<[u64; 7]>(job, &control, &id)?,
-        (_, false) => threads::run::<[u64; 7]>(job, &control, &id)?,
-    };
-    workload::rate(&reports, job.listeners > 0)
+    if job.system.is_in_process() { threads::run(job, &control, &id) } else { processes::run(job, &control, &id) }
 }
 
 struct Removed<'p>(&'p Path);
@@ -102,14 +111,16 @@ pub fn compare(row: &Row, wanted: usize, limit: Duration, progress: impl Fn(usiz
         match pair(row, attempt % 2 == 1) {
             Ok(Some(pair)) => outcome.pairs.push(pair),
             Ok(None) => outcome.discarded += 1,
-            Err(error) => {
-                outcome.error = Some(error.to_string());
+            Err((system, error)) => {
+                outcome.error = Some(format!("{}: {error}", system.name()));
+                outcome.failed = system == row.ours.system;
                 break;
             }
         }
     }
     if guard::interrupted() {
         outcome.error = Some("interrupted".to_owned());
+        outcome.failed = true;
     }
     outcome
 }
@@ -117,8 +128,8 @@ pub fn compare(row: &Row, wanted: usize, limit: Duration, progress: impl Fn(usiz
 /// What a worker that never sleeps gets when it is alone.
 const WHOLE_PROCESSOR: f64 = 0.95;
 
-fn pair(row: &Row, rival_first: bool) -> Result<Option<Pair>, Failure> {
-    let named = |job: &Job| steady(job).map_err(|failure| Failure::new(format!("{}: {failure}", job.system.name())));
+fn pair(row: &Row, rival_first: bool) -> Result<Option<Pair>, (System, Failure)> {
+    let named = |job: &Job| steady(job).map_err(|failure| (job.system, failure));
     let (ours, rival) = if rival_first {
         let rival = named(&row.rival)?;
         (named(&row.ours)?, rival)

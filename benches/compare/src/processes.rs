@@ -9,18 +9,17 @@ use crate::cpus::{now, of_worker, pin};
 use crate::guard;
 use crate::job::{Job, Kind, System};
 use crate::payload::Payload;
+use crate::systems::Failure;
+use crate::systems::all::{Errand, dispatch};
 use crate::systems::faulty::Faulty;
-use crate::systems::large::{self, Copying, InPlace, Tuples};
-use crate::systems::textbook::Textbook;
-use crate::systems::{Failure, Put, Take, copy, iceoryx, ours};
+use crate::systems::rival::{Rival, Way};
 use crate::threads::first_cause;
 use crate::workload::{Report, ping, pong, receive, send};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
-use ringway::StartAt;
 use serde::{Deserialize, Serialize};
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -42,54 +41,39 @@ pub struct Orders {
     parent: i32,
 }
 
-/// Queues are called after the way the messages go.
-fn there(name: &str) -> String {
-    format!("{name}-there")
+/// The two directions of `job`, which is called after `id`; of one-way messages only the first is used.
+fn ways<'a>(job: &'a Job, control: &'a Arc<Control>, directory: &'a Path, id: &str, global: &str) -> [Way<'a>; 2] {
+    ["there", "back"].map(|way| Way {
+        job,
+        control,
+        directory,
+        name: format!("{id}-{way}"),
+        global_name: format!("{global}-{way}"),
+    })
 }
 
-fn back(name: &str) -> String {
-    format!("{name}-back")
+/// Makes the queues, and starts the workers.
+struct Start<'a> {
+    job: &'a Job,
+    control: &'a Arc<Control>,
+    id: &'a str,
 }
 
-/// Runs `job`, whose queues are called after `id`.
-pub fn run<T: Payload>(job: &Job, control: &Arc<Control>, id: &str) -> Result<Vec<Report>, Failure> {
-    let shared_memory_name = guard::shared_memory_name(id);
-    let names: &[fn(&str) -> String] = if job.kind == Kind::RoundTrip { &[there, back] } else { &[there] };
-    match job.system {
-        System::Copy => {
-            copy::create(job, &copy_path(id))?;
-            let reports = start_all(job, control, id, shared_memory_name);
-            let _ = std::fs::remove_file(copy_path(id));
-            reports
-        }
-        System::Iceoryx2 => {
-            let _alive = iceoryx::service(job, guard::directory(), id)?;
-            start_all(job, control, id, shared_memory_name)
-        }
-        system if system.carries_words_only() => {
-            let queues = names.iter().map(|name| large::create(job, guard::directory(), &name(id)));
-            let _alive = queues.collect::<Result<Vec<_>, _>>()?;
-            start_all(job, control, id, shared_memory_name)
-        }
-        System::Broadcast => {
-            let _alive = ours::create_broadcast::<T>(job, guard::directory(), &there(id))?;
-            start_all(job, control, id, shared_memory_name)
-        }
-        System::Textbook => {
-            let queues = names.iter().map(|name| Textbook::<T>::create(&name(&shared_memory_name), job.capacity));
-            let _alive = queues.collect::<Result<Vec<_>, _>>()?;
-            start_all(job, control, id, shared_memory_name)
-        }
-        _ => {
-            let queues = names.iter().map(|name| ours::create::<T>(job, guard::directory(), &name(id)));
-            let _alive = queues.collect::<Result<Vec<_>, _>>()?;
-            start_all(job, control, id, shared_memory_name)
-        }
+impl Errand for Start<'_> {
+    type Output = Vec<Report>;
+
+    fn run<T: Payload, R: Rival<T>>(self) -> Result<Vec<Report>, Failure> {
+        let global = guard::shared_memory_name(self.id);
+        let ways = ways(self.job, self.control, guard::directory(), self.id, &global);
+        let used = if self.job.kind == Kind::Throughput { 1 } else { 2 };
+        let _kept = ways[..used].iter().map(R::create).collect::<Result<Vec<_>, _>>()?;
+        start_all(self.job, self.control, self.id, global)
     }
 }
 
-fn copy_path(id: &str) -> PathBuf {
-    guard::directory().join(format!("{id}-copy"))
+/// Runs `job`, whose queues are called after `id`.
+pub fn run(job: &Job, control: &Arc<Control>, id: &str) -> Result<Vec<Report>, Failure> {
+    dispatch(job, Start { job, control, id })
 }
 
 fn start_all(job: &Job, control: &Control, id: &str, shared_memory_name: String) -> Result<Vec<Report>, Failure> {
@@ -127,9 +111,11 @@ fn start(orders: &Orders) -> Result<(), Failure> {
     let orders = serde_json::to_string(orders).map_err(Failure::new)?;
     // Under the lock: whoever interrupts the run sees every child.
     let mut children = guard::children();
-    let command =
-        Command::new(program).args([WORKER_ARGUMENT, &orders]).stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
-    children.push(command.map_err(Failure::new)?);
+    let mut command = Command::new(program);
+    // What a rival makes up there goes with the run.
+    command.args([WORKER_ARGUMENT, &orders]).env("TMPDIR", guard::directory());
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+    children.push(child.map_err(Failure::new)?);
     Ok(())
 }
 
@@ -183,121 +169,64 @@ pub fn worker(orders: &str) -> Result<(), Failure> {
     if Pid::parent().as_raw() != orders.parent {
         return Err(Failure::new("the parent is gone"));
     }
-    let result = match orders.job.bytes {
-        _ if orders.job.system.carries_words_only() => carry(&orders),
-        8 => work::<u64>(&orders),
-        56 => work::<[u64; 7]>(&orders),
-        bytes => Err(Failure::new(format!("no payload of {bytes} bytes"))),
-    };
+    let result = prepare(&orders).and_then(|control| {
+        let work = Work { orders: &orders, control: &control };
+        dispatch(&orders.job, work)
+    });
     let text = result.as_ref().map_err(ToString::to_string);
     println!("{}", serde_json::to_string(&text).map_err(Failure::new)?);
     result.map(|_| ())
 }
 
-fn work<T: Payload>(orders: &Orders) -> Result<Report, Failure> {
-    let Orders { job, directory, id, shared_memory_name, .. } = orders;
+fn prepare(orders: &Orders) -> Result<Arc<Control>, Failure> {
     pin(orders.cpu).map_err(Failure::new)?;
-    let control = Control::open(&directory.join(format!("{id}-control")), job.workers()).map_err(Failure::new)?;
-    let control = &control;
-    let round_trip = job.kind == Kind::RoundTrip;
-    match job.system {
-        System::Textbook => {
-            let open = |name: String| Textbook::<T>::open(&name, job.capacity);
-            let first = open(there(shared_memory_name))?;
-            match (round_trip, orders.receiver) {
-                (true, false) => ping(job, control, first, open(back(shared_memory_name))?),
-                (true, true) => pong(job, control, first, open(back(shared_memory_name))?),
-                (false, receiver) => one_way(orders, control, receiver, first),
-            }
-        }
-        System::Broadcast => {
-            let broadcast = ours::open_broadcast::<T>(job, directory, &there(id))?;
-            if orders.receiver {
-                let subscriber = broadcast.subscribe(StartAt::Now).map_err(Failure::new)?;
-                drop(broadcast);
-                receive::<T, _>(job, control, subscriber)
-            } else {
-                sender::<T, _>(orders, control, broadcast)
-            }
-        }
-        _ => {
-            let open = |name: String| ours::open::<T>(job, directory, &name);
-            let first = open(there(id))?;
-            let producer = |queue: ringway::PodQueue<T>| queue.producer().map_err(Failure::new);
-            let consumer = |queue: ringway::PodQueue<T>| queue.consumer().map_err(Failure::new);
-            match (round_trip, orders.receiver) {
-                (true, false) => ping::<T, _, _>(job, control, producer(first)?, consumer(open(back(id))?)?),
-                (true, true) => pong::<T, _, _>(job, control, consumer(first)?, producer(open(back(id))?)?),
-                (false, true) => receive::<T, _>(job, control, consumer(first)?),
-                (false, false) => sender::<T, _>(orders, control, producer(first)?),
-            }
-        }
-    }
+    let path = orders.directory.join(format!("{}-control", orders.id));
+    Control::open(&path, orders.job.workers()).map(Arc::new).map_err(Failure::new)
 }
 
-fn one_way<T: Payload, Q: Put<T> + Take<T>>(
-    orders: &Orders,
-    control: &Control,
-    receiver: bool,
-    queue: Q,
-) -> Result<Report, Failure> {
-    if receiver { receive(&orders.job, control, queue) } else { sender(orders, control, queue) }
+/// Opens its ends, and runs its loop.
+struct Work<'a> {
+    orders: &'a Orders,
+    control: &'a Arc<Control>,
 }
 
-fn sender<T: Payload, P: Put<T>>(orders: &Orders, control: &Control, queue: P) -> Result<Report, Failure> {
-    match orders.job.fault {
-        Some(fault) => {
-            send(&orders.job, control, orders.index, Faulty { inner: queue, fault, victim: orders.job.victim() })
-        }
-        None => send(&orders.job, control, orders.index, queue),
-    }
-}
+impl Errand for Work<'_> {
+    type Output = Report;
 
-/// The same for messages of which only a word is looked at.
-fn carry(orders: &Orders) -> Result<Report, Failure> {
-    let Orders { job, directory, id, receiver, .. } = orders;
-    pin(orders.cpu).map_err(Failure::new)?;
-    let control = Control::open(&directory.join(format!("{id}-control")), job.workers()).map_err(Failure::new)?;
-    let control = Arc::new(control);
-    let open = |name: String| large::open(job, directory, &name);
-    match (job.system, receiver) {
-        (System::Copy, _) => {
-            let ends = copy::Ends::open(job, &directory.join(format!("{id}-copy")), Arc::clone(&control))?;
-            one_way::<u64, _>(orders, &control, *receiver, ends)
-        }
-        (System::Iceoryx2, false) => {
-            let sending = iceoryx::Sending::new(iceoryx::service(job, directory, id)?, job)?;
-            sender::<u64, _>(orders, &control, sending)
-        }
-        (System::Iceoryx2, true) => {
-            let service = iceoryx::service(job, directory, id)?;
-            receive::<u64, _>(job, &control, iceoryx::Receiving::new(service, job, Arc::clone(&control))?)
-        }
-        (System::Serde, false) => {
-            let queue = large::open_tuples(job, directory, &there(id))?.producer();
-            sender::<u64, _>(orders, &control, Tuples(queue.map_err(Failure::new)?))
-        }
-        (System::Serde, true) => {
-            let queue = large::open_tuples(job, directory, &there(id))?.consumer();
-            receive::<u64, _>(job, &control, Tuples(queue.map_err(Failure::new)?))
-        }
-        (System::InPlace | System::InPlaceTouched, receiver) => {
-            let (first, second) = (open(there(id))?, open(back(id))?);
-            if *receiver {
-                let ends = (first.consumer().map_err(Failure::new)?, second.producer().map_err(Failure::new)?);
-                pong::<u64, _, _>(job, &control, InPlace::new(ends.0, job), InPlace::new(ends.1, job))
-            } else {
-                let ends = (first.producer().map_err(Failure::new)?, second.consumer().map_err(Failure::new)?);
-                ping::<u64, _, _>(job, &control, InPlace::new(ends.0, job), InPlace::new(ends.1, job))
+    fn run<T: Payload, R: Rival<T>>(self) -> Result<Report, Failure> {
+        let Orders { job, receiver, index, directory, id, shared_memory_name, .. } = self.orders;
+        let [there, back] = ways(job, self.control, directory, id, shared_memory_name);
+        let faulty = |fault| (fault, job.victim());
+        match (job.kind, receiver) {
+            (Kind::Throughput, false) => {
+                let sending = R::sending(&there)?;
+                match job.fault.filter(|fault| !fault.is_the_receivers()).map(faulty) {
+                    Some((fault, victim)) => {
+                        let sending = Faulty { inner: sending, fault, victim, last: None };
+                        send::<T, _>(job, self.control, *index, sending)
+                    }
+                    None => send::<T, _>(job, self.control, *index, sending),
+                }
             }
-        }
-        (_, false) => {
-            let queue = open(there(id))?.producer().map_err(Failure::new)?;
-            sender::<u64, _>(orders, &control, Copying::new(queue, job))
-        }
-        (_, true) => {
-            let queue = open(there(id))?.consumer().map_err(Failure::new)?;
-            receive::<u64, _>(job, &control, Copying::new(queue, job))
+            (Kind::Throughput, true) => {
+                let receiving = R::receiving(&there)?;
+                match job.fault.filter(|fault| fault.is_the_receivers()).map(faulty) {
+                    Some((fault, victim)) => {
+                        let receiving = Faulty { inner: receiving, fault, victim, last: None };
+                        receive::<T, _>(job, self.control, receiving)
+                    }
+                    None => receive::<T, _>(job, self.control, receiving),
+                }
+            }
+            // Opening may wait for the other side.
+            (_, false) => {
+                let sending = R::sending(&there)?;
+                ping::<T, _, _>(job, self.control, sending, R::receiving(&back)?)
+            }
+            (_, true) => {
+                let receiving = R::receiving(&there)?;
+                pong::<T, _, _>(job, self.control, receiving, R::sending(&back)?)
+            }
         }
     }
 }

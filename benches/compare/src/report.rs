@@ -27,7 +27,7 @@ impl Spread {
         Some(Spread { median, min: sorted[0], max: *sorted.last()? })
     }
 
-    fn json(self) -> Value {
+    pub fn json(self) -> Value {
         json!({"median": self.median, "min": self.min, "max": self.max})
     }
 }
@@ -57,8 +57,8 @@ pub fn met(row: &Row, outcome: &Outcome) -> Option<bool> {
 
 fn show(job: &Job, per_second: f64) -> String {
     match job.kind {
-        Kind::RoundTrip if per_second < 1e6 => format!("{:.1} µs", 1e6 / per_second),
-        Kind::RoundTrip => format!("{:.0} ns", 1e9 / per_second),
+        Kind::RoundTrip | Kind::Latency if per_second < 1e6 => format!("{:.1} µs", 1e6 / per_second),
+        Kind::RoundTrip | Kind::Latency => format!("{:.0} ns", 1e9 / per_second),
         Kind::Throughput if per_second < 1e6 => format!("{:.1} k/s", per_second / 1e3),
         Kind::Throughput if per_second < 1e7 => format!("{:.2} M/s", per_second / 1e6),
         Kind::Throughput => format!("{:.0} M/s", per_second / 1e6),
@@ -152,7 +152,7 @@ pub fn json_row(row: &Row, outcome: &Outcome) -> Value {
     json!({
         "bench": "compare",
         "row": row.name,
-        "kind": match row.ours.kind { Kind::RoundTrip => "round-trip", Kind::Throughput => "throughput" },
+        "kind": row.ours.kind.name(),
         "system": row.ours.system.name(),
         "rival": row.rival.system.name(),
         "mode": if row.ours.single { "spsc" } else { "mpmc" },

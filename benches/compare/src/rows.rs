@@ -21,17 +21,18 @@ const SMALL: u64 = 1024;
 const LARGE: u64 = 65_536;
 const BATCH: usize = 32;
 
-fn base(times: Times) -> Job {
+pub fn base(times: Times) -> Job {
     Job {
         system: System::Ringway,
         kind: Kind::Throughput,
         bytes: 8,
+        whole: false,
         capacity: SMALL,
         pairs: 1,
         listeners: 0,
         batch: 1,
         single: false,
-        patient: false,
+        patient: crate::cpus::is_alone(),
         warm_up_ms: times.warm_up_ms,
         measure_ms: times.measure_ms,
         fault: None,

@@ -10,40 +10,72 @@ use crate::systems::faulty::Fault;
 pub fn run() -> bool {
     let base = rows(Times { warm_up_ms: 20, measure_ms: 20 }, false).swap_remove(0).ours;
     let mut good = true;
-    let one_each = [
-        (System::Ringway, 1, 8),
-        (System::Ringway, 1, 56),
-        (System::Ringway, 2, 8),
-        (System::RingwayThreads, 2, 56),
-        (System::Rtrb, 1, 8),
-        (System::ArrayQueue, 2, 8),
-        (System::Textbook, 1, 8),
-        (System::Unbounded, 1, 56),
-        (System::Broadcast, 1, 56),
-        (System::Bytes, 1, 64 << 10),
-        (System::BytesOwned, 1, 36),
-        (System::Serde, 1, 36),
-        (System::Copy, 1, 64 << 10),
-        (System::Iceoryx2, 1, 64 << 10),
-    ];
-    let one_more = (System::Broadcast, 1, 56, 1);
-    let jobs = one_each.map(|(system, pairs, bytes)| (system, pairs, bytes, 0));
-    for (system, pairs, bytes, listeners) in jobs.into_iter().chain([one_more]) {
-        let patient = pairs + listeners > 1;
-        let sound = Job { system, pairs, listeners, bytes, single: pairs == 1, patient, ..base };
-        for fault in std::iter::once(None).chain(Fault::ALL.into_iter().map(Some)) {
-            // One message in torn pieces is one with another word where there is
-            // only one word: it is noticed as a message that nobody sent.
-            let result = once(&Job { fault, ..sound });
-            let expected = result.is_err() == fault.is_some();
-            good &= expected;
-            let said = match &result {
-                Ok(_) => "all messages arrived".to_owned(),
-                Err(failure) => failure.to_string(),
-            };
-            let fault = fault.map_or("sound".to_owned(), |fault| format!("{fault:?}").to_lowercase());
-            let verdict = if expected { "ok  " } else { "FAIL" };
-            println!("{verdict} {:<16} {pairs}x{} {bytes:>5} B  {fault:<7} {said}", system.name(), pairs + listeners);
+    let mut check = |job: Job| {
+        let result = once(&job);
+        let expected = result.is_err() == job.fault.is_some();
+        let said = match &result {
+            Ok(_) => "all messages arrived".to_owned(),
+            Err(failure) => failure.to_string(),
+        };
+        let fault = job.fault.map_or("sound".to_owned(), |fault| format!("{fault:?}").to_lowercase());
+        let verdict = if expected { "ok  " } else { "FAIL" };
+        let (name, pairs, receivers) = (job.system.name(), job.pairs, job.pairs + job.listeners);
+        println!("{verdict} {name:<18} {pairs}x{receivers} {:>5} B  {fault:<10} {said}", job.bytes);
+        good &= expected;
+    };
+    // One message in torn pieces is one with another word where there is only one word: it is
+    // noticed as a message that nobody sent.
+    let each = |fault| [None].into_iter().chain(Fault::ALL.map(Some)).chain(fault);
+    for (system, pairs, bytes, listeners) in [
+        (System::Ringway, 1, 8, 0),
+        (System::Ringway, 1, 56, 0),
+        (System::Ringway, 2, 8, 0),
+        (System::RingwayThreads, 2, 56, 0),
+        (System::Rtrb, 1, 8, 0),
+        (System::ArrayQueue, 2, 8, 0),
+        (System::CrossbeamChannel, 1, 64, 0),
+        (System::Textbook, 1, 8, 0),
+        (System::Ringfire, 1, 64, 0),
+        (System::Promisqs, 1, 1024, 0),
+        (System::Unbounded, 1, 56, 0),
+        (System::Broadcast, 1, 56, 0),
+        (System::Broadcast, 1, 56, 1),
+        (System::BytesOwned, 1, 36, 0),
+        (System::Serde, 1, 36, 0),
+    ] {
+        for fault in each(None) {
+            let patient = pairs + listeners > 1;
+            check(Job { system, pairs, listeners, bytes, fault, single: pairs == 1, patient, ..base });
+        }
+    }
+    for system in [
+        System::Bytes,
+        System::InPlace,
+        System::Copy,
+        System::Iceoryx2,
+        System::Iceoryx2InPlace,
+        System::Cloudtoid,
+        System::Ipmpsc,
+        System::IpcChannel,
+        System::Pipe,
+        System::Unix,
+    ] {
+        for fault in each(Some(Some(Fault::Scratch))) {
+            check(Job { system, bytes: 4096, whole: true, single: true, capacity: 64, fault, ..base });
+        }
+    }
+    for fault in each(Some(Some(Fault::Scratch))) {
+        check(Job { system: System::Mq, bytes: 1024, whole: true, capacity: 8, fault, ..base });
+    }
+    // Benchmarks that lose a little, and such that count calls. How long a million messages take nobody knows.
+    for fault in [Fault::Rare, Fault::FailedPuts, Fault::EmptyPolls] {
+        let run = |fault, measure_ms| once(&Job { fault, measure_ms, ..base });
+        let noticed = [400, 1600, 6400].into_iter().find_map(|ms| Some((ms, run(Some(fault), ms).err()?)));
+        let sound = noticed.filter(|(ms, _)| run(None, *ms).is_ok());
+        good &= sound.is_some();
+        match sound {
+            Some((ms, said)) => println!("ok   ringway, {ms} ms: {fault:?}: {said}"),
+            None => println!("FAIL ringway: {fault:?}: not noticed, or the same without it fails, too"),
         }
     }
     good

@@ -7,10 +7,11 @@
 
 use crate::control::Control;
 use crate::cpus::{now, used};
-use crate::job::Job;
+use crate::job::{Job, Kind};
 use crate::payload::{END, Payload, word};
 use crate::systems::{Failure, Put, Take};
 use crate::verify::{Stream, Tally, all_arrived, take_next};
+use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use std::hint::black_box;
 
@@ -25,6 +26,8 @@ pub struct Report {
     pub sent: Option<u64>,
     /// A receiver's streams, by sender.
     pub received: Option<Vec<Stream>>,
+    /// Round trips that were timed one by one: nanoseconds, and how many took so long.
+    pub trips: Vec<(u64, u64)>,
 }
 
 /// Warm up together, then measure together.
@@ -111,6 +114,13 @@ fn receive_runs<T: Payload, C: Take<T>>(queue: &mut C, batch: usize) -> Result<u
     }
 }
 
+/// Of nanoseconds, to one percent; no measurement takes longer.
+pub fn histogram() -> Result<Histogram<u64>, Failure> {
+    const LONGEST: u64 = 60_000_000_000;
+    const DIGITS: u8 = 2;
+    Histogram::new_with_bounds(1, LONGEST, DIGITS).map_err(Failure::new)
+}
+
 /// Sends one message and waits for its echo, over and over.
 pub fn ping<T: Payload, P: Put<T>, C: Take<T>>(
     job: &Job,
@@ -119,21 +129,40 @@ pub fn ping<T: Payload, P: Put<T>, C: Take<T>>(
     mut back: C,
 ) -> Result<Report, Failure> {
     let result = twice(job, control, |until| {
-        let mut sent = 0;
-        while now() < until {
-            for _ in 0..job.stride() {
-                there.put(T::of(black_box(sent)))?;
-                if take_next(sent, &back.take()?)? {
-                    return Err(Failure::new("an echo that was not sent"));
-                }
+        let (mut sent, mut trips) = (0, histogram()?);
+        if job.kind == Kind::Latency {
+            // One look at the clock for each: where one ends the next begins.
+            let mut before = now();
+            while before < until {
+                trip(sent, &mut there, &mut back)?;
                 sent += 1;
+                let after = now();
+                trips.saturating_record(after - before);
+                before = after;
+            }
+        } else {
+            while now() < until {
+                for _ in 0..job.stride() {
+                    trip(sent, &mut there, &mut back)?;
+                    sent += 1;
+                }
             }
         }
         let end = now();
         there.put(T::of(sent | END))?;
-        Ok(Report { end, sent: Some(sent), ..Report::default() })
+        let trips = trips.iter_recorded().map(|step| (step.value_iterated_to(), step.count_at_value())).collect();
+        Ok(Report { end, sent: Some(sent), trips, ..Report::default() })
     });
     result.inspect_err(|_| (there.give_up(), back.give_up()).0)
+}
+
+#[inline(always)]
+fn trip<T: Payload, P: Put<T>, C: Take<T>>(sent: u64, there: &mut P, back: &mut C) -> Result<(), Failure> {
+    there.put(T::of(black_box(sent)))?;
+    if take_next(sent, &back.take()?)? {
+        return Err(Failure::new("an echo that was not sent"));
+    }
+    Ok(())
 }
 
 /// The echo: checks each message and writes it anew.

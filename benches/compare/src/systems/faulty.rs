@@ -1,36 +1,63 @@
-//! Negative controls: a sending end that does one thing wrong, once. Whoever
-//! measures must notice.
+//! Negative controls: an end that does something wrong. Whoever measures must notice.
 
-use super::{Failure, Put};
+use super::{Failure, Put, Take};
 use crate::payload::{END, Payload, sequence, source, word};
 use serde::{Deserialize, Serialize};
 
-/// What goes wrong with one message.
+/// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fault {
+    /// One message is lost.
     Drop,
+    /// One comes twice.
     Repeat,
+    /// One comes before the one before it.
     Swap,
+    /// Of one the last byte is wrong.
     Tear,
+    /// Of one a byte in the middle is wrong, where messages are bytes.
+    Scratch,
+    /// One message in a million is lost.
+    Rare,
+    /// What found no room counts as sent.
+    FailedPuts,
+    /// What found nothing counts as received.
+    EmptyPolls,
 }
 
 impl Fault {
+    /// Those that any system can have.
     pub const ALL: [Fault; 4] = [Fault::Drop, Fault::Repeat, Fault::Swap, Fault::Tear];
+
+    pub fn is_the_receivers(self) -> bool {
+        self == Fault::EmptyPolls
+    }
 }
 
-pub struct Faulty<P> {
+/// How rare is rare.
+const MILLION: u64 = 1_000_000;
+
+pub struct Faulty<P, T> {
     pub inner: P,
     pub fault: Fault,
     /// The sequence number of the message that suffers.
     pub victim: u64,
+    pub last: Option<T>,
 }
 
-impl<T: Payload, P: Put<T>> Put<T> for Faulty<P> {
+impl<T: Payload, P: Put<T>> Put<T> for Faulty<P, T> {
     fn put(&mut self, value: T) -> Result<(), Failure> {
         let this = value.word();
-        if this & END != 0 || sequence(this) != self.victim {
+        let is_end = this & END != 0;
+        match self.fault {
+            Fault::Rare if !is_end && sequence(this) % MILLION == MILLION - 1 => return Ok(()),
+            Fault::FailedPuts if !is_end => return self.inner.try_put(value).map(|_| ()),
+            Fault::Rare | Fault::FailedPuts => return self.inner.put(value),
+            _ => {}
+        }
+        if is_end || sequence(this) != self.victim {
             // The swapped neighbour has gone already.
-            let swapped = self.fault == Fault::Swap && this & END == 0 && sequence(this) == self.victim + 1;
+            let swapped = self.fault == Fault::Swap && !is_end && sequence(this) == self.victim + 1;
             return if swapped { Ok(()) } else { self.inner.put(value) };
         }
         match self.fault {
@@ -51,7 +78,32 @@ impl<T: Payload, P: Put<T>> Put<T> for Faulty<P> {
                 }
                 self.inner.put(torn)
             }
+            Fault::Scratch => {
+                self.inner.tear();
+                self.inner.put(value)
+            }
+            Fault::Rare | Fault::FailedPuts | Fault::EmptyPolls => self.inner.put(value),
         }
+    }
+
+    fn give_up(&mut self) {
+        self.inner.give_up();
+    }
+}
+
+impl<T: Payload, C: Take<T>> Take<T> for Faulty<C, T> {
+    fn take(&mut self) -> Result<T, Failure> {
+        let last = match self.last {
+            // It gives what it gave before: as whoever counts calls, not messages.
+            Some(last) if self.fault == Fault::EmptyPolls => self.inner.try_take()?.unwrap_or(last),
+            _ => self.inner.take()?,
+        };
+        self.last = Some(last);
+        Ok(last)
+    }
+
+    fn give_up(&mut self) {
+        self.inner.give_up();
     }
 }
 

@@ -1,31 +1,20 @@
-//! ringway with messages of any length: copied, in place, or of a serde type. A message
-//! carries one word, at its front and at its end; both are checked.
+//! ringway with messages of any length: copied, in place, or of a serde type.
 
+use super::buffers::{Incoming, Outgoing, torn};
+use super::rival::{Rival, Way};
 use super::{Failure, Put, Take};
 use crate::job::{Job, System};
+use crate::payload::{fill, is_filled};
 use ringway::{ByteQueue, Bytes, Consumer, GetError, Options, Producer, PutError, Queue, Serde, Side, WaitPolicy};
-use std::path::Path;
 
 const WORD: usize = size_of::<u64>();
 const PAGE: usize = 4096;
+/// Whole messages are made and read in place in pieces that stay in the nearest cache: ringway gives no reference to
+/// bytes that a peer may write.
+const PIECE: usize = 512;
 
 /// The text of every serde message: 32 bytes.
 const TEXT: &str = "the quick brown fox jumped over.";
-
-pub fn mark(message: &mut [u8], word: u64) {
-    let len = message.len();
-    message[..WORD].copy_from_slice(&word.to_ne_bytes());
-    message[len - WORD..].copy_from_slice(&word.to_ne_bytes());
-}
-
-/// The word of a message of which nothing is missing.
-pub fn marked(message: &[u8], len: usize) -> Result<u64, Failure> {
-    let word = |at: usize| message.get(at..at + WORD)?.try_into().ok().map(u64::from_ne_bytes);
-    match (word(0), word(len - WORD)) {
-        (Some(first), Some(last)) if first == last && message.len() == len => Ok(first),
-        _ => Err(Failure::new("a message that is cut or torn")),
-    }
-}
 
 /// A queue is closed only by a worker that failed.
 #[cold]
@@ -44,25 +33,19 @@ fn refused(error: impl std::fmt::Display) -> Failure {
 }
 
 /// Copies the caller's buffer.
-pub struct Copying<Q> {
-    queue: Q,
-    buffer: Vec<u8>,
-    owned: bool,
-    len: usize,
+pub struct Sending {
+    queue: Producer<Bytes>,
+    out: Outgoing,
 }
 
-impl<Q> Copying<Q> {
-    pub fn new(queue: Q, job: &Job) -> Copying<Q> {
-        // What is not the word is written once, so that its pages are there.
-        Copying { queue, buffer: vec![7; job.bytes], owned: job.system == System::BytesOwned, len: job.bytes }
-    }
-}
-
-impl Put<u64> for Copying<Producer<Bytes>> {
+impl Put<u64> for Sending {
     #[inline(always)]
     fn put(&mut self, word: u64) -> Result<(), Failure> {
-        mark(&mut self.buffer, word);
-        self.queue.put(&self.buffer).map_err(not_put)
+        self.queue.put(self.out.message(word)).map_err(not_put)
+    }
+
+    fn tear(&mut self) {
+        self.out.tear();
     }
 
     fn give_up(&mut self) {
@@ -70,14 +53,21 @@ impl Put<u64> for Copying<Producer<Bytes>> {
     }
 }
 
-impl Take<u64> for Copying<Consumer<Bytes>> {
+/// Copies into the caller's buffer, or into a vector for each.
+pub struct Receiving {
+    queue: Consumer<Bytes>,
+    into: Incoming,
+    owned: bool,
+}
+
+impl Take<u64> for Receiving {
     #[inline(always)]
     fn take(&mut self) -> Result<u64, Failure> {
         if self.owned {
-            return marked(&self.queue.get().map_err(not_taken)?, self.len);
+            return self.into.word_of(&self.queue.get().map_err(not_taken)?);
         }
-        self.queue.get_into(&mut self.buffer).map_err(not_taken)?;
-        marked(&self.buffer, self.len)
+        let len = self.queue.get_into(&mut self.into.buffer).map_err(not_taken)?;
+        self.into.word_of(&self.into.buffer[..len])
     }
 
     fn give_up(&mut self) {
@@ -89,17 +79,25 @@ impl Take<u64> for Copying<Consumer<Bytes>> {
 pub struct InPlace<Q> {
     queue: Q,
     len: usize,
+    whole: bool,
     touched: bool,
+    torn: bool,
 }
 
 impl<Q> InPlace<Q> {
-    pub fn new(queue: Q, job: &Job) -> InPlace<Q> {
-        InPlace { queue, len: job.bytes, touched: job.system == System::InPlaceTouched }
+    fn new(queue: Q, job: &Job) -> InPlace<Q> {
+        let touched = job.system == System::InPlaceTouched;
+        InPlace { queue, len: job.bytes, whole: job.whole, touched, torn: false }
     }
 
     fn pages(&self) -> impl Iterator<Item = usize> + use<Q> {
         let end = if self.touched { self.len } else { 0 };
         (PAGE..end).step_by(PAGE)
+    }
+
+    fn pieces(&self) -> impl Iterator<Item = (usize, usize)> + use<Q> {
+        let len = self.len;
+        (0..len).step_by(PIECE).map(move |at| (at, PIECE.min(len - at)))
     }
 }
 
@@ -107,11 +105,26 @@ impl Put<u64> for InPlace<Producer<Bytes>> {
     #[inline(always)]
     fn put(&mut self, word: u64) -> Result<(), Failure> {
         let mut block = self.queue.reserve(self.len).map_err(not_put)?;
-        block.write_at(0, &word.to_ne_bytes()).map_err(refused)?;
-        for at in self.pages() {
-            block.write_at(at, &[word as u8]).map_err(refused)?;
+        if self.whole {
+            let mut piece = [0; PIECE];
+            for (at, len) in self.pieces() {
+                fill(&mut piece[..len], at, word);
+                block.write_at(at, &piece[..len]).map_err(refused)?;
+            }
+            if std::mem::take(&mut self.torn) {
+                block.write_at(self.len / 2, &[0xff]).map_err(refused)?;
+            }
+        } else {
+            block.write_at(0, &word.to_ne_bytes()).map_err(refused)?;
+            for at in self.pages() {
+                block.write_at(at, &[word as u8]).map_err(refused)?;
+            }
         }
         block.commit().map_err(not_put)
+    }
+
+    fn tear(&mut self) {
+        self.torn = true;
     }
 
     fn give_up(&mut self) {
@@ -127,7 +140,16 @@ impl Take<u64> for InPlace<Consumer<Bytes>> {
         message.copy_to_slice(0, &mut word).map_err(refused)?;
         let word = u64::from_ne_bytes(word);
         if message.len() != self.len || self.pages().any(|at| message.get(at) != Some(word as u8)) {
-            return Err(Failure::new("a message that is cut or torn"));
+            return Err(torn());
+        }
+        if self.whole {
+            let mut piece = [0; PIECE];
+            for (at, len) in self.pieces() {
+                message.copy_to_slice(at, &mut piece[..len]).map_err(refused)?;
+                if !is_filled(&piece[..len], at, word) {
+                    return Err(torn());
+                }
+            }
         }
         Ok(word)
     }
@@ -138,7 +160,7 @@ impl Take<u64> for InPlace<Consumer<Bytes>> {
 }
 
 /// `(u64, String)`.
-pub struct Tuples<Q>(pub Q);
+pub struct Tuples<Q>(Q);
 
 impl Put<u64> for Tuples<Producer<Serde<(u64, String)>>> {
     #[inline(always)]
@@ -163,36 +185,94 @@ impl Take<u64> for Tuples<Consumer<Serde<(u64, String)>>> {
     }
 }
 
-fn options(job: &Job, directory: &Path) -> Options {
-    let side = if job.single { Side::Single } else { Side::Multi };
-    let policy = if job.patient { WaitPolicy::default() } else { WaitPolicy::Spin };
-    Options::new(job.capacity).producers(side).consumers(side).wait_policy(policy).directory(directory)
+fn policy(job: &Job) -> WaitPolicy {
+    if job.patient { WaitPolicy::default() } else { WaitPolicy::Spin }
 }
 
-/// Either kind, kept alive by whoever measures.
-pub enum Made {
-    Bytes(#[allow(dead_code)] ByteQueue),
-    Serde(#[allow(dead_code)] Queue<(u64, String)>),
+fn options(way: &Way) -> Options {
+    let side = if way.job.single { Side::Single } else { Side::Multi };
+    let options = Options::new(way.job.capacity).producers(side).consumers(side);
+    options.wait_policy(policy(way.job)).directory(way.directory)
 }
 
-/// Makes the named queue that the workers open.
-pub fn create(job: &Job, directory: &Path, name: &str) -> Result<Made, Failure> {
-    let options = options(job, directory);
-    if job.system == System::Serde {
-        return Queue::create(name, options).map(Made::Serde).map_err(refused);
+/// The byte queue, copying.
+pub struct Copying;
+/// The byte queue, in place.
+pub struct ByteQueueInPlace;
+/// `Queue<(u64, String)>`.
+pub struct TupleQueue;
+
+/// As the documentation of `Options::inline` says, where all messages are of one length that is not long.
+const LONGEST_INLINE: usize = 1024;
+
+fn create(way: &Way) -> Result<ByteQueue, Failure> {
+    let Job { bytes, whole, .. } = *way.job;
+    let options = options(way).max_message(bytes.max(52));
+    let options = if whole && (53..=LONGEST_INLINE).contains(&bytes) { options.inline(bytes) } else { options };
+    ByteQueue::create(&way.name, options).map_err(refused)
+}
+
+fn open(way: &Way) -> Result<ByteQueue, Failure> {
+    let options = Options::default().wait_policy(policy(way.job)).directory(way.directory);
+    ByteQueue::open_with(&way.name, options).map_err(refused)
+}
+
+fn open_tuples(way: &Way) -> Result<Queue<(u64, String)>, Failure> {
+    let options = Options::default().wait_policy(policy(way.job)).directory(way.directory);
+    Queue::open_with(&way.name, options).map_err(refused)
+}
+
+impl Rival<u64> for Copying {
+    type Kept = ByteQueue;
+    type Sending = Sending;
+    type Receiving = Receiving;
+
+    fn create(way: &Way) -> Result<ByteQueue, Failure> {
+        create(way)
     }
-    let options = options.max_message(job.bytes.max(52));
-    ByteQueue::create(name, options).map(Made::Bytes).map_err(refused)
+
+    fn sending(way: &Way) -> Result<Sending, Failure> {
+        Ok(Sending { queue: open(way)?.producer().map_err(refused)?, out: Outgoing::new(way.job) })
+    }
+
+    fn receiving(way: &Way) -> Result<Receiving, Failure> {
+        let queue = open(way)?.consumer().map_err(refused)?;
+        Ok(Receiving { queue, into: Incoming::new(way.job), owned: way.job.system == System::BytesOwned })
+    }
 }
 
-/// Opens it, in another process.
-pub fn open(job: &Job, directory: &Path, name: &str) -> Result<ByteQueue, Failure> {
-    let policy = if job.patient { WaitPolicy::default() } else { WaitPolicy::Spin };
-    ByteQueue::open_with(name, Options::default().wait_policy(policy).directory(directory)).map_err(refused)
+impl Rival<u64> for ByteQueueInPlace {
+    type Kept = ByteQueue;
+    type Sending = InPlace<Producer<Bytes>>;
+    type Receiving = InPlace<Consumer<Bytes>>;
+
+    fn create(way: &Way) -> Result<ByteQueue, Failure> {
+        create(way)
+    }
+
+    fn sending(way: &Way) -> Result<Self::Sending, Failure> {
+        Ok(InPlace::new(open(way)?.producer().map_err(refused)?, way.job))
+    }
+
+    fn receiving(way: &Way) -> Result<Self::Receiving, Failure> {
+        Ok(InPlace::new(open(way)?.consumer().map_err(refused)?, way.job))
+    }
 }
 
-/// The same of a queue of tuples.
-pub fn open_tuples(job: &Job, directory: &Path, name: &str) -> Result<Queue<(u64, String)>, Failure> {
-    let policy = if job.patient { WaitPolicy::default() } else { WaitPolicy::Spin };
-    Queue::open_with(name, Options::default().wait_policy(policy).directory(directory)).map_err(refused)
+impl Rival<u64> for TupleQueue {
+    type Kept = Queue<(u64, String)>;
+    type Sending = Tuples<Producer<Serde<(u64, String)>>>;
+    type Receiving = Tuples<Consumer<Serde<(u64, String)>>>;
+
+    fn create(way: &Way) -> Result<Self::Kept, Failure> {
+        Queue::create(&way.name, options(way)).map_err(refused)
+    }
+
+    fn sending(way: &Way) -> Result<Self::Sending, Failure> {
+        Ok(Tuples(open_tuples(way)?.producer().map_err(refused)?))
+    }
+
+    fn receiving(way: &Way) -> Result<Self::Receiving, Failure> {
+        Ok(Tuples(open_tuples(way)?.consumer().map_err(refused)?))
+    }
 }

@@ -1,14 +1,20 @@
 //! The queues under test, behind two small traits. Each waits the way its row
 //! says; none knows what is measured, or how.
 
+pub mod all;
+pub mod buffers;
+pub mod bytes;
 pub mod copy;
 pub mod faulty;
 pub mod iceoryx;
 pub mod in_process;
+pub mod kernel;
 pub mod large;
 pub mod ours;
 pub mod python;
+pub mod rival;
 pub mod textbook;
+pub mod values;
 
 use std::fmt;
 
@@ -51,6 +57,14 @@ pub trait Put<T> {
         values.iter().try_for_each(|value| self.put(*value))
     }
 
+    /// One attempt, for negative controls. False: there is no room.
+    fn try_put(&mut self, _: T) -> Result<bool, Failure> {
+        Err(Failure::new("its attempts are not measured"))
+    }
+
+    /// A negative control: one byte in the middle of the next message is to be wrong, where it is made here.
+    fn tear(&mut self) {}
+
     /// After a failure: wakes whoever waits for this end, where that is possible.
     fn give_up(&mut self) {}
 }
@@ -64,6 +78,11 @@ pub trait Take<T> {
         debug_assert!(max > 0);
         out.push(self.take()?);
         Ok(())
+    }
+
+    /// One attempt, for negative controls. None: there is nothing.
+    fn try_take(&mut self) -> Result<Option<T>, Failure> {
+        Err(Failure::new("its attempts are not measured"))
     }
 
     /// As [`Put::give_up`].

@@ -8,6 +8,7 @@
 
 #![allow(unsafe_code)]
 
+use super::rival::{Rival, Way};
 use super::{Failure, Put, Take};
 use crate::payload::Payload;
 use raw_sync::Timeout;
@@ -99,6 +100,27 @@ impl<T: Payload> Textbook<T> {
             }
             event.wait(Timeout::Infinite).map_err(Failure::new)?;
         }
+    }
+}
+
+/// As a [`Rival`].
+pub struct Ring;
+
+impl<T: Payload> Rival<T> for Ring {
+    type Kept = Textbook<T>;
+    type Sending = Textbook<T>;
+    type Receiving = Textbook<T>;
+
+    fn create(way: &Way) -> Result<Textbook<T>, Failure> {
+        Textbook::create(&way.global_name, way.job.capacity)
+    }
+
+    fn sending(way: &Way) -> Result<Textbook<T>, Failure> {
+        Textbook::open(&way.global_name, way.job.capacity)
+    }
+
+    fn receiving(way: &Way) -> Result<Textbook<T>, Failure> {
+        Textbook::open(&way.global_name, way.job.capacity)
     }
 }
 

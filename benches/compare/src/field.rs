@@ -1,0 +1,393 @@
+//! The field: every system at the same work, a group for each kind and size, in turn and in the same rounds.
+//!
+//! A rival is compared with ringway in its own form (values of one type, bytes that are copied, bytes in place) and
+//! mode, and only with what was measured in the same round. One that fails, or that cannot carry a size, is a row
+//! that says so.
+
+use crate::guard;
+use crate::job::{Job, Kind, System};
+use crate::measure::timed;
+use crate::probe;
+use crate::report::Spread;
+use crate::systems::{Failure, python};
+use crate::workload::histogram;
+use comfy_table::{CellAlignment, Table, presets};
+use hdrhistogram::Histogram;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+/// How messages are handed over and taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// As values of a type that is known when the program is built.
+    Values,
+    /// Copied from the sender's buffer, and into the receiver's.
+    Bytes,
+    /// Written and read where they lie.
+    InPlace,
+}
+
+struct Entry {
+    system: System,
+    form: Form,
+    /// One sender and one receiver is all that it allows, or ringway's `Single` sides.
+    single: bool,
+    how: &'static str,
+}
+
+const fn entry(system: System, form: Form, single: bool, how: &'static str) -> Entry {
+    Entry { system, form, single, how }
+}
+
+/// All of them. Of ringway's rows, rivals are compared with the one of their form and mode.
+const SYSTEMS: &[Entry] = &[
+    entry(System::Ringway, Form::Values, true, "PodQueue, both sides Single, default wait"),
+    entry(System::Ringway, Form::Values, false, "PodQueue, both sides Multi, default wait"),
+    entry(
+        System::Bytes,
+        Form::Bytes,
+        true,
+        "ByteQueue, put and get_into, inline up to 1 KiB, both sides Single, default wait",
+    ),
+    entry(
+        System::Bytes,
+        Form::Bytes,
+        false,
+        "ByteQueue, put and get_into, inline up to 1 KiB, both sides Multi, default wait",
+    ),
+    entry(System::InPlace, Form::InPlace, true, "ByteQueue, reserve and get_ref, both sides Single, default wait"),
+    entry(System::InPlace, Form::InPlace, false, "ByteQueue, reserve and get_ref, both sides Multi, default wait"),
+    entry(System::Ringfire, Form::Values, true, "lossless ring of values, blocking push, try_recv polled"),
+    entry(System::Promisqs, Form::Values, false, "try_push and try_pop polled"),
+    entry(System::Textbook, Form::Values, true, "process-shared mutex and two events (shared_memory, raw_sync)"),
+    entry(System::Rtrb, Form::Values, true, "two threads of one process: a ceiling; push and pop polled"),
+    entry(System::ArrayQueue, Form::Values, false, "two threads of one process: a ceiling; push and pop polled"),
+    entry(System::CrossbeamChannel, Form::Values, false, "two threads of one process: a ceiling; bounded, blocking"),
+    entry(System::Iceoryx2, Form::Bytes, true, "publish and subscribe, no overflow, copied; receive polled"),
+    entry(System::Iceoryx2InPlace, Form::InPlace, true, "publish and subscribe, no overflow, loaned; receive polled"),
+    entry(System::Cloudtoid, Form::Bytes, false, "try_send and try_recv_into polled"),
+    entry(System::Ipmpsc, Form::Bytes, false, "serde_bytes, zero-copy context, blocking"),
+    entry(System::IpcChannel, Form::Bytes, false, "channel of bytes, blocking"),
+    entry(System::Pipe, Form::Bytes, false, "named pipe with a buffer of 1 MiB, blocking"),
+    entry(System::Unix, Form::Bytes, true, "stream socket, blocking"),
+    entry(System::Mq, Form::Bytes, false, "POSIX message queue as deep as allowed, blocking"),
+    entry(System::PythonQueue, Form::Bytes, false, "Python's multiprocessing.Queue of bytes"),
+    entry(System::FasterFifo, Form::Bytes, false, "Python's faster_fifo.Queue of bytes, put and get_many"),
+];
+
+impl Entry {
+    fn is_ours(&self) -> bool {
+        matches!(self.system, System::Ringway | System::Bytes | System::InPlace)
+    }
+
+    /// The row of ringway that it is compared with.
+    fn is_beside(&self, ours: &Entry) -> bool {
+        ours.is_ours() && ours.single == self.single && ours.form == self.form
+    }
+
+    /// Why it is not measured with messages so long.
+    fn refusal(&self, bytes: usize, installs: bool) -> Option<String> {
+        let limit = |name: &str| {
+            let text = std::fs::read_to_string(format!("/proc/sys/fs/mqueue/{name}")).ok()?;
+            text.trim().parse::<usize>().ok()
+        };
+        match self.system {
+            _ if self.form == Form::Values && bytes > LONGEST_VALUE => {
+                Some("carries values, which long messages are not".to_owned())
+            }
+            System::Mq => limit("msgsize_max")
+                .filter(|most| bytes > *most)
+                .map(|most| format!("messages have at most {most} bytes here")),
+            system if system.is_pythons() => python::refusal(system, installs),
+            _ => None,
+        }
+    }
+}
+
+/// What somebody would hand over by value.
+const LONGEST_VALUE: usize = 1024;
+
+/// Sizes, and as many messages as a queue has room for.
+const SIZES: [(usize, u64); 5] = [(8, 1024), (64, 1024), (1024, 256), (64 << 10, 16), (1 << 20, 4)];
+
+pub struct Group {
+    pub name: String,
+    kind: Kind,
+    in_place: bool,
+    bytes: usize,
+    members: Vec<Member>,
+}
+
+struct Member {
+    system: &'static Entry,
+    job: Job,
+    /// Which of the group's members is ours beside it.
+    beside: Option<usize>,
+    refusal: Option<String>,
+}
+
+/// `installs`: what a rival needs is installed, where that is possible.
+pub fn groups(base: Job, installs: bool) -> Vec<Group> {
+    let mut groups = Vec::new();
+    for kind in [Kind::Latency, Kind::Throughput] {
+        for (bytes, capacity) in SIZES {
+            for in_place in [false, true] {
+                let job = Job { kind, bytes, capacity, whole: true, ..base };
+                groups.push(group(job, in_place, installs));
+            }
+        }
+    }
+    groups
+}
+
+fn group(job: Job, in_place: bool, installs: bool) -> Group {
+    let Job { kind, bytes, .. } = job;
+    let systems: Vec<&'static Entry> =
+        SYSTEMS.iter().filter(|system| (system.form == Form::InPlace) == in_place).collect();
+    let member = |system: &&'static Entry| Member {
+        system,
+        job: Job { system: system.system, single: system.single, patient: system.is_ours(), ..job },
+        beside: systems.iter().position(|ours| system.is_beside(ours)),
+        refusal: system.refusal(bytes, installs),
+    };
+    let what = if in_place { "in place" } else { "copied" };
+    let name = format!("{}, {}, {what}", kind.name(), size(bytes));
+    Group { name, kind, in_place, bytes, members: systems.iter().map(member).collect() }
+}
+
+fn size(bytes: usize) -> String {
+    match bytes {
+        bytes if bytes >= 1 << 20 => format!("{} MiB", bytes >> 20),
+        bytes if bytes >= 1 << 10 => format!("{} KiB", bytes >> 10),
+        bytes => format!("{bytes} B"),
+    }
+}
+
+/// One measurement of one member.
+struct Run {
+    round: usize,
+    /// Messages or round trips.
+    per_second: f64,
+    trips: Vec<(u64, u64)>,
+}
+
+impl Run {
+    /// What ratios are made of: more is better.
+    fn speed(&self) -> f64 {
+        match merged([self].into_iter()).filter(|trips| !trips.is_empty()) {
+            Some(trips) => 1e9 / trips.value_at_quantile(0.5).max(1) as f64,
+            None => self.per_second,
+        }
+    }
+}
+
+fn merged<'r>(runs: impl Iterator<Item = &'r Run>) -> Option<Histogram<u64>> {
+    let mut all = histogram().ok()?;
+    for (value, count) in runs.flat_map(|run| &run.trips) {
+        all.saturating_record_n(*value, *count);
+    }
+    Some(all)
+}
+
+/// What came of a member.
+#[derive(Default)]
+struct History {
+    runs: Vec<Run>,
+    error: Option<String>,
+}
+
+pub struct Outcome {
+    histories: Vec<History>,
+    /// Rounds during which the processors moved.
+    discarded: usize,
+}
+
+/// `wanted` rounds of the group, or as many as fit into `limit`.
+pub fn measure(group: &Group, wanted: usize, limit: Duration, progress: impl Fn(usize)) -> Outcome {
+    const LARGEST_CHANGE: f64 = 1.3;
+    let mut outcome = Outcome { histories: group.members.iter().map(|_| History::default()).collect(), discarded: 0 };
+    let start = Instant::now();
+    let mut kept = 0;
+    for attempt in 0..3 * wanted {
+        if kept == wanted || guard::interrupted() || start.elapsed() > limit {
+            break;
+        }
+        progress(kept);
+        let before = probe::round_trip();
+        let count = group.members.len();
+        // Who begins changes.
+        for at in (0..count).map(|k| (k + attempt) % count) {
+            let (member, history) = (&group.members[at], &mut outcome.histories[at]);
+            if member.refusal.is_some() || history.error.is_some() || guard::interrupted() {
+                continue;
+            }
+            match timed(&member.job) {
+                Ok((rate, trips)) => history.runs.push(Run { round: attempt, per_second: rate.per_second, trips }),
+                Err(error) if !guard::interrupted() => history.error = Some(error.to_string()),
+                Err(_) => {}
+            }
+        }
+        match steady(before, probe::round_trip()) {
+            Ok(change) if change > LARGEST_CHANGE && kept + 1 < wanted + outcome.discarded => {
+                outcome.discarded += 1;
+                for history in &mut outcome.histories {
+                    history.runs.retain(|run| run.round != attempt);
+                }
+            }
+            _ => kept += 1,
+        }
+    }
+    outcome
+}
+
+/// How much the distance of the processors has changed.
+fn steady(before: Result<f64, Failure>, after: Result<f64, Failure>) -> Result<f64, Failure> {
+    let (before, after) = (before?, after?);
+    Ok(before.max(after) / before.min(after))
+}
+
+impl Outcome {
+    /// Whether something of ringway's failed.
+    pub fn failed(&self, group: &Group) -> bool {
+        group
+            .members
+            .iter()
+            .zip(&self.histories)
+            .any(|(member, history)| member.system.is_ours() && history.error.is_some())
+    }
+
+    /// Ringway's speed divided by its, of the rounds that have both.
+    fn ratio(&self, at: usize, beside: usize) -> Option<Spread> {
+        let ours = &self.histories.get(beside)?.runs;
+        let pairs = self.histories.get(at)?.runs.iter().filter_map(|run| {
+            let ours = ours.iter().find(|ours| ours.round == run.round)?;
+            Some(ours.speed() / run.speed())
+        });
+        Spread::of(pairs)
+    }
+}
+
+/// For people.
+pub fn table(group: &Group, outcome: &Outcome) -> String {
+    let trips = group.kind == Kind::Latency;
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    let figures: &[&str] = if trips { &["p50", "p90", "p99", "p99.9", "max"] } else { &["messages/s", "bytes/s"] };
+    table.set_header([&["system", "mode"], figures, &["ringway is so many times as fast", "runs"]].concat());
+    for (at, (member, history)) in group.members.iter().zip(&outcome.histories).enumerate() {
+        let mut row = vec![member.system.system.name().to_owned(), mode(member).to_owned()];
+        if let Some(problem) = member.refusal.as_ref().or(history.error.as_ref()) {
+            row.push(if member.refusal.is_some() { "-".to_owned() } else { "error".to_owned() });
+            row.extend(std::iter::repeat_n(String::new(), figures.len() - 1));
+            row.push(problem.clone());
+            row.push(String::new());
+        } else {
+            if trips {
+                let all = merged(history.runs.iter());
+                let value = |quantile| all.as_ref().map_or("-".to_owned(), |all| time(all.value_at_quantile(quantile)));
+                row.extend([0.5, 0.9, 0.99, 0.999, 1.0].map(value));
+            } else {
+                let rate = Spread::of(history.runs.iter().map(|run| run.per_second)).map(|spread| spread.median);
+                row.push(rate.map_or("-".to_owned(), |rate| scaled(rate, "")));
+                row.push(rate.map_or("-".to_owned(), |rate| scaled(rate * group.bytes as f64, "B")));
+            }
+            let ratio = member.beside.filter(|beside| *beside != at).and_then(|beside| outcome.ratio(at, beside));
+            row.push(
+                ratio
+                    .map_or(String::new(), |ratio| format!("{:.2} [{:.2}..{:.2}]", ratio.median, ratio.min, ratio.max)),
+            );
+            row.push(history.runs.len().to_string());
+        }
+        table.add_row(row);
+    }
+    for column in 2..2 + figures.len() {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    let discarded = match outcome.discarded {
+        0 => String::new(),
+        rounds => format!("\n{rounds} rounds left out: the processors moved in between"),
+    };
+    format!("\n{}\n{table}{discarded}", group.name)
+}
+
+/// How each of them was used.
+pub fn legend() -> String {
+    let lines = SYSTEMS.iter().map(|system| {
+        let name = format!("{} {}", system.system.name(), if system.single { "1:1" } else { "n:n" });
+        format!("{name:<26} {}", system.how)
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn mode(member: &Member) -> &'static str {
+    if member.system.single { "1:1" } else { "n:n" }
+}
+
+fn time(ns: u64) -> String {
+    match ns {
+        ns if ns < 10_000 => format!("{ns} ns"),
+        ns if ns < 10_000_000 => format!("{:.1} µs", ns as f64 / 1e3),
+        ns => format!("{:.1} ms", ns as f64 / 1e6),
+    }
+}
+
+fn scaled(value: f64, unit: &str) -> String {
+    let (value, prefix) = match value {
+        value if value >= 1e9 => (value / 1e9, "G"),
+        value if value >= 1e6 => (value / 1e6, "M"),
+        value if value >= 1e3 => (value / 1e3, "k"),
+        value => (value, ""),
+    };
+    let digits = if value < 10.0 {
+        2
+    } else if value < 100.0 {
+        1
+    } else {
+        0
+    };
+    format!("{value:.digits$} {prefix}{unit}").trim_end().to_owned()
+}
+
+/// Points of a distribution for plots: percentile and nanoseconds.
+fn distribution(trips: &Histogram<u64>) -> Vec<(f64, u64)> {
+    const POINTS_PER_HALVING: u32 = 4;
+    trips
+        .iter_quantiles(POINTS_PER_HALVING)
+        .map(|step| (step.quantile_iterated_to() * 100.0, step.value_iterated_to()))
+        .collect()
+}
+
+/// For `--json`.
+pub fn json_rows(group: &Group, outcome: &Outcome) -> Vec<Value> {
+    let row = |(at, (member, history)): (usize, (&Member, &History))| {
+        let trips = merged(history.runs.iter()).filter(|trips| !trips.is_empty());
+        let quantile = |quantile| trips.as_ref().map(|trips| trips.value_at_quantile(quantile));
+        let beside = member.beside.filter(|beside| *beside != at);
+        json!({
+            "bench": "field",
+            "kind": group.kind.name(),
+            "way": if group.in_place { "in-place" } else { "copy" },
+            "size": group.bytes,
+            "capacity": member.job.capacity,
+            "system": member.system.system.name(),
+            "mode": if member.system.single { "spsc" } else { "mpmc" },
+            "in_process": member.system.system.is_in_process(),
+            "note": member.system.how,
+            "runs": history.runs.len(),
+            "per_s": Spread::of(history.runs.iter().map(|run| run.per_second)).map(Spread::json),
+            "ratio": beside.and_then(|beside| outcome.ratio(at, beside)).map(Spread::json),
+            "p50": quantile(0.5),
+            "p90": quantile(0.9),
+            "p99": quantile(0.99),
+            "p999": quantile(0.999),
+            "max": quantile(1.0),
+            "distribution": trips.as_ref().map(distribution),
+            "discarded": outcome.discarded,
+            "skipped": member.refusal,
+            "error": history.error,
+        })
+    };
+    group.members.iter().zip(&outcome.histories).enumerate().map(row).collect()
+}
