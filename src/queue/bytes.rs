@@ -114,16 +114,19 @@ unsafe impl Message for Bytes {
     #[inline(always)]
     unsafe fn write(input: &&[u8], payload: Payload, _skip: usize) {
         let (start, rest) = input.split_at(input.len().min(HEAD_BYTES));
-        let mut head = [0; LENGTH_SIZE + HEAD_BYTES];
-        head[..LENGTH_SIZE].copy_from_slice(&(input.len() as u32).to_ne_bytes());
-        head[LENGTH_SIZE..LENGTH_SIZE + start.len()].copy_from_slice(start);
+        let [l0, l1, l2, l3] = (input.len() as u32).to_ne_bytes();
+        let [b0, b1, b2, b3] = match start.first_chunk::<HEAD_BYTES>() {
+            Some(start) => *start,
+            None => std::array::from_fn(|at| start.get(at).copied().unwrap_or(0)),
+        };
+        let head = [l0, l1, l2, l3, b0, b1, b2, b3];
         // SAFETY: the contract of this function; the length word and the bytes fit
         // the payload, which is `LENGTH_SIZE` longer than the longest message. Of
         // the head only as many bytes are written as the payload has.
         unsafe {
             payload.write(0, head.as_ptr(), head.len().min(payload.room()));
             if !rest.is_empty() {
-                payload.write(head.len(), rest.as_ptr(), rest.len());
+                payload.write_padded(head.len(), rest.as_ptr(), rest.len());
             }
         }
     }
@@ -144,16 +147,22 @@ unsafe impl Message for Bytes {
         let fits = claimed as usize <= longest;
         room.found = if fits { Found::Message } else { BytesRoom::not_inline(claimed) };
         let len = if fits { claimed as usize } else { 0 };
-        room.bytes.extend_from_slice(&start[..len.min(HEAD_BYTES)]);
-        if len > HEAD_BYTES {
+        if len <= HEAD_BYTES {
+            room.bytes.extend_from_slice(&start[..len]);
+        } else {
+            // Whole words, where there is room for them: what comes behind the message is not looked at.
+            let behind = (payload.room() - head.len()).min(room.bytes.capacity() - HEAD_BYTES);
+            let rest = (len - HEAD_BYTES).next_multiple_of(8).min(behind);
+            room.bytes.extend_from_slice(start);
             // SAFETY: `len` fits both the slot behind the length word and the
-            // capacity of the buffer, whose first `len` bytes are then initialised.
+            // capacity of the buffer, and so does `rest`, which is no less than what of `len` is not in
+            // the first word: the first `len` bytes are then initialised.
             unsafe {
-                payload.read(head.len(), room.bytes.as_mut_ptr().add(HEAD_BYTES), len - HEAD_BYTES);
+                payload.read(head.len(), room.bytes.as_mut_ptr().add(HEAD_BYTES), rest);
                 room.bytes.set_len(len);
             }
         }
-        LENGTH_SIZE + len
+        (LENGTH_SIZE + len).next_multiple_of(8).min(payload.room())
     }
 
     #[inline(always)]
