@@ -186,7 +186,7 @@ impl Port {
     }
 
     /// A get has to wait: what comes next is no stream, or has to get ahead first.
-    fn ran_dry(&self, wait: Wait) {
+    pub(super) fn ran_dry(&self, wait: Wait) {
         self.ring.ran_dry(&self.cursors.get);
         if matches!(wait, Wait::Until(deadline) if deadline.is_far()) {
             self.ring.let_producers_ahead(&self.cursors.get_pace, &self.cursors.get);

@@ -4,7 +4,7 @@ use super::error::GetError;
 use super::get::MOST_HUSKS;
 use super::message::{Message, RoomFor};
 use super::port::{Port, Refusal, Wait};
-use crate::primitive::now_ns;
+use crate::primitive::{now_ns, spin_hint};
 use crate::ring::{Get, Holding, Leased, Sink};
 
 /// A message that was handed out and is still the queue's.
@@ -122,7 +122,19 @@ impl Port {
 
     /// Waits for a message to lease.
     pub(super) fn hold<K: Sink>(&self, wait: Wait, since: u64, sink: &mut K) -> Result<Holding, GetError> {
-        self.wait_to_get(wait, false, || {
+        // As in a get, the message that comes is nearly always simply there, and soon.
+        let is_there = self.ring.may_get(&self.cursors.get);
+        let is_fast = self.ring.may_lease_fast(&self.cursors.get);
+        let spins = is_fast && !is_there && wait != Wait::No && self.policy.get().spins();
+        if spins {
+            self.ran_dry(wait);
+        }
+        if (is_fast && is_there || spins)
+            && let Some(holding) = self.hold_fast(spins, since, sink)
+        {
+            return Ok(holding);
+        }
+        self.wait_to_get(wait, spins, || {
             for _ in 0..MOST_HUSKS {
                 let held = self.attempt_lease(since, sink);
                 self.shrink();
@@ -133,6 +145,28 @@ impl Port {
             }
             Ok(None)
         })
+    }
+
+    /// A message that is there, or comes while this `spins`.
+    fn hold_fast<K: Sink>(&self, spins: bool, since: u64, sink: &mut K) -> Option<Holding> {
+        let (mut turn, turns) = (0, if spins { self.patience.turns() } else { 0 });
+        let leased = self.ring.lease_fast(&self.cursors.get, since, sink, || {
+            turn += 1;
+            if turn < turns {
+                spin_hint();
+            }
+            turn < turns
+        });
+        match leased {
+            Leased::Yes(holding) => {
+                if spins {
+                    self.patience.spin_paid(turn);
+                }
+                self.leased(Some(holding))
+            }
+            Leased::Husk => self.leased(None),
+            Leased::TooMany | Leased::No(_) => None,
+        }
     }
 
     /// One attempt. None: there was nothing; `Some(None)`: a husk was.

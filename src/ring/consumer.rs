@@ -235,7 +235,7 @@ impl Ring<'_> {
         }
         // SAFETY: `get_index` bounds the index.
         unsafe { sink.read(0, slots.payload(index)) };
-        // Of the attempt that the fast path takes, whichever it is: only leases ask.
+        // Nobody has had what is at the head.
         sink.keep(self, 0, head, 0);
         state::release_slot(slots, index, head.plus(self.capacity()));
         self.me.count_gets(1);

@@ -8,7 +8,7 @@
 use super::arena::{InRing, Taken};
 use super::cells::{CellNote, CellWord, Cells, Holding};
 use super::position::Position;
-use super::{GetCursor, Rescue, Ring, Sink};
+use super::{Get, GetCursor, Rescue, Ring, Side, Sink};
 use crate::primitive::{AtomicU64, BlockMemory, Payload, SlotMemory, seeded};
 use core::cell::Cell;
 
@@ -118,7 +118,7 @@ pub(crate) enum Leased {
     /// The slot was released, and its message is somebody else's.
     Husk,
     /// Nothing there; as a get would say it.
-    No(super::Get),
+    No(Get),
 }
 
 impl Ring<'_> {
@@ -132,7 +132,7 @@ impl Ring<'_> {
             cursor.held.set(cursor.held.get() + 1);
             return Leased::Yes(holding);
         }
-        self.lease_with(cursor, since, sink, |into| (self.take_back_slots(cursor, 1, into), super::Get::Empty))
+        self.lease_with(cursor, since, sink, |into| (self.take_back_slots(cursor, 1, into), Get::Empty))
     }
 
     /// A lease of the next message.
@@ -140,13 +140,48 @@ impl Ring<'_> {
         self.lease_with(cursor, since, sink, |into| self.try_get_run(cursor, 1, into))
     }
 
+    /// Whether [`Ring::lease_fast`] may be used. Who waits there has a row already, so there has to be one for every
+    /// lease that there may be.
+    #[inline]
+    pub(crate) fn may_lease_fast(&self, cursor: &GetCursor) -> bool {
+        let most = self.everyone.len().saturating_mul(self.rows.per_handle as usize);
+        self.consumers == Side::Multi && !cursor.is_off_the_fast_path() && self.rows.count() >= most
+    }
+
+    /// A lease of the next message by the hot path of `Multi` consumers, as long as it `goes_on`.
+    #[inline(always)]
+    pub(crate) fn lease_fast<K: Sink>(
+        &self,
+        cursor: &GetCursor,
+        since: u64,
+        sink: &mut K,
+        mut goes_on: impl FnMut() -> bool,
+    ) -> Leased {
+        let leased = self.lease_with(cursor, since, sink, |into| {
+            loop {
+                if self.get_fast(cursor, into) {
+                    return (1, Get::Item);
+                }
+                if !goes_on() {
+                    return (0, Get::Empty);
+                }
+            }
+        });
+        if matches!(leased, Leased::No(_)) {
+            // R5: another may have claimed what was announced.
+            self.me.withdraw_get(&cursor.announced);
+        }
+        leased
+    }
+
     /// L1, L2: a row, the claim, the copy, HELD, the release.
+    #[inline(always)]
     fn lease_with<'r, K: Sink>(
         &'r self,
         cursor: &GetCursor,
         since: u64,
         sink: &mut K,
-        get: impl FnOnce(&mut IntoRow<'_, 'r, K>) -> (u64, super::Get),
+        get: impl FnOnce(&mut IntoRow<'_, 'r, K>) -> (u64, Get),
     ) -> Leased {
         if self.has_all_leases(cursor) {
             return Leased::TooMany;
