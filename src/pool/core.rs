@@ -62,12 +62,14 @@ impl Core {
         let (tasks, own) = (queues.tasks.producer()?, queues.reports.producer()?);
         let consumer = queues.reports.consumer()?;
         consumer.set_wait_policy(policy);
+        // Where there is but one, it is shared.
+        let second = queues.tasks.producer().ok();
         Ok(Core {
             ledger: Arc::new(ledger),
             tasks: Mutex::new(tasks),
             own_reports: Mutex::new(own),
             queues: Mutex::new(queues),
-            state: Mutex::new(State::new(workers, limits.has_initializer, Inbox::new(consumer))),
+            state: Mutex::new(State::new(workers, limits.has_initializer, Inbox::new(consumer, second))),
             has_unput: AtomicBool::new(false),
             callbacks: Arc::default(),
             bell: Condvar::new(),
@@ -94,7 +96,7 @@ impl Core {
     pub(super) fn submit(
         &self,
         callee: &'static Callee,
-        mut message: Vec<u8>,
+        message: &mut [u8],
         pumps: bool,
     ) -> Result<(Arc<JobState>, Option<Pump<'_>>), JobError> {
         if self.ledger.is_forked() {
@@ -103,7 +105,7 @@ impl Core {
         let place = callee.place().ok_or(JobFailure::NotThisProgram)?;
         let (job, id, mut pump) = self.enter(pumps)?;
         message[..TASK_HEAD].copy_from_slice(&ledger::task_head(id, place));
-        match self.put_task(&message, pump.as_mut()) {
+        match self.put_task(message, pump.as_mut()) {
             Ok(()) => Ok((job, pump)),
             Err(cause) => {
                 drop(pump);
@@ -125,8 +127,9 @@ impl Core {
 
     /// A job with a slot, whose message is put next.
     fn enter(&self, pumps: bool) -> Result<(Arc<JobState>, Id, Option<Pump<'_>>), JobError> {
-        let job = Arc::new(JobState::default());
+        let fresh = if pumps { None } else { Some(Arc::default()) };
         let mut state = self.lock();
+        let job = fresh.or_else(|| state.spare()).unwrap_or_default();
         let id = loop {
             state.accepts()?;
             if let Some(id) = state.take_slot(&job, self.limits.window) {

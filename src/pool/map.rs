@@ -371,8 +371,8 @@ impl<I: Iterator, R: DeserializeOwned> Imap<I, R> {
                 self.items = None;
                 self.failed = failed;
             }
-            let Some(Chunk { message, calls }) = chunk else { return };
-            let submitted = self.core.submit(self.callee, message, false).map(|(job, _)| (job, calls));
+            let Some(Chunk { mut message, calls }) = chunk else { return };
+            let submitted = self.core.submit(self.callee, &mut message, false).map(|(job, _)| (job, calls));
             match submitted {
                 Ok((job, calls)) => {
                     if let Some(arrivals) = told {

@@ -10,6 +10,7 @@
 mod callbacks;
 mod chunk;
 mod core;
+mod draft;
 mod error;
 mod job;
 mod ledger;
@@ -37,8 +38,9 @@ use crate::Side;
 use crate::process::{Function, Process, cpu_count, one_of};
 use crate::queue::{Handle, Options, free_share};
 use crate::wait::WaitPolicy;
+use draft::Draft;
 use job::{decode, wait_on};
-use ledger::{Id, Ledger, TASK_HEAD};
+use ledger::{Id, Ledger};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use state::{Limits, Phase};
@@ -440,9 +442,10 @@ impl Pool {
         F: Function<A>,
         A: Serialize + DeserializeOwned + 'static,
     {
-        let message = message_of(&arguments)?;
+        let mut draft = Draft::new();
+        draft.write(&arguments)?;
         drop(arguments);
-        let (job, pump) = self.core.submit(one_of::<F, A>(f), message, true)?;
+        let (job, pump) = self.core.submit(one_of::<F, A>(f), draft.message(), true)?;
         match pump.and_then(|pump| pump.take_own(&job)) {
             Some(outcome) => decode(&outcome),
             None => Job::new(Arc::clone(&self.core), job).get(),
@@ -460,9 +463,10 @@ impl Pool {
         F: Function<A>,
         A: Serialize + DeserializeOwned + 'static,
     {
-        let message = message_of(&arguments)?;
+        let mut draft = Draft::new();
+        draft.write(&arguments)?;
         drop(arguments);
-        let (job, _) = self.core.submit(one_of::<F, A>(f), message, false)?;
+        let (job, _) = self.core.submit(one_of::<F, A>(f), draft.message(), false)?;
         Ok(Job::new(Arc::clone(&self.core), job))
     }
 
@@ -526,14 +530,6 @@ impl Pool {
         drop(state);
         Ok(self.core.callbacks.wait(deadline))
     }
-}
-
-/// Room for the head, then the arguments.
-fn message_of<A: Serialize>(arguments: &A) -> Result<Vec<u8>, JobError> {
-    let mut message = Vec::with_capacity(TASK_HEAD + 32);
-    message.extend_from_slice(&[0; TASK_HEAD]);
-    postcard::to_extend(arguments, message)
-        .map_err(|error| JobFailure::ArgumentsUnencodable { reason: error.to_string() }.into())
 }
 
 impl Drop for Pool {

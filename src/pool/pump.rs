@@ -2,7 +2,7 @@
 
 use super::core::Core;
 use super::job::{JobState, Reported};
-use super::ledger;
+use super::ledger::{self, About};
 use super::state::{BATCH, Inbox, Phase, State};
 use crate::queue::GetError;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -69,6 +69,12 @@ impl Core {
 }
 
 impl Pump<'_> {
+    /// Puts a message for which there is room now. False: whoever asks puts it in another way, or hears why not.
+    pub(super) fn put_at_once(&self, message: &[u8]) -> bool {
+        let tasks = self.inbox.as_ref().and_then(|inbox| inbox.tasks.as_ref());
+        tasks.is_some_and(|tasks| tasks.try_put(message).is_ok())
+    }
+
     /// Waits for reports until `deadline`, and does what they say. False: the time is over.
     pub(super) fn take_some(&mut self, deadline: Option<Instant>) -> bool {
         let heard = self.wait(deadline);
@@ -113,9 +119,14 @@ impl Pump<'_> {
         let core = self.core;
         let Inbox { expects_one, batch, effects, .. } = self.inbox.as_deref_mut()?;
         let mut state = core.lock();
+        let mut outcome = None;
         for message in batch.drain(..) {
-            if let Some((about, number)) = ledger::report(&message) {
+            let Some((about, number)) = ledger::report(&message) else { continue };
+            let is_own = about == About::Returned && own.is_some_and(|own| own.id() == Some(ledger::id_of(number)));
+            if !is_own {
                 state.hear(&core.limits, &core.ledger, about, number, message, effects);
+            } else if state.take_returned(ledger::id_of(number)) {
+                outcome = Some(Ok(message));
             }
         }
         state.fill(core.limits.window, effects);
@@ -126,8 +137,10 @@ impl Pump<'_> {
         }
         state.look |= core.limits.task_timeout.is_some() && !state.is_timed && state.live > 0;
         let changed = state.waiting > 0 || !state.is_built;
-        let of_own = own.and_then(|own| effects.resolved.iter().position(|(job, _)| Arc::ptr_eq(job, own)));
-        let outcome = of_own.map(|at| effects.resolved.swap_remove(at).1);
+        if outcome.is_none() {
+            let of_own = own.and_then(|own| effects.resolved.iter().position(|(job, _)| Arc::ptr_eq(job, own)));
+            outcome = of_own.map(|at| effects.resolved.swap_remove(at).1);
+        }
         let rings = if outcome.is_some() && effects.is_empty() && state.unput.is_empty() {
             self.give_back(&mut state)
         } else {

@@ -17,6 +17,10 @@ const SLICE: Duration = Duration::from_millis(5);
 
 impl Core {
     pub(super) fn put_task(&self, message: &[u8], pump: Option<&mut Pump<'_>>) -> Result<(), JobFailure> {
+        // Those that wait for room already come first.
+        if !self.has_unput.load(Ordering::Relaxed) && pump.as_ref().is_some_and(|pump| pump.put_at_once(message)) {
+            return Ok(());
+        }
         self.put_until(pump, |tasks, slice| match tasks.try_put(message) {
             Err(PutError::Full(_)) => tasks.put_timeout(message, slice).map_err(|refused| refused.map(drop)),
             other => other.map_err(|refused| refused.map(drop)),

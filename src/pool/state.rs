@@ -7,7 +7,7 @@ use super::ledger::{self, About, Id, Ledger, REPORT_HEAD, Stage};
 use super::outside::Tally;
 use crate::primitive::seeded;
 use crate::process::{Child, ExitStatus};
-use crate::queue::{Bytes, Consumer};
+use crate::queue::{Bytes, Consumer, Producer};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -72,6 +72,8 @@ pub(super) struct State {
     pub(super) timed_until: Option<Instant>,
     /// Slots of jobs that were withdrawn, whose messages no worker has dropped yet.
     withdrawn: usize,
+    /// Of a job whose outcome went to its caller straight away: as it was made, but for its number.
+    spare: Option<Arc<JobState>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -94,7 +96,7 @@ pub(super) struct UnderWay {
     /// How often its function was begun by workers that have died.
     attempts: u32,
     /// Its worker is killed for this.
-    ended_for: Option<JobFailure>,
+    ended_for: Option<Box<JobFailure>>,
     /// Its message, which came back.
     message: Option<Vec<u8>>,
 }
@@ -117,6 +119,8 @@ pub(super) struct Worker {
 /// The consumer of the reports, and room for some and for what they lead to.
 pub(super) struct Inbox {
     pub(super) consumer: Consumer<Bytes>,
+    /// For the message of the job that the pump waits for, at no cost of a lock.
+    pub(super) tasks: Option<Producer<Bytes>>,
     /// Whether there is one job, and so one report: taking a batch costs more than taking one message.
     pub(super) expects_one: bool,
     pub(super) batch: Vec<Vec<u8>>,
@@ -127,8 +131,9 @@ pub(super) struct Inbox {
 pub(super) const BATCH: usize = 64;
 
 impl Inbox {
-    pub(super) fn new(consumer: Consumer<Bytes>) -> Box<Inbox> {
-        Box::new(Inbox { consumer, expects_one: false, batch: Vec::with_capacity(BATCH), effects: Effects::default() })
+    pub(super) fn new(consumer: Consumer<Bytes>, tasks: Option<Producer<Bytes>>) -> Box<Inbox> {
+        let (batch, effects) = (Vec::with_capacity(BATCH), Effects::default());
+        Box::new(Inbox { consumer, tasks, expects_one: false, batch, effects })
     }
 }
 
@@ -179,6 +184,7 @@ impl State {
             is_timed: false,
             timed_until: None,
             withdrawn: 0,
+            spare: None,
         }
     }
 
@@ -247,6 +253,20 @@ impl State {
         self.live -= 1;
         self.vacate(id);
         Some(job)
+    }
+
+    /// The same for one that has returned, if it is resolved by that and its outcome goes to nobody but its caller,
+    /// who has the only handle.
+    pub(super) fn take_returned(&mut self, id: Id) -> bool {
+        let Some(job) = self.take(id) else { return false };
+        self.counts.done += 1;
+        self.spare = Some(job.state);
+        true
+    }
+
+    /// For the next one, if its caller has let go of it.
+    pub(super) fn spare(&mut self) -> Option<Arc<JobState>> {
+        self.spare.take_if(|job| Arc::strong_count(job) == 1)
     }
 
     /// The message of a job that was withdrawn is gone.
@@ -437,7 +457,7 @@ impl State {
     fn end_attempt(&mut self, id: Id, status: ExitStatus, retries: u32, ledger: &Ledger, effects: &mut Effects) {
         let Some(job) = self.under_way(id) else { return };
         job.attempts += 1;
-        let cause = job.ended_for.take().unwrap_or(JobFailure::Died { status });
+        let cause = job.ended_for.take().map_or(JobFailure::Died { status }, |cause| *cause);
         if cause == JobFailure::Cancelled || job.attempts > retries {
             self.resolve(id, Err(cause), ledger, effects);
             ledger.end_all_attempts(id);
@@ -463,7 +483,7 @@ impl State {
         // Also one that is ended for another reason is not tried again.
         match self.under_way(id) {
             Some(UnderWay { ended_for: Some(why), .. }) if kills => {
-                *why = JobFailure::Cancelled;
+                **why = JobFailure::Cancelled;
                 true
             }
             _ => false,
@@ -498,7 +518,7 @@ impl State {
         }
         if let Some(worker) = ledger.end(id) {
             if let Some(job) = self.under_way(id) {
-                job.ended_for = Some(cause);
+                job.ended_for = Some(Box::new(cause));
             }
             if let Some(child) = self.workers.get(worker as usize).and_then(|worker| worker.child.as_ref()) {
                 let _ = child.kill();

@@ -4,13 +4,14 @@
 //! what came of it, and acknowledges the lease. It may be killed anywhere in between.
 
 use super::error::Fault;
-use super::ledger::{About, Id, REPORT_HEAD, Shared, Stage, report_head, task};
+use super::ledger::{About, Id, Shared, Stage, report_head, task};
 use crate::primitive::{coarse_now_ns, seeded};
 use crate::process::{Callee, Function, NotDone, catch, recall};
 use crate::queue::{Bytes, Consumer, GetError, Lease, Producer, PutError};
 use crate::wait::WaitPolicy;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::cell::Cell;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -103,7 +104,7 @@ where
         std::process::exit(FAILED);
     }
     ledger.arrive(worker);
-    let me = Worker { reports, ledger, worker };
+    let me = Worker { reports, ledger, worker, out: Cell::default() };
     let mut done = 0;
     while most != Some(done) {
         match tasks.lease() {
@@ -120,7 +121,12 @@ struct Worker {
     reports: Producer<Bytes>,
     ledger: Shared,
     worker: u32,
+    /// Room for a report, of the job before.
+    out: Cell<Vec<u8>>,
 }
+
+/// Bytes of a report whose room is kept for the next one.
+const MOST_KEPT: usize = 4096;
 
 impl Worker {
     /// Whether a job was done. Its message is the queue's until then.
@@ -149,14 +155,14 @@ impl Worker {
     }
 
     fn run(&self, id: Id, place: u64, arguments: &[u8]) {
-        let head = report_head(About::Returned, id.raw());
-        let mut out = Vec::with_capacity(REPORT_HEAD + 23);
-        out.extend_from_slice(&head);
+        let mut out = self.out.take();
+        out.clear();
+        out.extend_from_slice(&report_head(About::Returned, id.raw()));
         let called = catch(|| match Callee::at(place) {
             Some(callee) => callee.call(arguments, out),
             None => Err(NotDone::Arguments("there is no such function in this program".to_owned())),
         });
-        let message = match called {
+        let mut message = match called {
             Ok(Ok(message)) => message,
             Ok(Err(NotDone::Arguments(reason))) => failed(id, &Fault::Arguments(reason)),
             Ok(Err(NotDone::Result(reason))) => failed(id, &Fault::Result(reason)),
@@ -170,10 +176,13 @@ impl Worker {
             return;
         }
         if let Some(reason) = self.say(&message) {
-            drop(message);
+            message = Vec::new();
             self.insist(&failed(id, &Fault::Result(reason)));
         }
         self.ledger.has_done(self.worker);
+        if message.capacity() <= MOST_KEPT {
+            self.out.set(message);
+        }
     }
 
     /// A worker that cannot say this cannot go on: its message comes back.
