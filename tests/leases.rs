@@ -179,6 +179,42 @@ fn a_message_given_back_wakes_a_sleeper() {
     assert!(waited < ROUNDS * Duration::from_millis(30), "{waited:?} for {ROUNDS}");
 }
 
+/// Some messages are there before they are leased, others come while somebody spins for them; of every fifth one it is
+/// given back first. Of every length: each is what was put, in order, and every row is free again.
+#[test]
+fn who_spins_for_a_lease_has_each_message_as_it_was_put() {
+    const MOST: usize = 200;
+    for options in [Options::new(4), Options::new(4).arena(1 << 20), Options::unbounded()] {
+        let queue = ByteQueue::with_options(options.leases(1)).expect("memory");
+        let message = |n: usize| (0..n % MOST).map(|at| (n + 3 * at) as u8).collect::<Vec<u8>>();
+        let consumer = queue.consumer().expect("a place");
+        consumer.set_wait_policy(ringway::WaitPolicy::Spin);
+        let reader = std::thread::spawn(move || {
+            for n in 0..10 * MOST {
+                if n % 5 == 0 {
+                    let lease = consumer.lease().expect("a message");
+                    assert_eq!((lease.as_slice(), lease.redelivered()), (&message(n)[..], 0), "{n}");
+                }
+                let lease = consumer.lease().expect("a message");
+                assert_eq!((lease.as_slice(), lease.redelivered()), (&message(n)[..], u32::from(n % 5 == 0)), "{n}");
+                assert_eq!(lease.ack(), Ok(message(n)));
+            }
+            assert!(matches!(consumer.try_lease(), Err(GetError::Empty)));
+            consumer
+        });
+        for n in 0..10 * MOST {
+            queue.put(&message(n)).expect("room");
+            if n % 3 == 0 {
+                std::thread::yield_now();
+            }
+        }
+        let consumer = reader.join().expect("no panic");
+        assert!(queue.is_empty() && consumer.try_get() == Err(GetError::Empty));
+        queue.put(b"again").expect("room");
+        assert_eq!(consumer.lease().expect("a message").ack(), Ok(b"again".to_vec()));
+    }
+}
+
 /// The option is part of the queue: stated, it must match.
 #[test]
 fn leases_are_fixed_when_the_queue_is_made() {
