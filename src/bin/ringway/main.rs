@@ -123,13 +123,28 @@ mod tests {
     }
 
     #[test]
+    fn rates_have_units() {
+        let request = bench_args("ringway bench --json load --rate 10,1k,2M").plan().unwrap();
+        assert_eq!((request.rates, request.runs), (vec![10, 1_000, 2_000_000], 3));
+        assert!(request.load && !request.latency && request.json.is_some());
+        assert_eq!(bench_args("ringway bench load --quick").plan().map(|r| r.runs), Ok(1));
+        assert_eq!(bench_args("ringway bench latency").plan().map(|r| r.load), Ok(false));
+    }
+
+    #[test]
     fn wrong_usage_is_refused() {
         for line in
             ["ringway", "ringway bench --runs 0", "ringway bench --size 7", "ringway bench --mode x", "ringway x"]
         {
             assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
         }
-        for line in ["ringway bench --mode spsc --producers 2", "ringway bench latency --batch 4"] {
+        for line in [
+            "ringway bench --mode spsc --producers 2",
+            "ringway bench latency --batch 4",
+            "ringway bench latency --rate 1k",
+            "ringway bench --rate 1k",
+            "ringway bench load --consumers 2",
+        ] {
             assert!(bench_args(line).plan().is_err(), "{line}");
         }
     }

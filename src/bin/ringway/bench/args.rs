@@ -2,7 +2,7 @@
 //!
 //! Knows the command line and nothing of how anything is measured.
 
-use super::plan::{Mode, Request, Shape, Wait};
+use super::plan::{FASTEST, Mode, Request, Shape, Wait};
 use clap::{Args, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -54,6 +54,23 @@ pub struct BenchArgs {
     #[arg(long, global = true, value_name = "N", value_delimiter = ',',
           value_parser = clap::value_parser!(u32).range(1..=4096))]
     batch: Vec<u32>,
+
+    /// Messages per second, with or without k or M (load).
+    #[arg(long, global = true, value_name = "R", value_delimiter = ',', value_parser = rate)]
+    rate: Vec<u64>,
+}
+
+/// `10`, `1k`, `2M`.
+fn rate(text: &str) -> Result<u64, String> {
+    let (digits, unit) = match text.strip_suffix(['k', 'K']) {
+        Some(digits) => (digits, 1_000),
+        None => text.strip_suffix('M').map_or((text, 1), |digits| (digits, 1_000_000)),
+    };
+    let per_second = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
+    let Some(per_second) = per_second.filter(|rate| (1..=FASTEST).contains(rate)) else {
+        return Err("a rate is 1 to 100M messages per second: 10, 1k, 2M".into());
+    };
+    Ok(per_second)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
@@ -66,6 +83,8 @@ enum What {
     Process,
     /// Jobs of a pool, beside rayon's threads and Python's pools.
     Pool,
+    /// Messages that come at fixed times, seldom or often: how late, and what they cost.
+    Load,
 }
 
 impl BenchArgs {
@@ -74,6 +93,10 @@ impl BenchArgs {
         let latency = matches!(self.what, None | Some(What::Latency));
         let throughput = matches!(self.what, None | Some(What::Throughput));
         let (process, pool) = (self.what == Some(What::Process), self.what == Some(What::Pool));
+        let load = self.what == Some(What::Load);
+        if !load && !self.rate.is_empty() {
+            return Err("--rate applies to load; the others send as soon as they can".into());
+        }
         if process || pool {
             let of_queues = [
                 ("--size", self.size.is_empty()),
@@ -95,7 +118,9 @@ impl BenchArgs {
                 ("--batch", !self.batch.is_empty()),
             ];
             if let Some((flag, _)) = stray.iter().find(|(_, given)| *given) {
-                return Err(format!("{flag} applies to throughput; a round trip has one process at each end"));
+                return Err(format!(
+                    "{flag} applies to throughput; here one process is at each end, with one message at a time"
+                ));
             }
         }
         Ok(Request {
@@ -103,6 +128,7 @@ impl BenchArgs {
             throughput,
             process,
             pool,
+            load,
             quick: self.quick,
             json: self.json.clone(),
             sizes: self.size.iter().map(|&s| s as usize).collect(),
@@ -111,7 +137,23 @@ impl BenchArgs {
             capacities: self.capacity.clone(),
             shapes: self.shapes()?,
             batches: self.batch.clone(),
-            runs: self.runs.unwrap_or(if self.quick { 3 } else { 5 }),
+            rates: self.rate.clone(),
+            runs: self.runs.unwrap_or(match (load, self.quick) {
+                (false, quick) => {
+                    if quick {
+                        3
+                    } else {
+                        5
+                    }
+                }
+                (true, quick) => {
+                    if quick {
+                        1
+                    } else {
+                        3
+                    }
+                }
+            }),
             runs_stated: self.runs.is_some(),
         })
     }
@@ -142,7 +184,7 @@ impl BenchArgs {
 }
 
 /// Subcommands of `bench`, which `--json` must not take for its file.
-const SUBCOMMANDS: [&str; 4] = ["latency", "throughput", "process", "pool"];
+const SUBCOMMANDS: [&str; 5] = ["latency", "throughput", "process", "pool", "load"];
 
 /// Makes a bare `--json` before a subcommand an explicit `--json=-`. A file of
 /// such a name is `--json=latency`.

@@ -19,13 +19,14 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 struct Line<T>(T);
 
 /// How often all processes of a run meet.
-const GATES: usize = 4;
+const GATES: usize = 5;
 
 #[repr(C)]
 struct Head {
     gates: [Line<AtomicU32>; GATES],
     ended_producers: Line<AtomicU32>,
     probe: [Line<AtomicU32>; 2],
+    epoch: Line<AtomicU64>,
 }
 
 const HEAD_BYTES: usize = 4096;
@@ -98,6 +99,15 @@ impl Control {
 
     pub fn probe_flag(&self, side: usize) -> &AtomicU32 {
         &self.head().probe[side].0
+    }
+
+    /// When the first period of a load begins; said before the processes meet.
+    pub fn set_epoch(&self, ns: u64) {
+        self.head().epoch.0.store(ns, Ordering::Release);
+    }
+
+    pub fn epoch(&self) -> u64 {
+        self.head().epoch.0.load(Ordering::Acquire)
     }
 
     pub fn lane(&self, index: usize) -> Lane<'_> {

@@ -153,6 +153,11 @@ macro_rules! with_length {
 
 pub(super) use {with_length, with_payload_size};
 
+/// Whether plain-data messages of this size are compiled in.
+pub fn is_payload(size: usize) -> bool {
+    with_payload_size!(size, N => N == size, else false)
+}
+
 /// What one consumer got of one producer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {

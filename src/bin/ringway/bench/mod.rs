@@ -4,12 +4,13 @@
 //! `args` → `plan` (cells) → `schedule` (rounds, ratios) → `runner` (one run:
 //! processes) → `worker` (in the process: `latency` or `throughput` drive
 //! `ringway_parts` or a `baseline`, between two `probe`s) → `report` → `table`
-//! and JSON. It must not know the library's insides.
+//! and JSON; `load` has rounds of its own. It must not know the library's insides.
 
 mod args;
 mod baseline;
 mod control;
 mod latency;
+mod load;
 mod machine;
 mod message;
 mod plan;
@@ -77,6 +78,15 @@ pub fn run(request: &Request) -> Result<ExitCode> {
         interrupted |= outcome.interrupted;
         footers.push((bench, footer(bench, &outcome)));
     }
+    if request.load {
+        let outcome = measure_load(request, &workspace)?;
+        failed |= outcome.failed;
+        interrupted |= outcome.interrupted;
+        let placements = placements(&outcome.probes);
+        footers.push((Bench::Load, placements + &load::footer(Bench::Load)));
+        footers.push((Bench::Idle, load::footer(Bench::Idle)));
+        rows.extend(outcome.rows);
+    }
     let machine = machine::Machine::look(workspace.pinned());
     drop(workspace);
     let report = Report::new(machine, rows);
@@ -94,10 +104,7 @@ fn measure(bench: Bench, groups: &[Group], request: &Request, workspace: &Worksp
         (false, true) => USUAL_RUN * runs,
         (false, false) => FULL_BUDGET.min(USUAL_RUN * runs),
     };
-    let bar = ProgressBar::with_draw_target(Some(u64::from(runs)), ProgressDrawTarget::stderr());
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}") {
-        bar.set_style(style);
-    }
+    let bar = progress_bar(u64::from(runs));
     let progress = |cell: &Cell| {
         bar.set_message(format!("{} {} of {} bytes", name(bench), cell.system.name(), cell.size));
         bar.inc(1);
@@ -108,21 +115,53 @@ fn measure(bench: Bench, groups: &[Group], request: &Request, workspace: &Worksp
     outcome
 }
 
+fn measure_load(request: &Request, workspace: &Workspace) -> Result<load::Outcome> {
+    let bar = progress_bar(load::steps(request));
+    let outcome = load::run(request, workspace, |cell| {
+        let wait = cell.wait.map_or("", |wait| wait.name());
+        let rate = match (cell.bench, cell.rate) {
+            (Bench::Idle, _) => "idle".into(),
+            (_, Some(rate)) => format!("at {rate} a second"),
+            (_, None) => "to find the most".into(),
+        };
+        bar.set_message(format!("load {} {wait} {rate}", cell.system.name()));
+        bar.inc(1);
+    });
+    bar.finish_and_clear();
+    outcome
+}
+
+fn progress_bar(steps: u64) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
 fn name(bench: Bench) -> &'static str {
     match bench {
         Bench::Latency => "latency",
         Bench::Throughput => "throughput",
         Bench::Process => "process",
         Bench::Pool => "pool",
+        Bench::Load => "load",
+        Bench::Idle => "idle",
+    }
+}
+
+fn placements(probes: &[f64]) -> String {
+    match probe::distribution(probes) {
+        empty if empty.is_empty() => empty,
+        groups => format!("placement (raw round trip before and after each run): {groups}\n"),
     }
 }
 
 /// What is needed to judge the table above it.
 fn footer(bench: Bench, outcome: &schedule::Outcome) -> String {
     let mut text = String::new();
-    let placements = probe::distribution(&outcome.probes);
-    if !matches!(bench, Bench::Process | Bench::Pool) && !placements.is_empty() {
-        let _ = writeln!(text, "placement (raw round trip before and after each run): {placements}");
+    if !matches!(bench, Bench::Process | Bench::Pool) {
+        text.push_str(&placements(&outcome.probes));
     }
     let runs = outcome.histories.iter().flatten().flat_map(|history| &history.runs);
     let clocks: Vec<f64> = runs.filter_map(|run| run.clock_ns).collect();
@@ -141,6 +180,7 @@ fn footer(bench: Bench, outcome: &schedule::Outcome) -> String {
              jobs that are submitted one by one, map: calls; slices: copies of 64 MiB; cpu: jobs of some 10 ms; \
              x limit: times the first row of the group\n"
         }
+        Bench::Load | Bench::Idle => "",
     });
     text
 }

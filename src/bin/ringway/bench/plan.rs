@@ -4,6 +4,7 @@
 //! the other in every round, so that a change of the machine meets all of them.
 //! Knows nothing of processes and clocks.
 
+use super::message::is_payload;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -17,6 +18,10 @@ pub enum Bench {
     Process,
     /// Jobs of a pool; the size is that of what one job is given.
     Pool,
+    /// Messages at fixed times.
+    Load,
+    /// Waiting for a message that does not come.
+    Idle,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -174,6 +179,7 @@ pub struct Request {
     pub throughput: bool,
     pub process: bool,
     pub pool: bool,
+    pub load: bool,
     pub quick: bool,
     pub json: Option<PathBuf>,
     pub sizes: Vec<usize>,
@@ -182,6 +188,7 @@ pub struct Request {
     pub capacities: Vec<u64>,
     pub shapes: Vec<Shape>,
     pub batches: Vec<u32>,
+    pub rates: Vec<u64>,
     pub runs: u32,
     pub runs_stated: bool,
 }
@@ -198,12 +205,14 @@ pub struct Cell {
     pub producers: Option<u32>,
     pub consumers: Option<u32>,
     pub batch: Option<u32>,
+    /// Messages that are due in a second; of a load without it, as many as go.
+    pub rate: Option<u64>,
 }
 
 impl Cell {
-    fn bare(bench: Bench, system: System, size: usize) -> Cell {
+    pub fn bare(bench: Bench, system: System, size: usize) -> Cell {
         let (mode, wait, capacity, producers, consumers, batch) = (None, None, None, None, None, None);
-        Cell { bench, system, mode, wait, size, capacity, producers, consumers, batch }
+        Cell { bench, system, mode, wait, size, capacity, producers, consumers, batch, rate: None }
     }
 
     /// Producing (or ping) and consuming (or pong) processes.
@@ -219,6 +228,7 @@ impl Cell {
             (Bench::Latency, _) => System::Raw,
             (Bench::Process, _) => System::Command,
             (Bench::Pool, _) => self.limit_of_pools(),
+            (Bench::Load | Bench::Idle, _) => System::Pipe,
         }
     }
 
@@ -382,6 +392,33 @@ pub fn throughput(request: &Request) -> Vec<Group> {
     groups
 }
 
+/// The most messages a second that a load can be asked for.
+pub const FASTEST: u64 = 100_000_000;
+/// Slots of the queue of a load: what may be under way before its sender waits.
+const LOAD_CAPACITY: u64 = 1024;
+
+/// Who carries messages at fixed times: a pipe, and ringway with every way to wait. One group of each size.
+pub fn load(request: &Request) -> Vec<Group> {
+    let modes = or(&request.modes, &[Mode::Mpmc]);
+    let waits = or(&request.waits, &[Wait::Spin, Wait::Default, Wait::Park]);
+    let capacities = or(&request.capacities, &[LOAD_CAPACITY]);
+    let mut groups = Vec::new();
+    for size in or(&request.sizes, &[56]) {
+        let mut group = vec![Cell::bare(Bench::Load, System::Pipe, size)];
+        let system = if is_payload(size) { System::Ringway } else { System::RingwayBytes };
+        for &mode in &modes {
+            for &wait in &waits {
+                for &capacity in &capacities {
+                    let bare = Cell::bare(Bench::Load, system, size);
+                    group.push(Cell { mode: Some(mode), wait: Some(wait), capacity: Some(capacity), ..bare });
+                }
+            }
+        }
+        groups.push(group);
+    }
+    groups
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -392,6 +429,7 @@ mod tests {
             throughput: true,
             process: false,
             pool: false,
+            load: false,
             quick: false,
             json: None,
             sizes: vec![],
@@ -400,6 +438,7 @@ mod tests {
             capacities: vec![],
             shapes: vec![],
             batches: vec![],
+            rates: vec![],
             runs: 3,
             runs_stated: false,
         }

@@ -32,6 +32,50 @@ pub struct Row {
     pub ratio_limit: Option<f64>,
     pub ratio_pipe: Option<f64>,
     pub error: Option<String>,
+    /// Percentiles, 0 to 100, and their nanoseconds.
+    pub distribution: Option<Vec<(f64, u64)>>,
+    #[serde(flatten)]
+    pub load: Figures,
+}
+
+/// What only messages at fixed times have, and waiting for none.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Figures {
+    pub achieved_per_s: Option<f64>,
+    /// Nanoseconds.
+    pub late_p99: Option<u64>,
+    pub cpu_s_per_million_sender: Option<f64>,
+    pub cpu_s_per_million_receiver: Option<f64>,
+    pub idle_cpu_share: Option<f64>,
+    pub idle_sleeps_per_s: Option<f64>,
+}
+
+impl Row {
+    /// Nothing is known of it yet.
+    pub fn of(cell: &Cell) -> Row {
+        let (p50, p90, p99, p999, max) = (None, None, None, None, None);
+        let (msgs_per_s, bytes_per_s, spread, ratio_limit, ratio_pipe) = (None, None, None, None, None);
+        let (cell, runs, samples, error, distribution) = (cell.clone(), 0, 0, None, None);
+        let load = Figures::default();
+        Row {
+            cell,
+            p50,
+            p90,
+            p99,
+            p999,
+            max,
+            msgs_per_s,
+            bytes_per_s,
+            runs,
+            samples,
+            spread,
+            ratio_limit,
+            ratio_pipe,
+            error,
+            distribution,
+            load,
+        }
+    }
 }
 
 const SCHEMA: u32 = 1;
@@ -78,7 +122,6 @@ fn row(cell: &Cell, history: &History) -> Row {
     };
     let good = error.is_none();
     Row {
-        cell: cell.clone(),
         p50: of(|p| p.p50).filter(|_| good),
         p90: of(|p| p.p90).filter(|_| good),
         p99: of(|p| p.p99).filter(|_| good),
@@ -92,6 +135,7 @@ fn row(cell: &Cell, history: &History) -> Row {
         ratio_limit: history.limit_ratio().filter(|_| good).map(rounded),
         ratio_pipe: history.pipe_ratio().filter(|_| good).map(rounded),
         error,
+        ..Row::of(cell)
     }
 }
 
@@ -121,6 +165,7 @@ mod tests {
             producers: None,
             consumers: None,
             batch: None,
+            rate: None,
         }
     }
 
@@ -157,6 +202,14 @@ mod tests {
             "ratio_limit",
             "ratio_pipe",
             "error",
+            "rate",
+            "distribution",
+            "achieved_per_s",
+            "late_p99",
+            "cpu_s_per_million_sender",
+            "cpu_s_per_million_receiver",
+            "idle_cpu_share",
+            "idle_sleeps_per_s",
         ];
         keys.sort_unstable();
         expected.sort_unstable();

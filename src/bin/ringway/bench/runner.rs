@@ -73,15 +73,22 @@ const GRACE: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_millis(50);
 
 pub fn run(cell: &Cell, workspace: &Workspace, measure: Duration) -> Result<Measured, Trouble> {
-    attempt(cell, workspace, measure).map_err(|error| {
-        if INTERRUPTED.load(Ordering::Relaxed) {
-            Trouble::Interrupted
-        } else if error.is::<Unsupported>() {
-            Trouble::Unsupported(format!("{error:#}"))
-        } else {
-            Trouble::Failed(format!("{error:#}"))
-        }
-    })
+    attempt(cell, workspace, measure).map_err(trouble)
+}
+
+/// What all processes of a run have seen, and the placement probes.
+pub fn answers(cell: &Cell, workspace: &Workspace, measure: Duration) -> Result<(Vec<Part>, (f64, f64)), Trouble> {
+    crew(cell, workspace, measure).map_err(trouble)
+}
+
+fn trouble(error: anyhow::Error) -> Trouble {
+    if INTERRUPTED.load(Ordering::Relaxed) {
+        Trouble::Interrupted
+    } else if error.is::<Unsupported>() {
+        Trouble::Unsupported(format!("{error:#}"))
+    } else {
+        Trouble::Failed(format!("{error:#}"))
+    }
 }
 
 fn attempt(cell: &Cell, workspace: &Workspace, measure: Duration) -> Result<Measured> {
@@ -96,6 +103,12 @@ fn attempt(cell: &Cell, workspace: &Workspace, measure: Duration) -> Result<Meas
         let round_trip = attempt(&Cell { bench: Bench::Latency, ..cell.clone() }, workspace, measure)?;
         return Ok(Measured { probes: (1.0, 1.0), ..round_trip });
     }
+    let (parts, probes) = crew(cell, workspace, measure)?;
+    add_up(cell, &parts, probes)
+}
+
+/// Starts the processes of a run, and waits for what they say.
+fn crew(cell: &Cell, workspace: &Workspace, measure: Duration) -> Result<(Vec<Part>, (f64, f64))> {
     let control = control::create()?;
     let ways = if cell.bench == Bench::Latency { 2 } else { 1 };
     let _queues = if cell.system.is_ringway() { queue::create(cell, &workspace.directory, ways)? } else { vec![] };
@@ -127,10 +140,6 @@ fn attempt(cell: &Cell, workspace: &Workspace, measure: Duration) -> Result<Meas
     // Their ends must be the only ones, so that the last one's closing is seen.
     drop(channels);
     let answers = crew.finish(Instant::now() + measure + measure / 2 + GRACE)?;
-    add_up(cell, answers)
-}
-
-fn add_up(cell: &Cell, answers: Vec<Answer>) -> Result<Measured> {
     let (mut parts, mut probes) = (Vec::new(), None);
     for answer in answers {
         match answer {
@@ -142,10 +151,14 @@ fn add_up(cell: &Cell, answers: Vec<Answer>) -> Result<Measured> {
             Answer::Failed(text) => bail!(text),
         }
     }
-    let probes = probes.context("no process has probed")?;
+    Ok((parts, probes.context("no process has probed")?))
+}
+
+fn add_up(cell: &Cell, parts: &[Part], probes: (f64, f64)) -> Result<Measured> {
     match cell.bench {
+        Bench::Load | Bench::Idle => bail!("a load is added up elsewhere"),
         Bench::Throughput => {
-            let (rate, samples) = throughput::rate(&parts)?;
+            let (rate, samples) = throughput::rate(parts)?;
             Ok(Measured { value: Value::Rate(rate), samples, probes, clock_ns: None })
         }
         Bench::Latency | Bench::Process | Bench::Pool => parts

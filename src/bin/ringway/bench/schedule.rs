@@ -219,7 +219,7 @@ fn unsteadiness(run: &Measured) -> f64 {
 /// How many times faster `own` is than `other`.
 fn times_faster(bench: Bench, own: f64, other: f64) -> f64 {
     match bench {
-        Bench::Latency | Bench::Process | Bench::Pool => other / own,
+        Bench::Latency | Bench::Process | Bench::Pool | Bench::Load | Bench::Idle => other / own,
         Bench::Throughput => own / other,
     }
 }
@@ -232,7 +232,18 @@ mod tests {
 
     fn cell(system: System) -> Cell {
         let (mode, wait, capacity, producers, consumers, batch) = (None, None, None, None, None, None);
-        Cell { bench: Bench::Throughput, system, mode, wait, size: 8, capacity, producers, consumers, batch }
+        Cell {
+            bench: Bench::Throughput,
+            system,
+            mode,
+            wait,
+            size: 8,
+            capacity,
+            producers,
+            consumers,
+            batch,
+            rate: None,
+        }
     }
 
     fn measured(rate: f64, probes: (f64, f64)) -> Measured {

@@ -1,6 +1,7 @@
 //! The tables that a person reads. Knows rows, and whether it writes to a
 //! terminal.
 
+use super::load::SUSTAINED;
 use super::plan::Bench;
 use super::report::Row;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
@@ -19,6 +20,11 @@ const PROCESS: [&str; 10] =
     ["system", "parent MB", "p50 us", "p90", "p99", "p99.9", "max", "x command", "spread", "runs"];
 const POOL: [&str; 11] =
     ["system", "wait", "bytes", "p50 us", "p90", "p99", "max", "a second", "x limit", "spread", "runs"];
+const LOAD: [&str; 15] = [
+    "system", "mode", "wait", "bytes", "rate", "achieved", "p50 us", "p90", "p99", "p99.9", "max", "late", "send s/M",
+    "recv s/M", "msgs",
+];
+const IDLE: [&str; 6] = ["system", "mode", "wait", "bytes", "idle cpu", "sleeps/s"];
 const THROUGHPUT_TAIL: [&str; 2] = ["spread", "runs"];
 
 /// The rows of `bench` as text, with colours if they are wanted.
@@ -34,11 +40,13 @@ pub fn render(bench: Bench, rows: &[Row], colours: bool) -> String {
         Bench::Throughput => [&THROUGHPUT[..], &THROUGHPUT_TAIL].concat(),
         Bench::Process => PROCESS.to_vec(),
         Bench::Pool => POOL.to_vec(),
+        Bench::Load => LOAD.to_vec(),
+        Bench::Idle => IDLE.to_vec(),
     };
     let lefts = match bench {
         Bench::Process => 1,
         Bench::Pool => 2,
-        Bench::Latency | Bench::Throughput => 3,
+        Bench::Latency | Bench::Throughput | Bench::Load | Bench::Idle => 3,
     };
     let aligned = |(k, text): (usize, String)| {
         let alignment = if k < lefts { CellAlignment::Left } else { CellAlignment::Right };
@@ -51,6 +59,8 @@ pub fn render(bench: Bench, rows: &[Row], colours: bool) -> String {
             Bench::Throughput => throughput(row),
             Bench::Process => process(row),
             Bench::Pool => pool(row),
+            Bench::Load => load(row),
+            Bench::Idle => idle(row),
         };
         table.add_row(cells.into_iter().enumerate().map(aligned).collect::<Vec<_>>());
     }
@@ -60,7 +70,8 @@ pub fn render(bench: Bench, rows: &[Row], colours: bool) -> String {
         // The lines between rows only take room; groups keep theirs.
         let ruled = line.starts_with(['─', '═', '╌', '-', '=']);
         let after = lines.max(1) - 1;
-        let group_ends = after == 0 || after >= rows.len() || rows[after - 1].cell.size != rows[after].cell.size;
+        let group = |row: &Row| (row.cell.size, row.cell.rate);
+        let group_ends = after == 0 || after >= rows.len() || group(rows[after - 1]) != group(rows[after]);
         if !ruled {
             lines += 1;
         } else if !group_ends && lines > 1 {
@@ -69,11 +80,17 @@ pub fn render(bench: Bench, rows: &[Row], colours: bool) -> String {
         text.push_str(&coloured(line.trim_end(), lines, ruled, &rows, colours));
         text.push('\n');
     }
-    for row in rows {
-        if let Some(error) = &row.error {
-            let (on, off) = if colours { (RED, PLAIN) } else { ("", "") };
-            text.push_str(&format!("{on}{} of {} bytes: {error}{off}\n", row.cell.system.name(), row.cell.size));
-        }
+    let mut errors: Vec<String> = rows
+        .iter()
+        .filter_map(|row| {
+            Some(format!("{} of {} bytes: {}", row.cell.system.name(), row.cell.size, row.error.as_ref()?))
+        })
+        .collect();
+    // What hinders one row often hinders its neighbours.
+    errors.dedup();
+    for error in errors {
+        let (on, off) = if colours { (RED, PLAIN) } else { ("", "") };
+        text.push_str(&format!("{on}{error}{off}\n"));
     }
     text
 }
@@ -108,7 +125,7 @@ fn short(value: Option<f64>) -> String {
     match value {
         v if v >= 100.0 => format!("{v:.0}"),
         v if v >= 10.0 => format!("{v:.1}"),
-        v if v >= 0.1 => format!("{v:.2}"),
+        v if v >= 0.1 || v == 0.0 => format!("{v:.2}"),
         v => format!("{v:.4}"),
     }
 }
@@ -149,6 +166,28 @@ fn throughput(row: &Row) -> Vec<String> {
     cells.extend([cell.batch.map_or_else(String::new, |n| n.to_string())]);
     cells.extend([short(row.msgs_per_s.map(|n| n / 1e6)), short(row.bytes_per_s.map(|n| n / 1e6))]);
     cells.extend([short(row.ratio_limit), short(row.ratio_pipe), percent(row.spread), row.runs.to_string()]);
+    cells
+}
+
+fn load(row: &Row) -> Vec<String> {
+    let mut cells = head(row);
+    let (asked, achieved) = (row.cell.rate, row.load.achieved_per_s);
+    cells.push(asked.map_or_else(|| "most".into(), |rate| rate.to_string()));
+    let behind = asked.zip(achieved).is_some_and(|(asked, achieved)| achieved < asked as f64 * SUSTAINED);
+    cells.push(
+        achieved.map_or_else(|| "-".into(), |rate| format!("{}{}", short(Some(rate)), if behind { " !" } else { "" })),
+    );
+    let us = |ns: Option<u64>| short(ns.map(|ns| ns as f64 / 1000.0));
+    cells.extend([row.p50, row.p90, row.p99, row.p999, row.max, row.load.late_p99].map(us));
+    cells.extend([row.load.cpu_s_per_million_sender, row.load.cpu_s_per_million_receiver].map(short));
+    cells.push(row.samples.to_string());
+    cells
+}
+
+fn idle(row: &Row) -> Vec<String> {
+    let mut cells = head(row);
+    cells.push(row.load.idle_cpu_share.map_or_else(|| "-".into(), |share| format!("{:.2} %", share * 100.0)));
+    cells.push(short(row.load.idle_sleeps_per_s));
     cells
 }
 

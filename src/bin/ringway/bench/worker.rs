@@ -10,7 +10,7 @@ use super::baseline::{copy, kernel, raw};
 use super::control::Control;
 use super::message::{Receipt, with_length, with_payload_size};
 use super::plan::{Bench, Cell, System};
-use super::{latency, probe, ringway_parts as queue, throughput};
+use super::{latency, load, probe, ringway_parts as queue, throughput};
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -51,6 +51,8 @@ pub enum Part {
     Pong,
     Sent { messages: u64, warm_up: u64, start_ns: u64 },
     Got { receipts: Vec<Receipt>, end_ns: u64 },
+    Kept(load::Sent),
+    Timed(load::Got),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -123,6 +125,7 @@ const GATE_READY: usize = 0;
 const GATE_START: usize = 1;
 const GATE_MEASURE: usize = 2;
 const GATE_END: usize = 3;
+const GATE_EPOCH: usize = 4;
 
 impl Session<'_> {
     /// All are attached; probe; go.
@@ -137,6 +140,15 @@ impl Session<'_> {
         self.control.meet(GATE_MEASURE);
     }
 
+    /// Of a load, after `measure`: both know when the first period begins, which the sender says.
+    pub fn agree(&self, start_ns: Option<u64>) -> u64 {
+        if let Some(ns) = start_ns {
+            self.control.set_epoch(ns);
+        }
+        self.control.meet(GATE_EPOCH);
+        self.control.epoch()
+    }
+
     /// All are done; probe. The first process of the first side has both probes.
     pub fn end(&self) -> Option<(f64, f64)> {
         self.control.meet(GATE_END);
@@ -145,6 +157,11 @@ impl Session<'_> {
     }
 
     fn probe(&self, turn: u32) -> f64 {
+        let load = matches!(self.order.cell.bench, Bench::Load | Bench::Idle);
+        if load && self.order.cpu.is_none() {
+            // One processor for both: a probe would take seconds, and has nothing to tell.
+            return 1.0;
+        }
         match (self.order.side, self.order.index) {
             (Side::First, 0) => return probe::ask(&self.control, turn),
             (Side::Second, 0) => probe::answer(&self.control, turn),
@@ -168,6 +185,7 @@ fn run(order: &Order) -> Result<Done> {
     match order.cell.bench {
         Bench::Latency => round_trips(&session),
         Bench::Throughput => stream(&session),
+        Bench::Load | Bench::Idle => load::work(&session),
         Bench::Process | Bench::Pool => anyhow::bail!("processes and pools have workers of their own"),
     }
 }
@@ -246,11 +264,11 @@ fn stream(session: &Session) -> Result<Done> {
     }
 }
 
-fn sending(order: &Order) -> Result<File> {
+pub fn sending(order: &Order) -> Result<File> {
     inherited(order.send.context("no descriptor to send to")?)
 }
 
-fn receiving(order: &Order) -> Result<File> {
+pub fn receiving(order: &Order) -> Result<File> {
     inherited(order.receive.context("no descriptor to receive from")?)
 }
 
