@@ -20,11 +20,11 @@ const PROCESS: [&str; 10] =
     ["system", "parent MB", "p50 us", "p90", "p99", "p99.9", "max", "x command", "spread", "runs"];
 const POOL: [&str; 11] =
     ["system", "wait", "bytes", "p50 us", "p90", "p99", "max", "a second", "x limit", "spread", "runs"];
-const LOAD: [&str; 15] = [
-    "system", "mode", "wait", "bytes", "rate", "achieved", "p50 us", "p90", "p99", "p99.9", "max", "late", "send s/M",
-    "recv s/M", "msgs",
+const LOAD: [&str; 16] = [
+    "system", "mode", "wait", "bytes", "slots", "rate", "achieved", "p50 us", "p90", "p99", "p99.9", "max", "late",
+    "send s/M", "recv s/M", "msgs",
 ];
-const IDLE: [&str; 6] = ["system", "mode", "wait", "bytes", "idle cpu", "sleeps/s"];
+const IDLE: [&str; 7] = ["system", "mode", "wait", "bytes", "slots", "idle cpu", "sleeps/s"];
 const THROUGHPUT_TAIL: [&str; 2] = ["spread", "runs"];
 
 /// The rows of `bench` as text, with colours if they are wanted.
@@ -115,6 +115,10 @@ fn head(row: &Row) -> Vec<String> {
     vec![cell.system.name().into(), mode.into(), wait.into(), cell.size.to_string()]
 }
 
+fn slots(row: &Row) -> String {
+    row.cell.capacity.map_or_else(String::new, |n| n.to_string())
+}
+
 fn number<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "-".into(), |value| value.to_string())
 }
@@ -162,7 +166,7 @@ fn throughput(row: &Row) -> Vec<String> {
     let mut cells = head(row);
     let (producers, consumers) = cell.processes();
     cells.push(format!("{producers}x{consumers}"));
-    cells.extend([cell.capacity.map_or_else(String::new, |n| n.to_string())]);
+    cells.push(slots(row));
     cells.extend([cell.batch.map_or_else(String::new, |n| n.to_string())]);
     cells.extend([short(row.msgs_per_s.map(|n| n / 1e6)), short(row.bytes_per_s.map(|n| n / 1e6))]);
     cells.extend([short(row.ratio_limit), short(row.ratio_pipe), percent(row.spread), row.runs.to_string()]);
@@ -171,6 +175,7 @@ fn throughput(row: &Row) -> Vec<String> {
 
 fn load(row: &Row) -> Vec<String> {
     let mut cells = head(row);
+    cells.push(slots(row));
     let (asked, achieved) = (row.cell.rate, row.load.achieved_per_s);
     cells.push(asked.map_or_else(|| "most".into(), |rate| rate.to_string()));
     let behind = asked.zip(achieved).is_some_and(|(asked, achieved)| achieved < asked as f64 * SUSTAINED);
@@ -186,6 +191,7 @@ fn load(row: &Row) -> Vec<String> {
 
 fn idle(row: &Row) -> Vec<String> {
     let mut cells = head(row);
+    cells.push(slots(row));
     cells.push(row.load.idle_cpu_share.map_or_else(|| "-".into(), |share| format!("{:.2} %", share * 100.0)));
     cells.push(short(row.load.idle_sleeps_per_s));
     cells
