@@ -49,7 +49,7 @@ fn stops_of<T: Content>(shape: Shape, stops: usize) {
         load.go_on(seat);
     }
     let (late, timed_out) = (load.latest(), load.timed_out());
-    let verdict = load.settle();
+    let (verdict, _) = load.settle();
     println!(
         "{} {shape:?}\n  {in_the_way} held others up, {timed_out} calls timed out, the latest {late:?} late",
         T::WIDTH

@@ -3,7 +3,7 @@
 
 pub use super::content::{Blocks, Content, Huge, Wide};
 use super::ledger::message;
-use super::notes::{Book, Notes, REDELIVERED, Seat, Verdict};
+use super::notes::{Book, Notes, REDELIVERED, Seat, Unexplained, Verdict};
 use super::{Child, Sandbox};
 use ringway::{GetError, Handle, Options, PutError, Side};
 use std::sync::atomic::Ordering::*;
@@ -237,6 +237,8 @@ struct Hand {
     /// By producer, the last number got; of this consumer's life only.
     last: Vec<Option<u64>>,
     calls: u64,
+    /// What had been written down, by producer, before the call began that it is in.
+    floor: Vec<u64>,
     /// At the start of this worker.
     calls_before: u64,
     since: Instant,
@@ -250,6 +252,8 @@ pub struct Load<'s, T: Content> {
     notes: Notes,
     hands: Vec<Hand>,
     book: Book,
+    /// What had been written down when the calls were last looked at.
+    reached: Vec<u64>,
     /// How many producers and consumers were killed.
     pub killed: [u64; 2],
 }
@@ -272,12 +276,14 @@ impl<'s, T: Content> Load<'s, T> {
             is_stopped: false,
             last: vec![None; shape.producers],
             calls: 0,
+            floor: vec![0; shape.producers],
             calls_before: 0,
             since: Instant::now(),
         };
         let hands = std::iter::repeat_with(hand).take(seats).collect();
         let (notes, book) = (Notes::new(seats), Book::new(shape.producers));
-        let mut load = Load { sandbox, shape, queue, notes, hands, book, killed: [0; 2] };
+        let reached = vec![0; shape.producers];
+        let mut load = Load { sandbox, shape, queue, notes, hands, book, reached, killed: [0; 2] };
         (0..seats).for_each(|seat| load.occupy(seat));
         load.pump_until(HANG, "everybody begins", |load| (0..seats).all(|seat| load.has_begun(seat)));
         load
@@ -331,6 +337,7 @@ impl<'s, T: Content> Load<'s, T> {
         let hand = &mut self.hands[seat];
         hand.calls_before = calls;
         hand.last.fill(None);
+        hand.floor.copy_from_slice(self.book.reached());
         hand.since = Instant::now();
         hand.child = Some(child);
     }
@@ -352,7 +359,12 @@ impl<'s, T: Content> Load<'s, T> {
         let page = self.notes.seat(seat);
         page.standby.store(0, Relaxed);
         if self.is_producer(seat) {
+            // No more than a batch, so whoever was killed is the reason of no more than that.
             self.book.pending(seat, page.acknowledged.load(SeqCst)..page.begun.load(SeqCst));
+        } else {
+            self.look_at_calls(seat);
+            let begun = (0..self.shape.producers).map(|seat| self.notes.seat(seat).begun.load(SeqCst));
+            self.book.died(self.hands[seat].floor.iter().copied().zip(begun).map(|(from, to)| from..to).collect());
         }
     }
 
@@ -384,21 +396,34 @@ impl<'s, T: Content> Load<'s, T> {
         self.notes.seat(seat).take(|word| book.note(last, word))
     }
 
+    /// Whether this worker has returned from a call since the last look. The call that it is in was
+    /// then begun after that look, when `reached` had been written down.
+    fn look_at_calls(&mut self, seat: usize) -> bool {
+        let calls = self.calls(seat);
+        let hand = &mut self.hands[seat];
+        let is_new = std::mem::replace(&mut hand.calls, calls) != calls;
+        if is_new {
+            hand.floor.copy_from_slice(&self.reached);
+        }
+        is_new
+    }
+
     /// Reads what was written down, and looks whether everybody gets on.
     #[track_caller]
     pub fn pump(&mut self) {
         let read: usize = (self.shape.producers..self.seats()).map(|seat| self.drain(seat)).sum();
         for seat in 0..self.seats() {
-            let (calls, standby) = (self.calls(seat), self.is_standby(seat));
+            let (moved, standby) = (self.look_at_calls(seat), self.is_standby(seat));
             let hand = &mut self.hands[seat];
             let idle = hand.child.is_none() || hand.is_stopped || standby;
-            if idle || calls != hand.calls {
-                (hand.calls, hand.since) = (calls, Instant::now());
+            if idle || moved {
+                hand.since = Instant::now();
             }
             if hand.since.elapsed() > HANG && !self.notes.is_finishing() {
                 panic!("seat {seat} got nothing done in {HANG:?}: {}", self.describe());
             }
         }
+        self.reached.copy_from_slice(self.book.reached());
         if read == 0 {
             std::thread::sleep(Duration::from_micros(50));
         }
@@ -472,8 +497,8 @@ impl<'s, T: Content> Load<'s, T> {
         format!("len {}, participants {}\n{}", self.queue.len(), self.queue.participants(), seats.join("\n"))
     }
 
-    /// Ends everybody in order, and says how the books stand.
-    pub fn settle(mut self) -> Verdict {
+    /// Ends everybody in order, and says how the books stand, and what no death explains.
+    pub fn settle(mut self) -> (Verdict, Unexplained) {
         self.notes.finish();
         let producers = self.shape.producers;
         self.end(0..producers, "producers end");
@@ -490,7 +515,7 @@ impl<'s, T: Content> Load<'s, T> {
                 );
             }
         }
-        verdict
+        (verdict, self.book.unexplained(&begun, self.shape.batch as usize))
     }
 
     #[track_caller]

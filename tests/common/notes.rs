@@ -5,6 +5,7 @@
 
 use super::ledger::PRODUCER_SHIFT;
 use memmap2::MmapRaw;
+use std::collections::HashSet;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU64, Ordering::*};
@@ -151,10 +152,26 @@ pub struct Verdict {
     pub late_acknowledged: u64,
 }
 
+/// What no death explains, of what is missing and of what came late: producer and number.
+pub type Unexplained = Vec<(usize, u64)>;
+
+/// What a killed consumer may have had in its hands: for each producer the numbers that it could
+/// have been the first to claim in its last call.
+///
+/// Whoever wrote a number down had claimed it, and a producer's messages are claimed in their order:
+/// so what it was the first to claim is above all that were written down before its last call began.
+pub type Hands = Vec<std::ops::Range<u64>>;
+
 /// Who got which message, as it is known to the parent.
 #[derive(Default)]
 pub struct Book {
     got: Vec<Vec<Chunk>>,
+    /// By producer, the number after the highest that anybody wrote down.
+    reached: Vec<u64>,
+    /// The killed consumers.
+    dead: Vec<Hands>,
+    /// Which messages came behind a later one, unflagged: producer and number.
+    late: Vec<(usize, u64)>,
     /// Ranges of messages whose put never returned: each is there once or not at all.
     pending: Vec<Vec<std::ops::Range<u64>>>,
     verdict: Verdict,
@@ -162,7 +179,18 @@ pub struct Book {
 
 impl Book {
     pub fn new(producers: usize) -> Book {
-        Book { got: vec![Vec::new(); producers], pending: vec![Vec::new(); producers], ..Book::default() }
+        let (got, pending) = (vec![Vec::new(); producers], vec![Vec::new(); producers]);
+        Book { got, pending, reached: vec![0; producers], ..Book::default() }
+    }
+
+    /// By producer, the number after the highest that anybody wrote down.
+    pub fn reached(&self) -> &[u64] {
+        &self.reached
+    }
+
+    /// A consumer died with no more than these in its hands.
+    pub fn died(&mut self, hands: Hands) {
+        self.dead.push(hands);
     }
 
     /// A producer died between the two.
@@ -183,9 +211,13 @@ impl Book {
             return;
         };
         if !flagged {
-            self.verdict.inverted += u64::from(last.is_some_and(|last| number < last));
+            if last.is_some_and(|last| number < last) {
+                self.verdict.inverted += 1;
+                self.late.push((producer, number));
+            }
             *last = (*last).max(Some(number));
         }
+        self.reached[producer] = self.reached[producer].max(number + 1);
         let index = (number / CHUNK) as usize;
         if chunks.len() <= index {
             chunks.resize(index + 1, Chunk::None);
@@ -225,6 +257,48 @@ impl Book {
             .filter(|index| !matches!(self.got[producer].get(*index as usize), Some(Chunk::All)));
         let numbers = chunks.flat_map(|index| index * CHUNK..((index + 1) * CHUNK).min(begun));
         numbers.filter(|number| !self.has(producer, *number)).filter(|number| !pending(number)).collect()
+    }
+
+    /// What is missing or came behind a later one must have been in the hands of somebody who was
+    /// killed, and nobody had more than `each` in its hands: so each of them is laid to the charge of one
+    /// of the dead, who are charged with no more than that. Who was the first to claim a message is
+    /// charged with it, also if it came back and another one took it along.
+    pub fn unexplained(&self, begun: &[u64], each: usize) -> Unexplained {
+        let missing = (0..begun.len()).flat_map(|of| self.missing(of, begun[of]).into_iter().map(move |n| (of, n)));
+        let all: Vec<(usize, u64)> = missing.chain(self.late.iter().copied()).collect();
+        let mut charged = vec![Vec::new(); self.dead.len()];
+        (0..all.len())
+            .filter(|at| !self.charge(&all, *at, each, &mut charged, &mut HashSet::new()))
+            .map(|at| all[at])
+            .collect()
+    }
+
+    /// Finds one of the dead for it, who may have to hand another charge on. (H. Kuhn's matching.)
+    fn charge(
+        &self,
+        all: &[(usize, u64)],
+        at: usize,
+        each: usize,
+        charged: &mut [Vec<usize>],
+        asked: &mut HashSet<usize>,
+    ) -> bool {
+        let (producer, number) = all[at];
+        for dead in 0..self.dead.len() {
+            if !self.dead[dead][producer].contains(&number) || !asked.insert(dead) {
+                continue;
+            }
+            if charged[dead].len() < each {
+                charged[dead].push(at);
+                return true;
+            }
+            for place in 0..each {
+                if self.charge(all, charged[dead][place], each, charged, asked) {
+                    charged[dead][place] = at;
+                    return true;
+                }
+            }
+        }
+        false
     }
 
     /// When all producers have ended, and everything was got: `begun` by producer.
