@@ -28,6 +28,9 @@ fn recovery_limit(watched: bool) -> Duration {
     Duration::from_millis(if common::is_long() { limit } else { 5 * limit })
 }
 
+/// The median, by slices, or watched: also on a machine that does other things too.
+const MEDIAN_LIMIT: [Duration; 2] = [Duration::from_millis(120), Duration::from_millis(25)];
+
 /// One worker after the other is killed; returns how long those that a dead one held up
 /// had to wait.
 fn kill_at_random(load: &mut Load<'_, impl Content>, kills: usize, dice: &mut Dice) -> Vec<Duration> {
@@ -127,12 +130,17 @@ fn pool(watched: bool, recovered: &[Duration]) {
     let (how, count) = (if watched { "watched" } else { "by slices" }, recovered.len());
     println!("  {count} held others up; recovered {how}, {} so far: p50 {p50:?}, p99 {p99:?}, max {max:?}", last + 1);
     assert!(all.len() < ENOUGH || p99 < recovery_limit(watched), "recovered {p99:?} after the kill");
+    // In CI the 99th percentile of what is watched may be as long as a slice. The median may not.
+    assert!(all.len() < ENOUGH || p50 < MEDIAN_LIMIT[usize::from(watched)], "half recovered {p50:?} after the kill");
 }
 
 /// How long others wait for what a dead one has claimed: victims are those that hold
 /// others up.
 fn recovery_times(watched: bool) {
-    let samples = if common::is_long() { 500 } else { 100 };
+    recover_often(watched, if common::is_long() { 500 } else { 100 });
+}
+
+fn recover_often(watched: bool, samples: usize) {
     let sandbox = Sandbox::with_limit(Duration::from_secs(if common::is_long() { 300 } else { 60 }));
     let shape = Shape { watched, ..plain((Multi, Multi), 2, 2, 1) };
     let mut load = Load::<Huge>::start(&sandbox, shape);
@@ -341,8 +349,22 @@ mod controls {
     }
 
     #[test]
+    #[ignore = "a part of seeded_bugs_are_found; alone: RUSTFLAGS='--cfg ringway_seeded' cargo test --test soak -- --ignored"]
+    fn by_slices() {
+        recover_often(false, ENOUGH);
+    }
+
+    #[test]
+    #[ignore = "a part of seeded_bugs_are_found; alone: RUSTFLAGS='--cfg ringway_seeded' cargo test --test soak -- --ignored"]
+    fn watched() {
+        recover_often(true, ENOUGH);
+    }
+
+    #[test]
     fn seeded_bugs_are_found() {
         use common::control::fails_with_seeds;
+        fails_with_seeds("controls::by_slices", &[(17, &["recovered"])]);
+        fails_with_seeds("controls::watched", &[(16, &["half recovered"])]);
         // 8: also those who wait for room wait for what was brought back.
         fails_with_seeds("controls::wide", &[(1, HUNG), (8, HUNG), (7, &["participants 0", "doubled", "lost"])]);
         fails_with_seeds("controls::leases", &[(2, &["lost:"])]);

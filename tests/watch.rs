@@ -8,7 +8,7 @@ use common::{Sandbox, hear, tell, timed, until};
 use ringway::{GetError, Options, PodQueue};
 use std::fs::File;
 use std::io::{Read, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const ROLES: &[common::Role] = &[("hold", role_hold), ("closes", role_closes)];
 
@@ -72,17 +72,27 @@ fn a_watched_death_is_noticed_at_once() {
         child.expect("ready");
         ringway::watch(common::pidfd(child.pid())).expect("a pidfd");
         assert_eq!(fed.get(), Ok(7));
+        let (tell, told) = std::sync::mpsc::channel();
         let (took_lease, took_gone) = std::thread::scope(|scope| {
+            let awaited = "who is to wait says so";
+            let other = tell.clone();
             let waiters = (
-                scope.spawn(move || timed(|| leased.get_timeout(LONG)).1),
                 scope.spawn(move || {
-                    let (got, took) = timed(|| fed.get_timeout(LONG));
-                    assert_eq!(got, Err(GetError::PeersGone));
-                    took
+                    tell.send(common::thread_id()).expect(awaited);
+                    (leased.get_timeout(LONG), Instant::now())
+                }),
+                scope.spawn(move || {
+                    other.send(common::thread_id()).expect(awaited);
+                    (fed.get_timeout(LONG), Instant::now())
                 }),
             );
+            // Whoever is not asleep yet would look once more.
+            told.iter().take(2).for_each(|thread| common::until_asleep(std::process::id(), thread));
+            let killed = Instant::now();
             child.kill();
-            (waiters.0.join().expect("no panic"), waiters.1.join().expect("no panic"))
+            let [leased, fed] = [waiters.0, waiters.1].map(|waiter| waiter.join().expect("no panic"));
+            assert_eq!((leased.0, fed.0), (Ok(round), Err(GetError::PeersGone)));
+            (leased.1 - killed, fed.1 - killed)
         });
         // Now and then the machine itself is slower than that.
         slow += u32::from(took_lease.max(took_gone) > PROMPT);
@@ -136,4 +146,11 @@ fn files_that_are_not_its_own_are_left_alone() {
 fn what_is_no_pidfd_is_refused() {
     let refused = ringway::watch(std::io::stdin()).expect_err("no pidfd");
     assert_eq!(refused.kind(), std::io::ErrorKind::InvalidInput);
+}
+
+/// A watcher that sleeps on is found.
+#[cfg(ringway_seeded)]
+#[test]
+fn seeded_bugs_are_found() {
+    common::control::fails_with_seeds("a_watched_death_is_noticed_at_once", &[(16, &["were noticed late"])]);
 }

@@ -21,6 +21,8 @@
 //! | 13 | a fork may copy a descriptor whose description has locks |
 //! | 14 | nobody looks for the dead unless somebody asks for it, joins or opens |
 //! | 15 | an index is vacated though a block was placed by a claim that is not finished |
+//! | 16 | the watcher does not look for a watched process that has died |
+//! | 17 | a slice ends seven times too late |
 //! | 20 | the sweep removes ephemeral names without testing the life bytes |
 //! | 21 | a deserted name is removed a moment later, without a second look at the life bytes |
 //! | 22 | opening and creating sweep nothing |
@@ -30,6 +32,7 @@
 //! | 33 | a sleep that nobody has ended is taken for one that has timed out |
 //! | 34 | a wake-up wakes everybody |
 //! | 35 | the request of a sleeper that is gone is never withdrawn |
+//! | 36 | a deadline passes a fifth of a second late |
 //! | 40 | a future that is dropped with a wake-up in its hands keeps it |
 //! | 41 | a future does not look again between asking to be woken and sleeping |
 //! | 42 | no slice of a future ever ends |

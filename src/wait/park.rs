@@ -63,7 +63,8 @@ pub(crate) fn ask(attention: &Attention) -> u32 {
 
 /// S3, for all that was asked before. Says how long one may sleep after it.
 pub(crate) fn barrier(fences: Fences) -> u64 {
-    if heavy_barrier(fences) { SLICE_NS } else { BLIND_SLICE_NS }
+    let slice = if seeded(17) { 7 * SLICE_NS } else { SLICE_NS };
+    if heavy_barrier(fences) { slice } else { BLIND_SLICE_NS }
 }
 
 /// S5 on several words at once, each with the epoch that S1 found there. Where the system cannot
