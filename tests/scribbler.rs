@@ -150,6 +150,10 @@ fn supervise(
     let mut stuck = None;
     while !board.is_done() && stuck.is_none() {
         std::thread::sleep(Duration::from_millis(5));
+        // What it died of is told below.
+        if victims.iter_mut().any(Child::has_ended) {
+            break;
+        }
         stuck = (0..victims.len()).find_map(|victim| board.stuck(victim, STUCK));
         // A victim that has died says nothing any more.
         if (0..victims.len()).any(|victim| board.silent_for(victim) > STUCK) {
@@ -373,6 +377,12 @@ fn seeded_bugs_are_found() {
     drop(sandbox);
     println!("a length that is not clamped: {found:?}");
     assert!(found.is_some_and(|why| why.contains(" in len")), "for another reason");
+    let sandbox = Sandbox::new();
+    let found = (0..8)
+        .find_map(|number| round(&sandbox, MODES[number % 4], "blocks", 7, number as u64 + 1, 20_000, Some(37)).err());
+    drop(sandbox);
+    println!("a block's number that is not checked: {found:?}");
+    assert!(found.is_some_and(|why| why.contains("killed by signal 11")), "for another reason");
     let latest = latest_calls("holder", Some(31));
     println!("deadlines that never pass: {:?}", latest[0]);
     assert!(latest[0].0 > victim::GRACE);

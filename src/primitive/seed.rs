@@ -33,6 +33,7 @@
 //! | 34 | a wake-up wakes everybody |
 //! | 35 | the request of a sleeper that is gone is never withdrawn |
 //! | 36 | a deadline passes a fifth of a second late |
+//! | 37 | the number of a block that a slot names is used unchecked |
 //! | 40 | a future that is dropped with a wake-up in its hands keeps it |
 //! | 41 | a future does not look again between asking to be woken and sleeping |
 //! | 42 | no slice of a future ever ends |

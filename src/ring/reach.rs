@@ -67,6 +67,10 @@ impl<'m> Arena<'m> {
         if self.grows() {
             is_there()?;
         }
+        #[cfg(ringway_seeded)]
+        if crate::primitive::seeded(37) {
+            return self.head_unchecked(block);
+        }
         self.heads.get(block)
     }
 
