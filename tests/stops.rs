@@ -29,7 +29,12 @@ fn stops_of<T: Content>(shape: Shape, stops: usize) {
     let mut load = Load::<T>::start(&sandbox, shape);
     let mut dice = Dice::new(capacity * 3 + batch);
     let mut in_the_way = 0;
-    for _ in 0..stops * factor {
+    let is_wide = ![u64::WIDTH, Blocks::WIDTH].contains(&T::WIDTH);
+    let wants_holders = is_wide && !leases && sides != (Single, Single);
+    let mut stopped = 0;
+    // On a machine that does other things too it takes longer until one is stopped there.
+    while stopped < stops * factor || wants_holders && in_the_way == 0 && stopped < 5 * stops * factor {
+        stopped += 1;
         load.pump_for(Duration::from_micros(200 + dice.below(1500)));
         let seat = dice.below(load.seats() as u64) as usize;
         load.stop(seat);
@@ -60,10 +65,7 @@ fn stops_of<T: Content>(shape: Shape, stops: usize) {
     assert!(late < late_limit(), "a timed call returned {late:?} late");
     assert!(timed_out > 0, "nobody has waited in vain");
     assert_eq!(verdict.again, 0, "a lease of the stopped was given to somebody else: {verdict:?}");
-    assert!(
-        leases || in_the_way > 0 || [u64::WIDTH, Blocks::WIDTH].contains(&T::WIDTH) || sides == (Single, Single),
-        "some were stopped between a claim and its end"
-    );
+    assert!(!wants_holders || in_the_way > 0, "some were stopped between a claim and its end");
 }
 
 #[test]
