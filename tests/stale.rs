@@ -5,7 +5,8 @@
 
 mod common;
 
-use common::holder::{HOLD, hold};
+use common::holder::{HOLD, TOIL, hold, toil};
+use common::load::Dice;
 use common::{Child, Role, Sandbox, is_root, tell, until};
 use ringway::admin::{self, Cleaning, Life, Location, Outcome};
 use ringway::{ByteQueue, Lifetime, Options, PodQueue};
@@ -14,7 +15,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-const ROLES: &[Role] = &[HOLD, ("clean", role_clean), ("race", role_race), ("default", role_default)];
+const ROLES: &[Role] = &[HOLD, TOIL, ("clean", role_clean), ("race", role_race), ("default", role_default)];
 
 /// How often what can go wrong seldom is tried: the usual number, or that of the environment.
 fn rounds(variable: &str, usual: u32) -> u32 {
@@ -74,6 +75,46 @@ fn nothing_is_left_after_all_were_killed_at_once() {
         let live: &[&str] = if queue.is_some() { &["e-live", "p-kept"] } else { &["p-kept"] };
         assert_eq!(sandbox.files(), live, "round {round} of {rounds}");
     }
+    forget(&sandbox, &["p-kept"]);
+}
+
+/// The same where they are in the middle of something: of a put, a get or a lease, of making a queue or
+/// of leaving one. What they shared works on.
+#[test]
+fn nothing_is_left_after_all_were_killed_at_work() {
+    const SOON: Duration = Duration::from_secs(2);
+    let sandbox = Sandbox::with_limit(limit(ROUNDS));
+    drop(hold(&sandbox, &["p-kept"]));
+    let rounds = rounds(ROUNDS, 50);
+    let mut dice = Dice::new(7);
+    let mut most = 0;
+    for round in 0..rounds {
+        let names: Vec<[String; 2]> =
+            (0..3).map(|child| [0, 1].map(|queue| format!("e{}-{child}-{queue}", round % 2))).collect();
+        let children = names.iter().map(|[a, b]| toil(&sandbox, &[a, b, "e-shared-2", "e-shared-3", "p-kept"]));
+        let mut children: Vec<Child> = children.collect();
+        // They work a while; asleep, this process leaves them the processors.
+        std::thread::sleep(Duration::from_micros(dice.below(3000)));
+        assert!(!children.iter_mut().any(Child::has_ended), "round {round}: somebody has failed");
+        for child in &children {
+            // SAFETY: touches no memory; our own child, not yet waited for.
+            unsafe { libc::kill(child.pid() as i32, libc::SIGKILL) };
+        }
+        children.into_iter().for_each(Child::kill);
+        most = most.max(sandbox.files().len());
+        if round % 2 == 0 {
+            open_anything(&sandbox);
+            assert_eq!(sandbox.files(), ["p-kept"], "round {round} of {rounds}");
+        }
+        let kept = PodQueue::<u32>::open_with("p-kept", sandbox.here()).expect("it is persistent");
+        assert_eq!(sandbox.files(), ["p-kept"], "round {round} of {rounds}");
+        // Nothing that the dead had begun is in the way.
+        let left = kept.try_iter().map(|got| got.expect("whole")).count();
+        assert!(left <= 8 && kept.is_empty(), "{left} messages of eight");
+        (0..8).for_each(|n| kept.put_timeout(n, SOON).expect("there is room"));
+        assert!((0..8).all(|n| kept.get_timeout(SOON) == Ok(n)), "round {round} of {rounds}");
+    }
+    println!("up to {most} names were left by three that were killed");
     forget(&sandbox, &["p-kept"]);
 }
 
@@ -175,22 +216,14 @@ fn a_sweep_takes_a_millisecond_or_little_more() {
 fn the_queue_of_a_stopped_process_stays() {
     let sandbox = Sandbox::new();
     let stopped = hold(&sandbox, &["e-stopped"]);
-    let signal = |signal| {
-        // SAFETY: touches no memory; our own child.
-        assert_eq!(unsafe { libc::kill(stopped.pid() as i32, signal) }, 0);
-    };
-    signal(libc::SIGSTOP);
-    until(|| {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", stopped.pid())).expect("it is there");
-        stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
-    });
+    stopped.stop();
     for _ in 0..20 {
         open_anything(&sandbox);
         assert_is!(&clean(&sandbox, Cleaning::Remove)[0].1, Outcome::InUse);
     }
     let seen = admin::inspect(Some(sandbox.path()), &"e-stopped".parse().expect("a name")).expect("a queue");
     assert_eq!(seen.participants[0].life, Life::Alive);
-    signal(libc::SIGCONT);
+    stopped.go_on();
     assert_eq!(PodQueue::<u32>::open_with("e-stopped", sandbox.here()).expect("it stayed").get(), Ok(1));
     stopped.succeed();
 }
@@ -389,5 +422,7 @@ fn cleaning_without_the_proof_is_noticed() {
 #[cfg(ringway_seeded)]
 #[test]
 fn opening_without_a_sweep_is_noticed() {
-    common::control::fails_with_seeds("nothing_is_left_after_all_were_killed_at_once", &[(22, &["round 0 of"])]);
+    for test in ["nothing_is_left_after_all_were_killed_at_once", "nothing_is_left_after_all_were_killed_at_work"] {
+        common::control::fails_with_seeds(test, &[(22, &["round 0 of"])]);
+    }
 }

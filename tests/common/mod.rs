@@ -180,6 +180,23 @@ impl Child {
         self.process.try_wait().expect("a child can be waited for").is_some()
     }
 
+    /// SIGSTOP, and waits until it stands still.
+    pub fn stop(&self) {
+        let (pid, mut status) = (self.pid() as i32, 0);
+        // SAFETY: `status` is ours to write; a stop is no end, so the child is still to be waited for.
+        let waited = unsafe {
+            libc::kill(pid, libc::SIGSTOP);
+            libc::waitpid(pid, &mut status, libc::WUNTRACED)
+        };
+        assert!(waited == pid && libc::WIFSTOPPED(status), "child {pid} ended by itself: {status:#x}");
+    }
+
+    /// SIGCONT.
+    pub fn go_on(&self) {
+        // SAFETY: touches no memory; the child was not waited for, so the number is its own.
+        unsafe { libc::kill(self.pid() as i32, libc::SIGCONT) };
+    }
+
     /// SIGKILL, and waits until the kernel has cleaned up after it.
     pub fn kill(mut self) {
         self.process.kill().expect("a child can be killed");
