@@ -6,6 +6,7 @@ mod common;
 
 use common::load::Dice;
 use common::{Child, Role, Sandbox, hear, tell};
+use ringway::admin::{self, Operation};
 use ringway::{GetError, PodQueue, PutError};
 use std::time::{Duration, Instant};
 
@@ -114,11 +115,48 @@ fn who_takes_a_dead_ones_place_finishes_its_work_first() {
     }
 }
 
+/// What a dead producer had claimed holds up what was put behind it. Whoever closes the queue looks once:
+/// here nobody else does, since `inspect` only reads.
+#[test]
+fn a_close_finishes_what_the_dead_left() {
+    const TRIES: usize = 300;
+    let sandbox = Sandbox::new();
+    let mut dice = Dice::new(8);
+    for _ in 0..TRIES {
+        let queue = PodQueue::<Slab>::create("q", sandbox.options(64)).expect("a free name");
+        let unfinished = || {
+            let seen = admin::inspect(Some(sandbox.path()), &"q".parse().expect("a name")).expect("a queue");
+            seen.ring.expect("it has its words").unfinished
+        };
+        // The first call of a handle looks: not what is asked here.
+        queue.put(slab(0)).expect("there is room");
+        assert_eq!(queue.get().map(|slab| slab[0]), Ok(0));
+        let mut victim = sandbox.child("putter", &[]);
+        victim.expect("ready");
+        spin(Duration::from_micros(dice.below(500)));
+        victim.kill();
+        let left = unfinished();
+        let [left] = &left[..] else { continue };
+        assert_eq!(left.operation, Operation::Put);
+        queue.put(slab(2)).expect("there is room");
+        assert_eq!(unfinished().len(), 1, "a put that finds room does not look");
+        // Two looks of one handle are some ticks of the coarse clock apart.
+        std::thread::sleep(Duration::from_millis(20));
+        queue.close();
+        assert_eq!(unfinished(), [], "the close has not looked");
+        let got: Vec<u64> = queue.try_iter().map(|got| got.expect("whole")[0]).collect();
+        assert!(got.split_last().is_some_and(|(last, rest)| *last == 2 && rest.iter().all(|n| *n == 1)), "{got:?}");
+        return;
+    }
+    panic!("none of {TRIES} was killed in the middle of a put");
+}
+
 /// Bugs that only show here.
 #[cfg(ringway_seeded)]
 #[test]
 fn seeded_bugs_are_found() {
     use common::control::fails_with_seeds;
+    fails_with_seeds("a_close_finishes_what_the_dead_left", &[(18, &["the close has not looked"])]);
     fails_with_seeds("each_death_on_a_message_counts", &[(5, &["each death counts"])]);
     fails_with_seeds("who_takes_a_dead_ones_place_finishes_its_work_first", &[(6, &["nobody is in the way"])]);
 }

@@ -23,6 +23,7 @@
 //! | 15 | an index is vacated though a block was placed by a claim that is not finished |
 //! | 16 | the watcher does not look for a watched process that has died |
 //! | 17 | a slice ends seven times too late |
+//! | 18 | closing does not look for the dead |
 //! | 20 | the sweep removes ephemeral names without testing the life bytes |
 //! | 21 | a deserted name is removed a moment later, without a second look at the life bytes |
 //! | 22 | opening and creating sweep nothing |
