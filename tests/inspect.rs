@@ -10,7 +10,7 @@ use ringway::{ByteQueue, Lifetime, Options, PodQueue, Side, WaitPolicy};
 use std::fs;
 use std::time::{Duration, Instant};
 
-const ROLES: &[Role] = &[HOLD, ("anonymous", role_anonymous)];
+const ROLES: &[Role] = &[HOLD, ("anonymous", role_anonymous), ("work", role_work)];
 
 fn forget(sandbox: &Sandbox, names: &[&str]) {
     names.iter().for_each(|name| fs::remove_file(sandbox.file(name)).expect("it is there"));
@@ -166,6 +166,81 @@ fn what_is_unfinished_is_found_with_its_holder() {
     assert_eq!((pause.position, pause.operation, pause.holders.as_slice()), (9, admin::Operation::Put, &[0][..]));
     assert_eq!(seen.participants[0].put_intent.as_ref().expect("announced").unfinished, [9]);
     forget(&sandbox, &["p0"]);
+}
+
+/// 128 KiB: it takes a while to put and to get.
+type Slab = [u64; 16384];
+
+/// Puts and gets without end.
+fn role_work(_: &[String]) {
+    let queue = PodQueue::<Slab>::open("q").expect("it is there");
+    tell("ready");
+    loop {
+        queue.put([1; 16384]).expect("there is room");
+        queue.get().expect("it was put");
+    }
+}
+
+/// Who is stopped in the middle of a put or a get is shown with it, while it lives, when it is dead, and
+/// no more once it was looked after.
+#[test]
+fn who_is_stopped_or_killed_in_the_middle_is_shown_with_it() {
+    use Side::{Multi, Single};
+    use admin::Operation::{Get, Put};
+    const TRIES: usize = 1000;
+    // A Single consumer claims nothing, nor does a Single producer beside one.
+    for (sides, wanted) in [
+        ((Multi, Multi), Put),
+        ((Multi, Multi), Get),
+        ((Single, Multi), Put),
+        ((Single, Multi), Get),
+        ((Multi, Single), Put),
+    ] {
+        let sandbox = Sandbox::new();
+        let queue = PodQueue::<Slab>::create("q", sandbox.mode(4, sides)).expect("a free name");
+        let mut child = sandbox.child("work", &[]);
+        child.expect("ready");
+        let stopped = (0..TRIES).find_map(|_| {
+            child.stop();
+            let seen = inspect(&sandbox, "q");
+            let is_at_it =
+                seen.ring.as_ref().is_some_and(|ring| ring.unfinished.iter().any(|at| at.operation == wanted));
+            if !is_at_it {
+                child.go_on();
+            }
+            is_at_it.then_some(seen)
+        });
+        let what = format!("{sides:?}, {wanted:?}");
+        let mut seen = stopped.unwrap_or_else(|| panic!("{what}: not stopped in the middle, in {TRIES} times"));
+        let pid = child.pid();
+        let look = |seen: &admin::Snapshot, life| {
+            let ring = seen.ring.as_ref().expect("it has its words");
+            let [at] = &ring.unfinished[..] else { panic!("{what}: {ring:?}") };
+            let [holder] = at.holders[..] else { panic!("{what}: {at:?}") };
+            let one = seen.participants.iter().find(|one| one.index == holder).expect("it is there");
+            assert_eq!((at.operation, one.pid, one.life), (wanted, pid, life), "{what}");
+            let is_announced = |intent: &Option<admin::Intent>| intent.as_ref().map(|intent| intent.unfinished.clone());
+            let position = Some(vec![at.position]);
+            if wanted == Get {
+                assert_eq!(is_announced(&one.get_intent), position, "{what}");
+            } else if sides.0 == Multi {
+                assert_eq!(is_announced(&one.put_intent), position, "{what}");
+            } else {
+                // Its stamp alone says so.
+                let alive = life == Life::Alive;
+                assert_eq!(ring.producer.map(|one| (one.pid, one.alive)), Some((pid, alive)), "{what}");
+            }
+            at.position
+        };
+        let position = look(&seen, Life::Alive);
+        assert_eq!(queue.recover().expect("a descriptor"), 0, "{what}: it lives");
+        child.kill();
+        seen = inspect(&sandbox, "q");
+        assert_eq!(look(&seen, Life::Dead), position, "{what}");
+        assert_eq!(queue.recover().expect("a descriptor"), 1, "{what}");
+        let ring = inspect(&sandbox, "q").ring.expect("it has its words");
+        assert_eq!((ring.unfinished.len(), ring.redeliveries), (0, u64::from(wanted == Get)), "{what}");
+    }
 }
 
 #[test]
