@@ -110,7 +110,8 @@ fn nothing_is_left_after_all_were_killed_at_work() {
         assert_eq!(sandbox.files(), ["p-kept"], "round {round} of {rounds}");
         // Nothing that the dead had begun is in the way.
         let left = kept.try_iter().map(|got| got.expect("whole")).count();
-        assert!(left <= 8 && kept.is_empty(), "{left} messages of eight");
+        // Eight, and what each had by lease, which takes no place in the ring.
+        assert!(left <= 8 + 3 && kept.is_empty(), "{left} messages");
         (0..8).for_each(|n| kept.put_timeout(n, SOON).expect("there is room"));
         assert!((0..8).all(|n| kept.get_timeout(SOON) == Ok(n)), "round {round} of {rounds}");
     }
