@@ -4,7 +4,8 @@
 mod common;
 
 use common::holder::{HOLD, hold};
-use common::{MODES, Role, Sandbox, hear, side_name, tell};
+use common::load::Dice;
+use common::{MODES, Role, Sandbox, hear, side_name, tell, until};
 use ringway::admin::{self, Life, Location};
 use ringway::{ByteQueue, Lifetime, Options, PodQueue, Side, WaitPolicy};
 use std::fs;
@@ -198,6 +199,7 @@ fn who_is_stopped_or_killed_in_the_middle_is_shown_with_it() {
     ] {
         let sandbox = Sandbox::new();
         let queue = PodQueue::<Slab>::create("q", sandbox.mode(4, sides)).expect("a free name");
+        let mut dice = Dice::new(9);
         let mut child = sandbox.child("work", &[]);
         child.expect("ready");
         let stopped = (0..TRIES).find_map(|_| {
@@ -206,7 +208,12 @@ fn who_is_stopped_or_killed_in_the_middle_is_shown_with_it() {
             let is_at_it =
                 seen.ring.as_ref().is_some_and(|ring| ring.unfinished.iter().any(|at| at.operation == wanted));
             if !is_at_it {
+                // From here it has some way to go before it is stopped again.
+                let gets = || inspect(&sandbox, "q").ring.map(|ring| ring.gets);
+                let before = gets();
                 child.go_on();
+                until(|| gets() != before);
+                std::thread::sleep(Duration::from_micros(dice.below(200)));
             }
             is_at_it.then_some(seen)
         });
