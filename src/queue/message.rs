@@ -40,6 +40,25 @@ use core::mem::MaybeUninit;
 /// assert_eq!(queue.get()?.kind, Kind::Ask);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// A type with padding is refused, since what lies there would cross as well: where a derive
+/// looks at it
+///
+/// ```compile_fail,E0080
+/// #[derive(Clone, Copy, bytemuck::NoUninit, bytemuck::CheckedBitPattern)]
+/// #[repr(C)]
+/// struct Gap {
+///     small: u8,
+///     // Three bytes that nobody writes.
+///     large: u32,
+/// }
+/// ```
+///
+/// and where it was not asked:
+///
+/// ```compile_fail,E0277
+/// let queue = ringway::PodQueue::<(u8, u32)>::bounded(16);
+/// ```
 pub trait Plain: bytemuck::NoUninit + bytemuck::CheckedBitPattern {}
 
 impl<T: bytemuck::NoUninit + bytemuck::CheckedBitPattern> Plain for T {}
