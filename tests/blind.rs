@@ -71,7 +71,7 @@ fn can_be_blinded(sandbox: &Sandbox) -> bool {
     let can = child.line() == "yes";
     child.succeed();
     if !can {
-        println!("skipped: no membarrier here, or no filters that refuse it");
+        common::skip("no membarrier here, or no filters that refuse it");
     }
     can
 }

@@ -395,7 +395,7 @@ fn nobody_was_missed(sandbox: &Sandbox) {
 #[test]
 fn a_process_recovers_another_that_has_the_same_number() {
     if !is_root() {
-        println!("skipped: only root may make a process namespace");
+        common::skip("only root may make a process namespace");
         return;
     }
     let sandbox = Sandbox::with_limit(Duration::from_secs(300));
@@ -403,7 +403,7 @@ fn a_process_recovers_another_that_has_the_same_number() {
     let mut looker = sandbox.child("look-in-namespace", &[]);
     let line = looker.line();
     if line == "refused" {
-        println!("skipped: a process namespace is refused here");
+        common::skip("a process namespace is refused here");
         return;
     }
     assert_eq!(line, "begun");
@@ -438,7 +438,7 @@ fn a_process_recovers_another_that_has_the_same_number() {
 #[test]
 fn equal_process_numbers_in_two_namespaces() {
     if !is_root() {
-        println!("skipped: only root may make a process namespace");
+        common::skip("only root may make a process namespace");
         return;
     }
     let sandbox = Sandbox::with_limit(Duration::from_secs(300));
@@ -451,7 +451,7 @@ fn equal_process_numbers_in_two_namespaces() {
     };
     let (mut steady, line) = start();
     if line == "refused" {
-        println!("skipped: a process namespace is refused here");
+        common::skip("a process namespace is refused here");
         return;
     }
     assert_eq!(line, "begun");
@@ -487,7 +487,7 @@ fn seeded_bugs_are_found() {
     let seeds: &[(u32, &[&str])] = &[(13, &["kept alive by forks"])];
     common::control::fails_with_seeds("a_fork_in_the_middle_of_an_attachment_has_no_part_in_it", seeds);
     if !is_root() {
-        println!("skipped: only root may make a process namespace");
+        common::skip("only root may make a process namespace");
         return;
     }
     let seeds: &[(u32, &[&str])] = &[(7, &["nobody has died"]), (12, &["a dead one was missed"])];

@@ -285,8 +285,8 @@ fn no_space_is_full_and_no_fault() {
         libc::mount(c"none".as_ptr(), path.as_ptr(), c"tmpfs".as_ptr(), 0, c"size=3m,mode=700".as_ptr().cast())
     };
     if mounted != 0 {
-        eprintln!("nothing can be mounted here: not tested");
         std::fs::remove_dir(&small).expect("empty");
+        common::skip("nothing can be mounted here");
         return;
     }
     let outcome = std::panic::catch_unwind(|| {

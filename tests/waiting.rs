@@ -399,7 +399,7 @@ fn the_number_of_system_calls_does_not_grow_with_the_messages() {
             let few = system_calls(&sandbox, &["1000", side, how]);
             let many = system_calls(&sandbox, &["1000000", side, how]);
             let (Some(few), Some(many)) = (few, many) else {
-                println!("skipped: strace is not there, or may not trace");
+                common::skip("strace is not there, or may not trace");
                 return;
             };
             println!("{side}, {how}: {few} system calls for a thousand messages, {many} for a million");

@@ -39,7 +39,7 @@ fn whatever_is_refused_futures_are_woken() {
         let back = Numbers::create("back", sandbox.options(2)).expect("a free name");
         let mut child = sandbox.child("refused", refused);
         match child.line().as_str() {
-            "no filters" => return println!("skipped: no filters here"),
+            "no filters" => return common::skip("no filters here"),
             who if refused.contains(&"io_uring") => assert_eq!(who, "thread"),
             _ => {}
         }
