@@ -199,7 +199,7 @@ fn whatever_a_peer_writes_nobody_crashes_panics_or_hangs() {
     combinations.extend(MODES[..2].iter().flat_map(|mode| ["cast", "cast-drop"].map(|kind| (*mode, kind))));
     let rounds = (wanted.div_ceil(ROUND) as usize).max(combinations.len());
     let count = wanted.div_ceil(rounds as u64);
-    let sandbox = Sandbox::with_limit(Duration::from_secs(80 + wanted / 10_000));
+    let sandbox = Sandbox::with_limit(Duration::from_secs(80 + wanted / 5_000));
     let started = Instant::now();
     let mut total = Score::default();
     let mut faults = Vec::new();
