@@ -30,6 +30,9 @@ pub struct Percentiles {
     pub max: u64,
 }
 
+/// Times in nanoseconds and how often each was measured: what a histogram is made of.
+pub type Counts = Vec<(u64, u64)>;
+
 /// The slowest round trip that is told from slower ones.
 const LONGEST: Duration = Duration::from_secs(60);
 const WARM_UP_ROUNDS: u64 = 200;
@@ -67,7 +70,7 @@ fn ping<L: Link>(session: &Session, mut link: L) -> Result<(Part, Option<(f64, f
     let tick_ns = clock_tick();
     let at = |quantile| percentile(&histogram, quantile, tick_ns);
     let percentiles = Percentiles { p50: at(0.5), p90: at(0.9), p99: at(0.99), p999: at(0.999), max: histogram.max() };
-    Ok((Part::Ping { percentiles, samples: histogram.len(), clock_ns }, probes))
+    Ok((Part::Ping { percentiles, samples: histogram.len(), clock_ns, counts: counts(&histogram) }, probes))
 }
 
 #[inline(always)]
@@ -135,6 +138,30 @@ fn percentile(histogram: &Histogram<u64>, quantile: f64, tick_ns: u64) -> u64 {
     from + (share * tick_ns as f64).round() as u64
 }
 
+fn counts(histogram: &Histogram<u64>) -> Counts {
+    histogram.iter_recorded().map(|step| (step.value_iterated_to(), step.count_at_value())).collect()
+}
+
+/// Steps of the distribution each time that what is left above halves: some 40 for a million samples.
+const STEPS: u32 = 2;
+
+/// Percentiles and nanoseconds of all runs together, the last at 100; empty without any counts.
+pub fn distribution<'c>(runs: impl Iterator<Item = &'c Counts>) -> Vec<(f64, u64)> {
+    let Ok(mut all) = Histogram::<u64>::new_with_bounds(1, LONGEST.as_nanos() as u64, 3) else { return Vec::new() };
+    for &(ns, count) in runs.flatten() {
+        all.saturating_record_n(ns, count);
+    }
+    if all.is_empty() {
+        return Vec::new();
+    }
+    let rounded = |percentile: f64| (percentile * 1e6).round() / 1e6;
+    let steps = all.iter_quantiles(STEPS);
+    let mut points: Vec<(f64, u64)> =
+        steps.map(|step| (rounded(step.quantile_iterated_to() * 100.0), step.value_iterated_to())).collect();
+    points.dedup_by_key(|point| point.0);
+    points
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,6 +182,20 @@ mod tests {
         assert_eq!(percentile(&mostly_higher, 0.5, 10), 108);
         let rounded = histogram(&[(100, 25), (101, 25), (110, 50)]);
         assert_eq!(percentile(&rounded, 0.25, 10), 100);
+    }
+
+    #[test]
+    fn a_distribution_is_of_all_runs_and_ends_with_the_maximum() {
+        let runs =
+            [counts(&histogram(&[(100, 600_000), (200, 300_000)])), counts(&histogram(&[(1000, 99_999), (5000, 1)]))];
+        let points = distribution(runs.iter());
+        assert!((20..=60).contains(&points.len()), "{points:?}");
+        assert!(points.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 <= pair[1].1));
+        let at = |percentile: f64| points.iter().find(|point| point.0 >= percentile).map(|point| point.1);
+        assert_eq!((at(50.0), at(75.0), at(99.0)), (Some(100), Some(200), Some(1000)));
+        let (percentile, ns) = points[points.len() - 1];
+        assert!(percentile == 100.0 && (5000..=5005).contains(&ns));
+        assert!(distribution(std::iter::empty()).is_empty());
     }
 
     #[test]

@@ -39,7 +39,13 @@ pub fn run(cell: &Cell, measure: Duration) -> Result<Measured> {
         runner.start()?;
         answer(&runner, measure)?
     };
-    Ok(Measured { value: Value::RoundTrip(percentiles), samples, probes: (1.0, 1.0), clock_ns: None })
+    Ok(Measured {
+        value: Value::RoundTrip(percentiles),
+        samples,
+        probes: (1.0, 1.0),
+        clock_ns: None,
+        counts: Vec::new(),
+    })
 }
 
 /// What a process that measures for so long has found. It is ended with Ctrl-C.

@@ -135,6 +135,8 @@ fn row(cell: &Cell, history: &History) -> Row {
         ratio_limit: history.limit_ratio().filter(|_| good).map(rounded),
         ratio_pipe: history.pipe_ratio().filter(|_| good).map(rounded),
         error,
+        distribution: Some(super::latency::distribution(history.runs.iter().map(|run| &run.counts)))
+            .filter(|points| good && !points.is_empty()),
         ..Row::of(cell)
     }
 }
@@ -171,7 +173,13 @@ mod tests {
 
     fn run(p50: u64, max: u64) -> Measured {
         let percentiles = Percentiles { p50, p90: p50, p99: p50, p999: p50, max };
-        Measured { value: Value::RoundTrip(percentiles), samples: 10, probes: (1.0, 1.0), clock_ns: None }
+        Measured {
+            value: Value::RoundTrip(percentiles),
+            samples: 10,
+            probes: (1.0, 1.0),
+            clock_ns: None,
+            counts: Vec::new(),
+        }
     }
 
     #[test]

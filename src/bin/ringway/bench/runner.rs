@@ -7,7 +7,7 @@
 #![allow(unsafe_code)]
 
 use super::control;
-use super::latency::Percentiles;
+use super::latency::{Counts, Percentiles};
 use super::plan::{Bench, Cell, System};
 use super::pools;
 use super::processes;
@@ -40,6 +40,8 @@ pub struct Measured {
     pub probes: (f64, f64),
     /// What reading the clock costs, where it was read for every sample.
     pub clock_ns: Option<f64>,
+    /// Every time that was measured, where all are kept.
+    pub counts: Counts,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -159,13 +161,14 @@ fn add_up(cell: &Cell, parts: &[Part], probes: (f64, f64)) -> Result<Measured> {
         Bench::Load | Bench::Idle => bail!("a load is added up elsewhere"),
         Bench::Throughput => {
             let (rate, samples) = throughput::rate(parts)?;
-            Ok(Measured { value: Value::Rate(rate), samples, probes, clock_ns: None })
+            Ok(Measured { value: Value::Rate(rate), samples, probes, clock_ns: None, counts: Vec::new() })
         }
         Bench::Latency | Bench::Process | Bench::Pool => parts
             .iter()
-            .find_map(|part| match *part {
-                Part::Ping { percentiles, samples, clock_ns } => {
-                    Some(Measured { value: Value::RoundTrip(percentiles), samples, probes, clock_ns: Some(clock_ns) })
+            .find_map(|part| match part {
+                Part::Ping { percentiles, samples, clock_ns, counts } => {
+                    let (value, clock_ns) = (Value::RoundTrip(*percentiles), Some(*clock_ns));
+                    Some(Measured { value, samples: *samples, probes, clock_ns, counts: counts.clone() })
                 }
                 _ => None,
             })

@@ -247,7 +247,7 @@ mod tests {
     }
 
     fn measured(rate: f64, probes: (f64, f64)) -> Measured {
-        Measured { value: Value::Rate(rate), samples: 1, probes, clock_ns: None }
+        Measured { value: Value::Rate(rate), samples: 1, probes, clock_ns: None, counts: Vec::new() }
     }
 
     fn play(runs: Vec<(System, f64, (f64, f64))>, rounds_wanted: u32) -> Outcome {

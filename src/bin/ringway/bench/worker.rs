@@ -47,7 +47,7 @@ pub struct Order {
 /// What one process has seen.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Part {
-    Ping { percentiles: latency::Percentiles, samples: u64, clock_ns: f64 },
+    Ping { percentiles: latency::Percentiles, samples: u64, clock_ns: f64, counts: latency::Counts },
     Pong,
     Sent { messages: u64, warm_up: u64, start_ns: u64 },
     Got { receipts: Vec<Receipt>, end_ns: u64 },
