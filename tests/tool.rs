@@ -329,6 +329,53 @@ fn json_goes_where_it_is_told_to() {
 }
 
 #[test]
+fn a_benchmark_writes_its_report_in_every_form() {
+    let sandbox = Sandbox::new();
+    let elsewhere = tempfile::tempdir().expect("writable");
+    let path = |name: &str| elsewhere.path().join(name).to_str().expect("UTF-8").to_owned();
+    let (html, svg, json) = (path("page.html"), path("made/plots"), path("report.json"));
+    let measure = ["bench", "latency", "--quick", "--size", "8", "--mode", "spsc", "--wait", "spin", "--runs", "1"];
+    let done = run(&sandbox, &[&measure[..], &["--html", &html, "--svg", &svg, "--json", &json]].concat());
+    assert_eq!(done.code, 0, "{}", done.err);
+    let report: Value = serde_json::from_slice(&fs::read(&json).expect("written")).expect("JSON");
+    let points = |row: &Value| row["distribution"].as_array().map_or(0, Vec::len);
+    let rows = report["results"].as_array().expect("rows");
+    assert!(rows.iter().all(|row| points(row) > 5 || !row["error"].is_null()), "{rows:?}");
+    let page = fs::read_to_string(&html).expect("written");
+    assert!(page.starts_with("<!doctype html>") && page.contains("<svg") && page.contains("ringway-bytes"));
+    let plots: Vec<_> = fs::read_dir(&svg).expect("made").flatten().map(|entry| entry.path()).collect();
+    assert!(plots.iter().any(|path| path.ends_with("latency-distribution-8.svg")), "{plots:?}");
+    assert!(plots.iter().all(|path| fs::read_to_string(path).is_ok_and(|text| text.ends_with("</svg>\n"))));
+    // Nothing half-written is left beside them.
+    assert_eq!(fs::read_dir(elsewhere.path()).expect("readable").count(), 3);
+}
+
+#[test]
+fn what_a_benchmark_cannot_write_is_said_before_it_runs() {
+    let sandbox = Sandbox::new();
+    let elsewhere = tempfile::tempdir().expect("writable");
+    let path = |name: &str| elsewhere.path().join(name).to_str().expect("UTF-8").to_owned();
+    let (missing, file, good) = (path("no/such/file"), path("file"), path("good"));
+    fs::write(&file, "mine").expect("writable");
+    fs::write(&good, "old").expect("writable");
+    let below = format!("{file}/below");
+    let directory = elsewhere.path().to_str().expect("UTF-8");
+    for (flag, at) in
+        [("--html", &*missing), ("--json", &missing), ("--html", directory), ("--svg", &file), ("--svg", &below)]
+    {
+        // A whole one would take most of a minute.
+        let began = std::time::Instant::now();
+        let kept: &[&str] = if flag == "--json" { &[] } else { &["--json", &good] };
+        let refused = run(&sandbox, &[&["bench"], kept, &[flag, at]].concat());
+        assert_eq!((refused.code, refused.out.as_str()), (1, ""), "{flag} {at}");
+        assert!(refused.err.contains(at) && refused.err.lines().count() == 1, "{}", refused.err);
+        assert!(began.elapsed().as_secs() < 10, "{flag} {at}");
+    }
+    assert_eq!(fs::read_to_string(&good).expect("there"), "old", "what was there stays");
+    assert_eq!(fs::read_dir(elsewhere.path()).expect("readable").count(), 2);
+}
+
+#[test]
 fn names_cannot_write_to_the_terminal() {
     let sandbox = Sandbox::new();
     let name = "red\x1b[31m\nline";

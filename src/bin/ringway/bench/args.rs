@@ -20,6 +20,14 @@ pub struct BenchArgs {
     #[arg(long, global = true, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
     json: Option<PathBuf>,
 
+    /// Write one page with all plots and numbers to FILE; it needs no network.
+    #[arg(long, global = true, value_name = "FILE")]
+    html: Option<PathBuf>,
+
+    /// Write every plot to a file of its own in DIR, which is made if it is missing.
+    #[arg(long, global = true, value_name = "DIR")]
+    svg: Option<PathBuf>,
+
     /// Payload sizes in bytes.
     #[arg(long, global = true, value_name = "BYTES", value_delimiter = ',',
           value_parser = clap::value_parser!(u32).range(8..=65536))]
@@ -131,6 +139,8 @@ impl BenchArgs {
             load,
             quick: self.quick,
             json: self.json.clone(),
+            html: self.html.clone(),
+            svg: self.svg.clone(),
             sizes: self.size.iter().map(|&s| s as usize).collect(),
             modes: self.mode.clone(),
             waits: self.wait.clone(),

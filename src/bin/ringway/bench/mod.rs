@@ -3,8 +3,8 @@
 //!
 //! `args` → `plan` (cells) → `schedule` (rounds, ratios) → `runner` (one run:
 //! processes) → `worker` (in the process: `latency` or `throughput` drive
-//! `ringway_parts` or a `baseline`, between two `probe`s) → `report` → `table`
-//! and JSON; `load` has rounds of its own. It must not know the library's insides.
+//! `ringway_parts` or a `baseline`, between two `probe`s) → `report` → `table`,
+//! JSON and `page`, into an `output`; `load` has rounds of its own. It must not know the library's insides.
 
 mod args;
 mod baseline;
@@ -13,6 +13,8 @@ mod latency;
 mod load;
 mod machine;
 mod message;
+mod output;
+mod page;
 mod plan;
 mod pools;
 mod probe;
@@ -33,6 +35,7 @@ pub use worker::work;
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use output::{Directory, Output};
 use plan::{Bench, Cell, Group, Request};
 use report::{Report, Row};
 use schedule::Budget;
@@ -57,6 +60,8 @@ const USUAL_RUN: Duration = Duration::from_millis(400);
 /// Measures, and writes table and JSON.
 pub fn run(request: &Request) -> Result<ExitCode> {
     ctrlc::set_handler(|| runner::INTERRUPTED.store(true, Ordering::Relaxed)).context("catching Ctrl-C")?;
+    // What cannot be written in the end is said now.
+    let sinks = Sinks::open(request)?;
     let workspace = Workspace::new()?;
     let mut rows = Vec::new();
     let mut footers = Vec::new();
@@ -90,7 +95,7 @@ pub fn run(request: &Request) -> Result<ExitCode> {
     let machine = machine::Machine::look(workspace.pinned());
     drop(workspace);
     let report = Report::new(machine, rows);
-    write_out(request, &report, &footers, interrupted)?;
+    write_out(request, sinks, &report, &footers, interrupted)?;
     Ok(if failed || interrupted { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
@@ -185,7 +190,50 @@ fn footer(bench: Bench, outcome: &schedule::Outcome) -> String {
     text
 }
 
-fn write_out(request: &Request, report: &Report, footers: &[(Bench, String)], interrupted: bool) -> Result<()> {
+/// The files that were asked for.
+struct Sinks {
+    json: Option<Output>,
+    html: Option<Output>,
+    svg: Option<Directory>,
+}
+
+impl Sinks {
+    fn open(request: &Request) -> Result<Sinks> {
+        let json = request.json.as_deref().filter(|path| *path != Path::new("-"));
+        Ok(Sinks {
+            json: json.map(Output::open).transpose()?,
+            html: request.html.as_deref().map(Output::open).transpose()?,
+            svg: request.svg.as_deref().map(Directory::open).transpose()?,
+        })
+    }
+
+    fn write(self, report: &Report, json: &str, interrupted: bool) -> Result<()> {
+        if let Some(output) = self.json {
+            output.write(json)?;
+        }
+        if self.html.is_none() && self.svg.is_none() {
+            return Ok(());
+        }
+        let value = serde_json::to_value(report).context("making the page")?;
+        let rows = value["results"].as_array().map_or(&[][..], Vec::as_slice);
+        let page = page::Report { machine: &value["machine"], rows, interrupted };
+        if let Some(output) = self.html {
+            output.write(&page.html())?;
+        }
+        if let Some(directory) = self.svg {
+            page.svgs().iter().try_for_each(|(name, svg)| directory.write(name, svg))?;
+        }
+        Ok(())
+    }
+}
+
+fn write_out(
+    request: &Request,
+    sinks: Sinks,
+    report: &Report,
+    footers: &[(Bench, String)],
+    interrupted: bool,
+) -> Result<()> {
     let to_stdout = request.json.as_deref() == Some(Path::new("-"));
     let colours = if to_stdout { std::io::stderr().is_terminal() } else { std::io::stdout().is_terminal() };
     let mut text = tables(&report.results, footers, colours);
@@ -200,15 +248,12 @@ fn write_out(request: &Request, report: &Report, footers: &[(Bench, String)], in
         text.push_str("interrupted: this is what there is so far\n");
     }
     // The report first: nobody reads a table into a closed pipe, but the file counts.
-    if let Some(path) = &request.json {
-        let mut json = serde_json::to_string_pretty(report).context("writing JSON")?;
-        json.push('\n');
-        if to_stdout {
-            std::io::stdout().write_all(json.as_bytes()).context("writing JSON to standard output")?;
-        } else {
-            std::fs::write(path, json).with_context(|| format!("writing {}", path.display()))?;
-        }
+    let mut json = serde_json::to_string_pretty(report).context("writing JSON")?;
+    json.push('\n');
+    if to_stdout {
+        std::io::stdout().write_all(json.as_bytes()).context("writing JSON to standard output")?;
     }
+    sinks.write(report, &json, interrupted)?;
     if to_stdout {
         std::io::stderr().write_all(text.as_bytes()).context("writing the table")
     } else {
