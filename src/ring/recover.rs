@@ -74,7 +74,7 @@ impl Ring<'_> {
             // What it claimed at once is published from the front, by it and by whoever finishes
             // it: a look that comes to its end has its successor go on, and not begin anew.
             let rest = self.first_unpublished_of(named.clone())..named.end;
-            rescue.add(self.finish_each(rest.map(Position::new), living, Ring::finish_put));
+            rescue.add(self.finish_puts(rest.map(Position::new), living));
         }
         if self.consumers == Side::Multi {
             let head = self.control.load_head();
@@ -111,14 +111,14 @@ impl Ring<'_> {
             // G9.
             let (tail, head) = (self.control.load_tail().position(), self.control.load_head());
             let puts = (head.get()..tail.get()).take(MOST_PUTS).map(Position::new);
-            rescue.add(self.finish_each(puts, living, Ring::finish_put));
+            rescue.add(self.finish_puts(puts, living));
             rescue.add(self.finish_each(self.unfinished_gets(head), living, Ring::finish_get));
             return rescue;
         }
         if self.producers == Side::Multi {
             let tail = self.control.load_tail().position().get();
             let positions = (tail.saturating_sub(capacity)..tail).map(Position::new);
-            rescue.add(self.finish_each(positions, living, Ring::finish_put));
+            rescue.add(self.finish_puts(positions, living));
         } else {
             rescue.add(self.finish_single_producer(living));
         }
@@ -126,6 +126,19 @@ impl Ring<'_> {
             let head = self.control.load_head().get();
             let positions = (head.saturating_sub(capacity)..head).map(Position::new);
             rescue.add(self.finish_each(positions, living, Ring::finish_get));
+        }
+        rescue
+    }
+
+    /// From the front, up to the first that is left: what was claimed at once is published in order, or the next
+    /// look would take the one that was left for published (`first_unpublished_of`).
+    fn finish_puts(&self, positions: impl Iterator<Item = Position>, living: &dyn Living) -> Rescue {
+        let mut rescue = Rescue::default();
+        for position in positions {
+            rescue.add(self.finish_each(core::iter::once(position), living, Ring::finish_put));
+            if rescue.left > 0 {
+                break;
+            }
         }
         rescue
     }
