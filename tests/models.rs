@@ -421,6 +421,66 @@ mod chunks {
             assert_caught(&format!("chunks: {bug:?}"), &Chunks(Config { bug, ..config }), expected);
         }
     }
+
+    /// Two chunks of two, claims of up to two.
+    const RUNS: Config = Config { slots: 2, messages: 5, batch: 2, keeper_deaths: 0, ..BASE };
+    /// Two chunks of one, a consumer that leases, one that gets.
+    const LEASES: Config = Config { consumers: 2, messages: 3, leasing: 1, rows: 1, keeper_deaths: 0, ..BASE };
+
+    #[test]
+    #[rustfmt::skip]
+    fn chunks_hold_for_runs_and_leases() {
+        let mut all = vec![
+            ("runs, 1P1C, 2 chunks of 2, 1D 1N, keeper killed", Config { newcomers: 1, keeper_deaths: 1, ..RUNS }),
+            ("runs, space lacks, 1P1C, 2 chunks of 2, 1D 1N", Config { space_may_lack: true, newcomers: 1, ..RUNS }),
+            ("runs, 1P2C, 2 chunks of 2, 3 messages", Config { consumers: 2, messages: 3, deaths: 0, ..RUNS }),
+            ("runs, 1P2C, 1 chunk of 2, 2 messages, 1D", Config { consumers: 2, chunks: 1, messages: 2, ..RUNS }),
+            ("runs, 2P1C, 1 chunk of 2, 2 and 1 messages, 1D", Config { producers: 2, chunks: 1, messages: 2, fewer: 1, ..RUNS }),
+            ("leases, 1P1C, 2 chunks of 1, 1D 1N, keeper killed", Config { consumers: 1, messages: 4, newcomers: 1, keeper_deaths: 1, ..LEASES }),
+            ("leases, 1P2C, 2 chunks of 1, 1D", LEASES),
+            ("leases and runs, 1P1C, 2 chunks of 2, 1D 1N", Config { leasing: 1, rows: 1, newcomers: 1, ..RUNS }),
+        ];
+        let limit = if long_run() {
+            all.push(("runs, 1P2C, 2 chunks of 2, 3 messages, 1D", Config { consumers: 2, messages: 3, ..RUNS }));
+            all.push(("runs, 2P1C, 2 chunks of 2, 2 and 2 messages, 1D", Config { producers: 2, messages: 2, ..RUNS }));
+            all.push(("runs, space lacks, 1P2C, 2 chunks of 2, 3 messages, 1D", Config { consumers: 2, messages: 3, space_may_lack: true, ..RUNS }));
+            all.push(("leases, 1P2C, two that lease, two rows, 2D 1N", Config { leasing: 2, rows: 2, messages: 2, deaths: 2, newcomers: 1, ..LEASES }));
+            all.push(("leases, 1P2C, 3 chunks of 1, 1D, keeper killed", Config { chunks: 3, keeper_deaths: 1, ..LEASES }));
+            all.push(("leases and runs, 1P2C, 2 chunks of 2, 3 messages, 1D", Config { consumers: 2, leasing: 1, rows: 1, messages: 3, ..RUNS }));
+            STATE_LIMIT_LONG
+        } else {
+            STATE_LIMIT
+        };
+        for (name, config) in all {
+            assert_holds(&format!("chunks: {name}"), &Chunks(config), limit);
+        }
+    }
+
+    #[test]
+    #[rustfmt::skip]
+    fn chunks_catch_seeded_bugs_of_runs_and_leases() {
+        let gets = Config { consumers: 2, messages: 3, deaths: 0, ..RUNS };
+        let two = Config { consumers: 2, messages: 2, ..RUNS };
+        for (bug, config, expected) in [
+            (Bug::HazardOfTheFirst, Config { slots: 1, ..gets }, Caught::Fault(PUNCHED)),
+            (Bug::FirstNamed, RUNS, Caught::Stuck),
+            (Bug::IntentMovesOn, RUNS, Caught::Stuck),
+            (Bug::NeverWithdrawn, two, Caught::Stuck),
+            (Bug::RunUnasked, RUNS, Caught::Fault(NOT_THERE)),
+            (Bug::PublishedFromBehind, RUNS, Caught::Stuck),
+            (Bug::EndsAtTheFinished, two, Caught::Stuck),
+            (Bug::GoesOnBehindTheLeft, Config { producers: 2, chunks: 1, messages: 2, fewer: 1, ..RUNS }, Caught::Stuck),
+            (Bug::LeftForgotten, two, Caught::Stuck),
+            (Bug::DeadCountAsCommitted, two, Caught::Stuck),
+            (Bug::HeldAfterCommit, Config { messages: 1, ..LEASES }, Caught::Stuck),
+            (Bug::TakenByStore, Config { deaths: 0, ..LEASES }, Caught::Fault(TWICE)),
+            (Bug::HuskForgotten, LEASES, Caught::Fault(TWICE)),
+            (Bug::RowsFirst, LEASES, Caught::Fault(TWICE)),
+            (Bug::RowsForgotten, Config { messages: 1, ..LEASES }, Caught::Stuck),
+        ] {
+            assert_caught(&format!("chunks: {bug:?}"), &Chunks(Config { bug, ..config }), expected);
+        }
+    }
 }
 
 mod sleep {

@@ -1,5 +1,5 @@
 //! Chunks: the slots of a ring that grows lie in a sparse file, and a chunk of them has
-//! pages while it has messages; some keep them a little longer (rules G1 to G9 and G11). Which part of
+//! pages while it has messages; some keep them a little longer (rules G1 to G9, G11, G12). Which part of
 //! the file is a chunk's, its place, changes: the next chunk takes the pages of one that is drained.
 //!
 //! Here are the words and who may change them. Allocating pages and giving them back is

@@ -10,6 +10,7 @@ impl Chunks {
         let word = turn.state.words[chunk];
         match turn.actor.at {
             At::Idle if turn.actor.left > 0 => {
+                self.withdraw(&mut turn);
                 turn.push("reads tail, a chunk word", |s, a| {
                     a.pos = s.tail;
                     self.gate(s, a);
@@ -29,21 +30,34 @@ impl Chunks {
             At::PutReRead => turn.push("reads again", |_, a| {
                 if word == Word::Ready(lap) || bug == Bug::NoReRead { a.at = At::PutStamp } else { a.idle() }
             }),
-            At::PutStamp => turn.push("reads the stamp", |s, a| {
+            At::PutStamp => {
+                turn.push("reads the stamp", |s, a| self.free_from(s, a, At::PutIntent));
+                if self.0.batch.min(turn.actor.left) > 1 && self.goes_on(pos) {
+                    turn.push("reads the first stamp", |s, a| self.free_from(s, a, At::PutRun));
+                }
+            }
+            At::PutRun => turn.push("reads the stamp behind", |s, a| {
                 self.touch(s, a.place);
-                if is_free_for(s.stamps[self.index(a.place, pos)], pos) { a.at = At::PutIntent } else { a.idle() }
+                a.run += u8::from(is_free_for(s.stamps[self.index(a.place, pos + 1)], pos + 1));
+                a.at = At::PutIntent;
             }),
-            At::PutIntent => turn.push("intent", |_, a| (a.intent, a.at) = (pos, At::PutClaim)),
+            At::PutIntent => turn.push("intent", |_, a| self.announce(a, At::PutStart, At::PutClaim)),
+            At::PutStart => turn.push("where it begins", |_, a| self.announce(a, At::PutStart, At::PutClaim)),
             At::PutClaim => turn.push("claims", |s, a| {
                 if s.tail == pos {
-                    s.tail = pos + 1;
+                    s.tail = pos + a.run;
                     a.claim(At::Publish, &self.0);
+                    if bug == Bug::IntentMovesOn {
+                        a.intent = s.tail;
+                    }
                 } else {
-                    a.idle();
+                    a.done();
                 }
             }),
             At::Publish => turn.push("publishes", |s, a| {
                 self.touch(s, a.place);
+                let is_from_behind = bug == Bug::PublishedFromBehind;
+                let pos = if is_from_behind { pos + a.run - 1 } else { pos };
                 let slot = self.index(a.place, pos);
                 if !is_free_for(s.stamps[slot], pos) {
                     s.fault = Some(NOT_FREE);
@@ -52,9 +66,27 @@ impl Chunks {
                 s.published |= 1 << s.next_message;
                 s.next_message += 1;
                 a.left -= 1;
-                a.idle();
+                match a.run {
+                    1 => a.done(),
+                    _ if is_from_behind => a.run -= 1,
+                    _ => self.advance(s, a),
+                }
             }),
             _ => {}
+        }
+    }
+
+    /// One position that is free, and what follows.
+    fn free_from(&self, state: &mut State, actor: &mut Actor, then: At) {
+        self.touch(state, actor.place);
+        let is_free = is_free_for(state.stamps[self.index(actor.place, actor.pos)], actor.pos);
+        if is_free { (actor.run, actor.at) = (1, then) } else { actor.idle() }
+    }
+
+    /// Before it sleeps, or says that nothing is there: no intent of an earlier claim, lost or done, stands. (Rule 3)
+    pub(super) fn withdraw(&self, turn: &mut Turn<'_>) {
+        if turn.actor.len > 0 && self.0.bug != Bug::NeverWithdrawn {
+            turn.push("withdraws its intent", |_, a| a.len = 0);
         }
     }
 

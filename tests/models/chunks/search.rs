@@ -10,6 +10,9 @@ impl Model for Chunks {
         let config = &self.0;
         let mut actors = [NOBODY; ACTORS];
         actors.iter_mut().take(config.producers).for_each(|actor| actor.left = config.messages);
+        if config.producers > 1 {
+            actors[1].left -= config.fewer;
+        }
         let first = self.capacity();
         State {
             stamps: [ZERO; SLOTS],
@@ -17,6 +20,7 @@ impl Model for Chunks {
             words: [Word::Hole(1); CHUNKS],
             places: std::array::from_fn(|chunk| (chunk as u8, NONE)),
             pages: 0,
+            rows: [(Row::Free, 0); ROWS],
             tail: first,
             head: first,
             actors,
@@ -48,7 +52,14 @@ impl Model for Chunks {
         let puts_done = actors[..config.producers].iter().all(|actor| actor.dead || actor.left == 0);
         let nobody_at_a_chunk = state.words.iter().all(|word| !matches!(word, Word::Backing(..) | Word::Punching(..)));
         let no_pairs = state.places.iter().all(|place| place.1 == NONE);
-        puts_done && kept && no_pairs && nobody_at_a_chunk && state.published == state.got && state.head == state.tail
+        let no_rows = state.rows.iter().all(|(row, _)| *row == Row::Free);
+        puts_done
+            && no_rows
+            && kept
+            && no_pairs
+            && nobody_at_a_chunk
+            && state.published == state.got
+            && state.head == state.tail
     }
 
     fn successors(&self, state: &State, out: &mut Vec<Next<State>>) {
@@ -69,7 +80,7 @@ impl Model for Chunks {
                 let mut next = *state;
                 next.deaths += 1;
                 // Its words stay as they are, but not where it is.
-                next.actors[who] = Actor { at: At::Idle, pos: 0, left: 0, place: NONE, dead: true, ..actor };
+                next.actors[who] = Actor { at: At::Idle, pos: 0, left: 0, place: NONE, run: 0, dead: true, ..actor };
                 out.push(Next { state: next, kind: Kind::Death, who: who as u8, what: "is killed" });
             }
         }
