@@ -9,11 +9,11 @@
 //!    old start with the new length, and may cross the border.
 //! 3. It stands after a claim that is done, or was lost, until the next one or until it is withdrawn (R5).
 //! 4. A run of gets ends before the first position that has no message; a tombstone is taken alone (R6).
-//! 5. Puts are published from the front, gets are committed from the front (R4, R7). Of a dead one's puts those are looked
-//!    at that are not published (D5); a chunk that is not READY of the lap meant has nothing of it (C12).
+//! 5. Puts are published from the front, gets are committed from the front (R4, R7). Of a dead one's puts those are
+//!    looked at that are not published (D5); a chunk that is not READY of the lap meant has nothing of it (C12).
 //! 6. Of a dead one's run each position is finished under a hazard of its own, from the front. What a live one may have
-//!    claimed is left, and the index is kept again later. Of puts the first that is left ends the look: with a tombstone
-//!    behind it, it would pass for published (rule 5). Gets behind it are finished (D5).
+//!    claimed is left, and the index is kept again later. Of puts the first that is left ends the look: with a
+//!    tombstone behind it, it would pass for published (rule 5). Gets behind it are finished (D5).
 //!
 //! And of *leases*:
 //!
@@ -21,22 +21,22 @@
 //!    its chunk may be drained and punched.
 //! 8. HELD is acknowledged, given back, or brought back (L3, L5); BACK is taken by one exchange, by whoever leases or
 //!    gets (L4).
-//! 9. A keeper keeps the chunks first, then the claims (a slot whose message is in a row is a husk), then the rows (L5).
+//! 9. A keeper keeps the chunks first, then the claims (a slot whose message is in a row is a husk), then rows (L5).
 //!
 //! What is merged: a message's payload with its stamp (C1 is `slices`' matter); the pages of a place, which come and go
 //! at once, after which its stamps read 0; the barrier before the hazards are read (memory is sequentially consistent
 //! here; that the light and the heavy barrier give that order is C11); what a keeper reads of what nobody but itself
 //! can change, which is the dead one's intent, chunk words and pairs; `tail` or `head` with the chunk word that is read
-//! next (as long as that word is of use, the cursor stands, or stood when the word became so); a withdrawal of an intent
-//! with the look that found nothing; the intent of a redelivery with its hazard; what a keeper reads of the rows with
-//! the stamp (of a position only the dead one that claimed it makes a row); the look at a row with its exchange.
+//! next (as long as that word is of use, the cursor stands, or stood when the word became so); a withdrawal of an
+//! intent with the look that found nothing; the intent of a redelivery with its hazard; what a keeper reads of the rows
+//! with the stamp (of a position only the dead one that claimed it makes a row); the look at a row with its exchange.
 //!
 //! What is left out: attempts (no reader dies twice on one position), blocks, which of several spares is taken (any), a
 //! place that is remembered from one operation to the next, the alert (who is idle sees every BACK); and where claims
 //! are of one message, intents that stand or are torn (rules 2 and 3).
 //!
-//! Faults: a touch of a page that is not there; a claim of a slot that is not free; a message twice (handed out after it
-//! was consumed); two at one chunk; two chunks in one place.
+//! Faults: a touch of a page that is not there; a claim of a slot that is not free; a message twice (handed out after
+//! it was consumed); two at one chunk; two chunks in one place.
 
 use super::engine::{Kind, Next};
 use super::{NONE, Stamp, Tag};
@@ -452,7 +452,7 @@ impl Chunks {
 
     /// Whether the position behind is in the same chunk.
     fn goes_on(&self, pos: u8) -> bool {
-        (pos + 1) % self.0.slots != 0
+        !(pos + 1).is_multiple_of(self.0.slots)
     }
 
     /// A run's next position. (In another chunk only by a bug.)
