@@ -1,7 +1,5 @@
 //! The command line.
 
-use std::fs::File;
-use std::io::{self, Write};
 use std::path::PathBuf;
 
 pub const HELP: &str = "\
@@ -17,26 +15,14 @@ usage: compare [options]
   --threads          each one-way row once more, with ringway between threads
   --json [FILE]      JSON to FILE, or to standard output (then the table goes to
                      standard error)
+  --html FILE        one page with all plots and numbers; it needs no network
+  --svg DIR          every plot to a file of its own in DIR
   --without-recovery PROGRAM
                      what recovery costs: only rows against PROGRAM, this very
                      program built with RUSTFLAGS='--cfg ringway_without_recovery'
   --self-test        break the queues on purpose: every fault must be noticed
   --help             this text
 ";
-
-pub enum JsonTo {
-    Stdout,
-    File(File),
-}
-
-impl JsonTo {
-    pub fn write(&mut self, text: &str) -> io::Result<()> {
-        match self {
-            JsonTo::Stdout => writeln!(io::stdout(), "{text}"),
-            JsonTo::File(file) => writeln!(file, "{text}"),
-        }
-    }
-}
 
 #[derive(Default)]
 pub struct Args {
@@ -46,15 +32,17 @@ pub struct Args {
     pub targets: bool,
     pub field: bool,
     pub threads: bool,
-    pub json: Option<JsonTo>,
+    /// Without a file: standard output.
+    pub json: Option<Option<PathBuf>>,
+    pub html: Option<PathBuf>,
+    pub svg: Option<PathBuf>,
     pub self_test: bool,
     pub without_recovery: Option<PathBuf>,
     pub help: bool,
 }
 
 impl Args {
-    /// Errors are texts for the user. The file for the JSON is made here: it is
-    /// better to hear before the run that it cannot be written.
+    /// Errors are texts for the user.
     pub fn parse(arguments: impl Iterator<Item = String>) -> Result<Args, String> {
         let mut args = Args::default();
         let mut rest = arguments.peekable();
@@ -76,14 +64,9 @@ impl Args {
                     let runs = rest.next().and_then(|n| n.parse().ok()).filter(|n| (1..=10_000).contains(n));
                     args.runs = Some(runs.ok_or("--runs needs a number from 1 to 10000")?);
                 }
-                "--json" => {
-                    args.json = Some(match rest.next_if(|next| !next.starts_with('-')) {
-                        None => JsonTo::Stdout,
-                        Some(path) => {
-                            JsonTo::File(File::create(&path).map_err(|e| format!("{path} cannot be written: {e}"))?)
-                        }
-                    });
-                }
+                "--json" => args.json = Some(rest.next_if(|next| !next.starts_with('-')).map(PathBuf::from)),
+                "--html" => args.html = Some(rest.next().map(PathBuf::from).ok_or("--html needs a file")?),
+                "--svg" => args.svg = Some(rest.next().map(PathBuf::from).ok_or("--svg needs a directory")?),
                 // What `cargo bench` adds.
                 "--bench" => {}
                 other => return Err(format!("unknown argument {other}; see --help")),

@@ -9,7 +9,7 @@ use crate::job::{Job, Kind, System};
 use crate::measure::timed;
 use crate::probe;
 use crate::report::Spread;
-use crate::systems::{Failure, python};
+use crate::systems::{Failure, boost, python};
 use crate::workload::histogram;
 use comfy_table::{CellAlignment, Table, presets};
 use hdrhistogram::Histogram;
@@ -66,6 +66,7 @@ const SYSTEMS: &[Entry] = &[
     entry(System::Iceoryx2, Form::Bytes, true, "publish and subscribe, no overflow, copied; receive polled"),
     entry(System::Iceoryx2InPlace, Form::InPlace, true, "publish and subscribe, no overflow, loaned; receive polled"),
     entry(System::Cloudtoid, Form::Bytes, false, "try_send and try_recv_into polled"),
+    entry(System::Boost, Form::Bytes, false, "Boost.Interprocess message_queue, try_send and try_receive polled"),
     entry(System::Ipmpsc, Form::Bytes, false, "serde_bytes, zero-copy context, blocking"),
     entry(System::IpcChannel, Form::Bytes, false, "channel of bytes, blocking"),
     entry(System::Pipe, Form::Bytes, false, "named pipe with a buffer of 1 MiB, blocking"),
@@ -98,6 +99,7 @@ impl Entry {
             System::Mq => limit("msgsize_max")
                 .filter(|most| bytes > *most)
                 .map(|most| format!("messages have at most {most} bytes here")),
+            System::Boost => boost::refusal(),
             system if system.is_pythons() => python::refusal(system, installs),
             _ => None,
         }

@@ -38,6 +38,7 @@ pub enum System {
     /// The same, written and read in place.
     Iceoryx2InPlace,
     Cloudtoid,
+    Boost,
     Ipmpsc,
     IpcChannel,
     Pipe,
@@ -73,6 +74,7 @@ impl System {
             System::Iceoryx2 => "iceoryx2",
             System::Iceoryx2InPlace => "iceoryx2-in-place",
             System::Cloudtoid => "cloudtoid",
+            System::Boost => "boost",
             System::Ipmpsc => "ipmpsc",
             System::IpcChannel => "ipc-channel",
             System::Pipe => "pipe",

@@ -6,7 +6,8 @@
 //! - `processes` and `threads` run one measurement, `workload` has its loops,
 //!   `payload` and `verify` make and check the messages, `systems` are the queues;
 //! - `guard` sees to it that nothing hangs and nothing stays;
-//! - `report`, `machine` write it down; `self_test` has the negative controls.
+//! - `report`, `machine` write it down, `output` and `page`, which are those of `ringway bench`, into files;
+//!   `self_test` has the negative controls.
 
 mod args;
 mod control;
@@ -16,6 +17,10 @@ mod guard;
 mod job;
 mod machine;
 mod measure;
+#[path = "../../../src/bin/ringway/bench/output.rs"]
+mod output;
+#[path = "../../../src/bin/ringway/bench/page/mod.rs"]
+mod page;
 mod payload;
 mod probe;
 mod processes;
@@ -27,8 +32,9 @@ mod threads;
 mod verify;
 mod workload;
 
-use args::{Args, HELP, JsonTo};
-use serde_json::json;
+use args::{Args, HELP};
+use output::{Directory, Output};
+use serde_json::{Value, json};
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -58,6 +64,14 @@ fn main() -> ExitCode {
         print!("{HELP}");
         return ExitCode::SUCCESS;
     }
+    // What cannot be written in the end is said now.
+    let files = match Files::open(&args) {
+        Ok(files) => files,
+        Err(error) => {
+            eprintln!("compare: {error:#}");
+            return ExitCode::from(FAILED);
+        }
+    };
     let guard = match guard::Guard::new() {
         Ok(guard) => guard,
         Err(error) => {
@@ -65,12 +79,12 @@ fn main() -> ExitCode {
             return ExitCode::from(FAILED);
         }
     };
-    let code = if args.self_test { u8::from(!self_test::run()) } else { run(args) };
+    let code = if args.self_test { u8::from(!self_test::run()) } else { run(args, files) };
     drop(guard);
     ExitCode::from(if guard::interrupted() { INTERRUPTED } else { code })
 }
 
-fn run(mut args: Args) -> u8 {
+fn run(mut args: Args, files: Files) -> u8 {
     let (times, row_limit) = if args.quick {
         (rows::Times { warm_up_ms: 8, measure_ms: 50 }, Duration::from_secs(3))
     } else {
@@ -97,7 +111,7 @@ fn run(mut args: Args) -> u8 {
         return USAGE;
     }
     // JSON alone has standard output for itself.
-    let to_stdout = matches!(args.json, Some(JsonTo::Stdout));
+    let to_stdout = matches!(args.json, Some(None));
     let table = |text: &str| if to_stdout { eprintln!("{text}") } else { println!("{text}") };
     let machine = machine::describe();
     table(&machine::line(&machine));
@@ -138,14 +152,47 @@ fn run(mut args: Args) -> u8 {
     if guard::interrupted() {
         table("interrupted: this is what there is so far");
     }
-    if let Some(to) = &mut args.json {
-        let all = json!({"schema": 1, "machine": machine, "runs": runs, "results": results});
-        if let Err(error) = to.write(&format!("{all:#}")) {
-            eprintln!("compare: the JSON was not written: {error}");
-            failed = true;
-        }
+    let report = json!({"schema": 1, "machine": machine, "runs": runs, "results": results});
+    if to_stdout {
+        println!("{report:#}");
+    }
+    if let Err(error) = files.write(&report, guard::interrupted()) {
+        eprintln!("compare: {error:#}");
+        failed = true;
     }
     if failed { FAILED } else { 0 }
+}
+
+/// The files that were asked for.
+struct Files {
+    json: Option<Output>,
+    html: Option<Output>,
+    svg: Option<Directory>,
+}
+
+impl Files {
+    fn open(args: &Args) -> anyhow::Result<Files> {
+        Ok(Files {
+            json: args.json.iter().flatten().next().map(|path| Output::open(path)).transpose()?,
+            html: args.html.as_deref().map(Output::open).transpose()?,
+            svg: args.svg.as_deref().map(Directory::open).transpose()?,
+        })
+    }
+
+    fn write(self, report: &Value, interrupted: bool) -> anyhow::Result<()> {
+        if let Some(output) = self.json {
+            output.write(&format!("{report:#}\n"))?;
+        }
+        let rows = report["results"].as_array().map_or(&[][..], Vec::as_slice);
+        let page = page::Report { machine: &report["machine"], rows, interrupted };
+        if let Some(output) = self.html {
+            output.write(&page.html())?;
+        }
+        if let Some(directory) = self.svg {
+            page.svgs().iter().try_for_each(|(name, svg)| directory.write(name, svg))?;
+        }
+        Ok(())
+    }
 }
 
 /// One changing line, for people only.

@@ -4,6 +4,7 @@
 use crate::job::{Job, System};
 use crate::measure::once;
 use crate::rows::{Times, rows};
+use crate::systems::boost;
 use crate::systems::faulty::Fault;
 
 /// Says what happened, a line each. True: all as it must be.
@@ -63,6 +64,12 @@ pub fn run() -> bool {
         for fault in each(Some(Some(Fault::Scratch))) {
             check(Job { system, bytes: 4096, whole: true, single: true, capacity: 64, fault, ..base });
         }
+    }
+    match boost::refusal() {
+        Some(reason) => println!("-    boost: {reason}"),
+        None => each(Some(Some(Fault::Scratch))).for_each(|fault| {
+            check(Job { system: System::Boost, bytes: 4096, whole: true, capacity: 64, fault, ..base });
+        }),
     }
     for fault in each(Some(Some(Fault::Scratch))) {
         check(Job { system: System::Mq, bytes: 1024, whole: true, capacity: 8, fault, ..base });

@@ -2,6 +2,7 @@
 //! says; none knows what is measured, or how.
 
 pub mod all;
+pub mod boost;
 pub mod buffers;
 pub mod bytes;
 pub mod copy;
