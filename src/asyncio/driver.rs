@@ -29,9 +29,9 @@ use std::task::Waker;
 /// As with every use of io_uring, a system call in which the thread that polled such a future
 /// happens to be may end early (`EINTR`), as after a signal.
 ///
-/// There is no form that takes an eventfd: whoever puts would have to write to it, with a system
-/// call for each message; the driver's descriptor can be watched wherever an eventfd could, and
-/// costs those who put nothing.
+/// There is no form that takes an eventfd: whoever puts, in every process, would need it and have to
+/// write to it, with a system call for each message; the driver's descriptor can be watched wherever
+/// an eventfd could, and costs those who put nothing.
 ///
 /// ```no_run
 /// use ringway::{ByteQueue, Driver};

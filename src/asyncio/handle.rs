@@ -17,8 +17,11 @@ pub type AsyncConsumer<M> = Async<Consumer<M>>;
 /// They work with any executor, and on several threads: operations take `&mut self`, so that
 /// a task that holds the handle can be moved (`Send`). While nothing has to be waited for they
 /// do what `try_get` and `try_put` do, without a system call. A future that waits sleeps as a
-/// blocking caller does, among the same sleepers; it is woken by a thread of this process, or
-/// by the kernel through a [`Driver`]. It never spins, whatever the handle's wait policy.
+/// blocking caller does, among the same sleepers. It never spins, whatever the handle's wait policy.
+///
+/// *Who wakes*: after `into_async()` always a thread of this process, one for all futures, also where
+/// the kernel has io_uring. io_uring wakes those of `into_async_on(&driver)`, without that thread, if
+/// your runtime watches the [`Driver`] and dispatches it. There is no third form with an eventfd.
 ///
 /// What is promised does not change: what was put is kept, nothing is got twice, and nobody
 /// hangs when a peer dies: its death is noticed within some 100 ms, as by a blocking caller.
@@ -188,14 +191,15 @@ impl<E: Puts> Async<E> {
 macro_rules! into_async {
     ($end:ident) => {
         impl<M: Message> $end<M> {
-            /// The same, with futures for operations; they are woken by a thread of this process,
-            /// which the first of them that waits starts. See [`Async`].
+            /// The same, with futures for operations; they are always woken by a thread of this
+            /// process, which the first of them that waits starts, and never by io_uring: for that
+            /// see [`into_async_on`](Self::into_async_on). See [`Async`].
             pub fn into_async(self) -> Async<$end<M>> {
                 Async::new(self, None)
             }
 
-            /// As [`into_async`](Self::into_async), but woken by the kernel through `driver`,
-            /// where it can be.
+            /// As [`into_async`](Self::into_async), but woken by the kernel through `driver`, which
+            /// somebody must dispatch; by the thread where io_uring is refused.
             pub fn into_async_on(self, driver: &Driver) -> Async<$end<M>> {
                 Async::new(self, Some(driver))
             }
