@@ -4,7 +4,10 @@
 #![allow(unsafe_code)]
 
 mod common;
+#[path = "unbounded/free.rs"]
+mod free;
 
+use common::small::Small;
 use common::{Role, Sandbox, hear, kind, tell};
 use ringway::{
     ByteQueue, GetError, Lifetime, Options, PodQueue, PutError, SetupErrorKind as K, Side, Ticket, WaitPolicy,
@@ -103,26 +106,6 @@ fn who_leaves_keeps_nothing() {
     assert!(backed(sandbox.path(), "q") > start + MIB, "some are kept");
     drop(consumer);
     is_back(start, backed(sandbox.path(), "q"));
-}
-
-/// Where no cap is stated it is a quarter of what is free: of the machine, and for a name of its file system.
-#[test]
-fn a_quarter_of_what_is_free_is_the_cap() {
-    let sandbox = Sandbox::new();
-    let free = || {
-        let lines = std::fs::read_to_string("/proc/meminfo").expect("proc is mounted");
-        let line = lines.lines().find_map(|line| line.strip_prefix("MemAvailable:")).expect("since Linux 3.14");
-        1024 * line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number")
-    };
-    let before = free();
-    let queue = PodQueue::<Line>::create("q", Options::unbounded().directory(sandbox.path())).expect("memory");
-    let seen = ringway::admin::inspect(Some(sandbox.path()), &"q".parse().expect("a name")).expect("a queue");
-    let cap = seen.growth.expect("it grows").cap;
-    assert_eq!(cap, queue.capacity() as u64 * 64);
-    // A control group, or the file system, may have less; others may have taken or freed some meanwhile.
-    let most = before.max(free()) / 4;
-    assert!(cap <= most + most / 4, "{cap} of {before} bytes");
-    assert!(cap >= MIB, "{cap} of {before} bytes");
 }
 
 /// The same in batches, which go over the borders of chunks.
@@ -277,72 +260,52 @@ fn leases_tasks_and_close() {
 #[test]
 fn no_space_is_full_and_no_fault() {
     let sandbox = Sandbox::new();
-    let small = sandbox.path().join("small");
-    std::fs::create_dir(&small).expect("a directory");
-    let path = std::ffi::CString::new(small.to_str().expect("text")).expect("no zero");
-    // SAFETY: five strings.
-    let mounted = unsafe {
-        libc::mount(c"none".as_ptr(), path.as_ptr(), c"tmpfs".as_ptr(), 0, c"size=3m,mode=700".as_ptr().cast())
-    };
-    if mounted != 0 {
-        std::fs::remove_dir(&small).expect("empty");
-        common::skip("nothing can be mounted here");
-        return;
+    let Some(small) = Small::mount(&sandbox) else { return };
+    let options = Options::unbounded().cap(64 * MIB).directory(small.path());
+    let queue = PodQueue::<Line>::create("q", options.clone()).expect("memory for the start");
+    for lap in 0..3 {
+        let mut put = 0;
+        while queue.try_put([put; 7]).is_ok() {
+            put += 1;
+        }
+        assert!((10_000..49_152).contains(&put), "{put} fit");
+        assert_eq!(queue.try_put([0; 7]), Err(PutError::Full([0; 7])));
+        // What two chunks had room for is room at once: their memory needs nobody's leave.
+        let two = 2 * (256 << 10) / 64;
+        for number in 0..two {
+            assert_eq!(queue.try_get(), Ok([number; 7]), "lap {lap}");
+        }
+        for more in 0..two / 2 {
+            assert_eq!(queue.try_put([put + more; 7]), Ok(()), "lap {lap}");
+        }
+        put += two / 2;
+        while queue.try_put([put; 7]).is_ok() {
+            put += 1;
+        }
+        let begun = Instant::now();
+        assert_eq!(queue.put_timeout([0; 7], SLICE), Err(PutError::TimedOut([0; 7])));
+        assert!(begun.elapsed() >= SLICE);
+        // A put that waits goes on when there is memory.
+        let other = queue.try_clone().expect("a place");
+        other.set_wait_policy(WaitPolicy::Park);
+        let waits = std::thread::spawn(move || other.put_timeout([u64::MAX; 7], Duration::from_secs(10)));
+        for number in two..put {
+            assert_eq!(queue.get(), Ok([number; 7]), "lap {lap}");
+        }
+        assert_eq!((waits.join().expect("no panic"), queue.get()), (Ok(()), Ok([u64::MAX; 7])));
     }
-    let outcome = std::panic::catch_unwind(|| {
-        let options = Options::unbounded().cap(64 * MIB).directory(&small);
-        let queue = PodQueue::<Line>::create("q", options.clone()).expect("memory for the start");
-        for lap in 0..3 {
-            let mut put = 0;
-            while queue.try_put([put; 7]).is_ok() {
-                put += 1;
-            }
-            assert!((10_000..49_152).contains(&put), "{put} fit");
-            assert_eq!(queue.try_put([0; 7]), Err(PutError::Full([0; 7])));
-            // What two chunks had room for is room at once: their memory needs nobody's leave.
-            let two = 2 * (256 << 10) / 64;
-            for number in 0..two {
-                assert_eq!(queue.try_get(), Ok([number; 7]), "lap {lap}");
-            }
-            for more in 0..two / 2 {
-                assert_eq!(queue.try_put([put + more; 7]), Ok(()), "lap {lap}");
-            }
-            put += two / 2;
-            while queue.try_put([put; 7]).is_ok() {
-                put += 1;
-            }
-            let begun = Instant::now();
-            assert_eq!(queue.put_timeout([0; 7], SLICE), Err(PutError::TimedOut([0; 7])));
-            assert!(begun.elapsed() >= SLICE);
-            // A put that waits goes on when there is memory.
-            let other = queue.try_clone().expect("a place");
-            other.set_wait_policy(WaitPolicy::Park);
-            let waits = std::thread::spawn(move || other.put_timeout([u64::MAX; 7], Duration::from_secs(10)));
-            for number in two..put {
-                assert_eq!(queue.get(), Ok([number; 7]), "lap {lap}");
-            }
-            assert_eq!((waits.join().expect("no panic"), queue.get()), (Ok(()), Ok([u64::MAX; 7])));
+    drop(queue);
+    let queue = ByteQueue::create("b", options).expect("memory for the start");
+    for _ in 0..2 {
+        let mut put = 0;
+        while queue.try_put(&[put as u8; 10_000]).is_ok() {
+            put += 1;
         }
-        drop(queue);
-        let queue = ByteQueue::create("b", options).expect("memory for the start");
-        for _ in 0..2 {
-            let mut put = 0;
-            while queue.try_put(&[put as u8; 10_000]).is_ok() {
-                put += 1;
-            }
-            assert!((50..300).contains(&put), "{put} fit");
-            assert_eq!(queue.put_timeout(&[0; 10_000], SLICE), Err(PutError::TimedOut(())));
-            for number in 0..put {
-                assert!(queue.get().expect("put") == [number as u8; 10_000]);
-            }
+        assert!((50..300).contains(&put), "{put} fit");
+        assert_eq!(queue.put_timeout(&[0; 10_000], SLICE), Err(PutError::TimedOut(())));
+        for number in 0..put {
+            assert!(queue.get().expect("put") == [number as u8; 10_000]);
         }
-    });
-    // SAFETY: a string.
-    let unmounted = unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) };
-    assert_eq!(unmounted, 0);
-    std::fs::remove_dir(&small).expect("empty");
-    if let Err(panic) = outcome {
-        std::panic::resume_unwind(panic);
     }
 }
 
@@ -523,26 +486,66 @@ fn the_dead_leave_no_memory_behind() {
     sandbox.unlink("q");
 }
 
+/// Takes part in an anonymous queue: fills or drains it as it is told.
 fn role_peer(_: &[String]) {
     let ticket: Ticket = hear().parse().expect("a ticket");
-    let queue = PodQueue::<u64>::open_ticket(&ticket).expect("the parent is there");
-    for number in 0..50_000 {
-        queue.put(number).expect("below the cap");
+    let queue = PodQueue::<Line>::open_ticket(&ticket).expect("the parent is there");
+    loop {
+        match hear().as_str() {
+            "put" => (0..queue.capacity() as u64).for_each(|number| queue.try_put([number; 7]).expect("below the cap")),
+            "get" => {
+                (0..queue.capacity() as u64).for_each(|number| assert_eq!(queue.try_get(), Ok([number; 7])));
+                at_rest(&queue);
+            }
+            "" => break,
+            other => panic!("no order {other}"),
+        }
+        tell("done");
     }
-    tell("put");
-    hear();
 }
 
-/// An anonymous one, whose file is sealed, grows and shrinks from another process as well.
+/// Bytes of memory that an anonymous queue of this process has, whose size is sealed.
+fn backed_anonymous(ticket: &Ticket) -> u64 {
+    let text = ticket.to_string();
+    let number = text.split(':').nth(2).and_then(|place| place.split_once('/')).map(|(_, fd)| fd.parse::<i32>());
+    let fd = number.expect("PID/FD").expect("a number");
+    let size = libc::F_SEAL_GROW | libc::F_SEAL_SHRINK;
+    // SAFETY: touches no memory.
+    assert_eq!(unsafe { libc::fcntl(fd, libc::F_GET_SEALS) } & size, size, "it is sealed");
+    std::fs::metadata(format!("/proc/self/fd/{fd}")).expect("it is open").blocks() * 512
+}
+
+/// An anonymous one, whose file is sealed, grows and shrinks from another process as well: each may give
+/// back what the other has made it take.
 #[test]
 fn it_can_be_handed_over() {
     let sandbox = Sandbox::new();
-    let queue = PodQueue::<u64>::with_options(Options::unbounded().cap(8 * MIB)).expect("memory");
+    let cap = 8 * MIB;
+    let queue = PodQueue::<Line>::with_options(Options::unbounded().cap(cap)).expect("memory");
+    let ticket = queue.ticket().expect("findable");
     let mut child = sandbox.child("peer", &[]);
-    child.tell(&queue.ticket().expect("findable").to_string());
-    child.expect("put");
-    for number in 0..50_000 {
-        assert_eq!(queue.get(), Ok(number));
+    child.tell(&ticket.to_string());
+    let start = backed_anonymous(&ticket);
+    assert!(start < MIB, "{start} bytes at the start");
+    for (puts, gets) in [(true, false), (false, true), (true, true)] {
+        let mut order = |what: &str| {
+            child.tell(what);
+            child.expect("done");
+        };
+        if puts {
+            order("put");
+        } else {
+            (0..queue.capacity() as u64).for_each(|number| queue.try_put([number; 7]).expect("below the cap"));
+        }
+        let peak = backed_anonymous(&ticket);
+        assert!((cap..cap + MIB).contains(&peak), "{peak} bytes when full");
+        if gets {
+            order("get");
+        } else {
+            (0..queue.capacity() as u64).for_each(|number| assert_eq!(queue.try_get(), Ok([number; 7])));
+            at_rest(&queue);
+        }
+        is_back(start, backed_anonymous(&ticket));
     }
     child.succeed();
 }
