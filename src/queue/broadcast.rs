@@ -48,7 +48,8 @@ pub type ByteBroadcast = Publisher<Bytes>;
 /// ```
 pub type PodBroadcast<T> = Publisher<Pod<T>>;
 
-/// A broadcast of any type that serde knows; each subscriber decodes a copy of its own.
+/// A broadcast of any type that serde knows; each subscriber decodes a copy of its own. A `put`
+/// allocates nothing if the encoded message has at most 256 bytes, else one buffer.
 ///
 /// ```
 /// use ringway::{Broadcast, StartAt};

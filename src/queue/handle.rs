@@ -44,7 +44,9 @@ pub type PodQueue<T> = Handle<Pod<T>>;
 
 /// A queue of any type that serde knows.
 ///
-/// A message is encoded once, straight into shared memory, and decoded once. One that
+/// A message is encoded once, on the stack or straight into shared memory, and decoded once; a
+/// `put` allocates nothing. (Encoded messages of 257 bytes and more that fit a slot, because
+/// [`inline`](crate::Options::inline) was raised, are the exception: one buffer each.) One that
 /// cannot be decoded, because it was another type's, is `Undecodable`: it is consumed, and
 /// the queue goes on.
 ///

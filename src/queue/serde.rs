@@ -3,7 +3,10 @@
 //!
 //! User code (`Serialize`, `Deserialize`) runs before a place in the queue is claimed and
 //! after it was released, never between. What is short is encoded on the stack, what is
-//! long straight into its block: it is first measured, then encoded.
+//! long straight into its block: it is first measured, then encoded. So a put allocates nothing,
+//! with one exception: what is longer than the stack has room for and yet fits a slot (a larger
+//! [`inline`](crate::Options::inline), broadcasts) is encoded into a `Vec` before it is copied, since
+//! a claim must not wait for user code.
 
 use super::bytes::{Bytes, BytesRoom};
 use super::error::{EncodeError, PutError, PutManyError};
