@@ -8,6 +8,7 @@ use common::{MODES, Role, Sandbox, hear, tell};
 use ringway::{ByteQueue, Lifetime, Options, PodQueue, Side};
 use serde_json::Value;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
 const ROLES: &[Role] = &[("hold", role_hold), ("anonymous", role_anonymous)];
@@ -187,6 +188,63 @@ fn inspect_shows_the_inside() {
             assert!(table.out.contains(word), "{word} is not in\n{}", table.out);
         }
     }
+}
+
+/// Of a queue that grows: its memory, its chunks and its blocks, of which one is in each state.
+#[test]
+fn inspect_shows_growth_and_blocks() {
+    const LONG: usize = 70_000;
+    let sandbox = Sandbox::new();
+    let options = Options::unbounded().cap(16 << 20).max_message(100_000).directory(sandbox.path());
+    let queue = ByteQueue::create("q", options).expect("memory");
+    let idle = json(&sandbox, &["inspect", "q", "--json"]);
+    // More than a chunk of short ones, then long ones: leased, read in place, queued twice, written.
+    (0..5000u64).for_each(|number| queue.put(&number.to_ne_bytes()).expect("below the cap"));
+    (0..5000).for_each(|_| assert!(queue.get().is_ok()));
+    (0..4).for_each(|_| queue.put(&[1; LONG]).expect("below the cap"));
+    let _leased = queue.lease().expect("a message");
+    let _read = queue.get_ref().expect("a message");
+    let _written = queue.reserve(LONG).expect("a block");
+    let seen = json(&sandbox, &["inspect", "q", "--json"]);
+    let number = |value: &Value, key: &str| value[key].as_u64().unwrap_or_else(|| panic!("{key} in {value}"));
+    let (before, growth) = (&idle["growth"], &seen["growth"]);
+    // A quarter of the cap is for slots, the rest for blocks.
+    assert!((15 << 20..=16 << 20).contains(&number(growth, "cap")), "{growth}");
+    assert_eq!((number(before, "chunks"), number(before, "ready")), (number(growth, "chunks"), 1), "{before}");
+    assert_eq!(number(growth, "chunks") * number(growth, "chunk"), 4 << 20, "{growth}");
+    let states = ["ready", "drained", "holes", "backing", "punching"].map(|key| number(growth, key));
+    assert_eq!(states.iter().sum::<u64>(), number(growth, "chunks"), "{growth}");
+    assert!(states[0] >= 1 && states[1] >= 1 && states[2] >= 1 && states[3..] == [0, 0], "{growth}");
+    assert_eq!(number(growth, "backed"), fs::metadata(sandbox.file("q")).expect("a file").blocks() * 512);
+    assert!(number(growth, "backed") > number(before, "backed") + 5 * LONG as u64, "{before} {growth}");
+    let classes = seen["blocks"].as_array().expect("sizes");
+    let class = classes.iter().find(|class| number(class, "size") >= LONG as u64).expect("one for so long ones");
+    assert!(number(class, "size") < 2 * LONG as u64, "{class}");
+    let uses = ["writing", "queued", "leased", "reading"].map(|key| number(class, key));
+    assert_eq!(uses, [1, 2, 2, 0], "what is read in place is as leased: {class}");
+    assert_eq!(number(class, "count"), 5 + number(class, "free"), "{class}");
+    let others = classes.iter().filter(|other| number(other, "size") != number(class, "size"));
+    others.for_each(|other| assert_eq!(number(other, "count"), number(other, "free"), "{other}"));
+    assert_eq!(seen["participants"][0]["blocks"], 1, "it is being written");
+    let table = run(&sandbox, &["inspect", "q"]).out;
+    let cells = |head: &str| {
+        let line = table.lines().find(|line| line.trim_start().starts_with(head));
+        line.unwrap_or_else(|| panic!("{head} is not in\n{table}")).split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert!(cells("memory").contains("messages at most"), "{table}");
+    let [ready, drained, holes, ..] = states;
+    for part in [format!("{ready} ready"), format!("{drained} drained"), format!("{holes} without memory")] {
+        assert!(cells("chunks").contains(&part), "{part} is not in\n{table}");
+    }
+    assert!(cells("blocks of").ends_with("all free being written in the queue leased being read"), "{table}");
+    let row = ["count", "free", "writing", "queued", "leased", "reading"].map(|key| number(class, key).to_string());
+    assert!(
+        table
+            .lines()
+            .any(|line| line.split_whitespace().collect::<Vec<_>>().ends_with(&row.each_ref().map(String::as_str))),
+        "{row:?} is not in\n{table}"
+    );
+    assert!(table.contains("participant 0 writes or reads 1 of them"), "{table}");
 }
 
 #[test]
