@@ -13,6 +13,8 @@ mod deaths;
 mod measure;
 #[path = "asynchronous/refusal.rs"]
 mod refusal;
+#[path = "asynchronous/selecting.rs"]
+mod selecting;
 
 use common::{MODES, Role, Sandbox, thread_id, timed, until, until_asleep};
 use ringway::{
@@ -53,6 +55,7 @@ fn driver(how: &str) -> Option<Driver> {
         return None;
     }
     let driver = Driver::new().expect("a descriptor");
+    assert_eq!(driver.uses_io_uring(), refusal::kernel_would_wake(), "io_uring is used where it can be");
     // SAFETY: a driver's descriptor is always the same one, and open while a clone is there.
     let watched = unsafe { AsyncFd::register_with_interest(driver.clone(), Interest::READABLE) };
     let watched = watched.expect("it can be watched");

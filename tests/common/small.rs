@@ -17,8 +17,8 @@ impl Small {
         // SAFETY: five strings.
         let mounted = unsafe { libc::mount(c"none".as_ptr(), target.as_ptr(), c"tmpfs".as_ptr(), 0, options) };
         if mounted != 0 {
-            eprintln!("nothing can be mounted here: not tested");
             std::fs::remove_dir(&path).expect("empty");
+            super::skip("nothing can be mounted here");
             return None;
         }
         Some(Small(path))
