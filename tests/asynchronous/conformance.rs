@@ -51,28 +51,51 @@ fn a_stream_goes_on_after_a_message_that_is_no_value() {
     assert_eq!(all, [Ok(true), Err(GetError::Undecodable), Ok(false)]);
 }
 
-/// A stream whose `next` is dropped loses nothing.
+/// A stream whose `next` is dropped loses nothing, whether it waited or something had come just then.
 #[test]
 fn a_stream_is_polled_between_other_things() {
+    const BURSTS: u64 = 200;
+    const BURST: u64 = 5;
     with_each(|how| async move {
         let _sandbox = Sandbox::new();
         let driver = driver(how);
         let queue = Numbers::bounded(3).expect("memory");
         let mut stream = getter(queue.consumer().expect("free"), &driver);
         let producer = queue.producer().expect("free");
-        let puts = std::thread::spawn(move || (0..3000).for_each(|number| producer.put(number).expect("open")));
-        let (mut expected, mut late) = (0, 0);
-        while expected < 3000 {
-            tokio::select! {
-                got = stream.next() => {
-                    assert_eq!(got, Some(Ok(expected)), "{how}");
-                    expected += 1;
+        let (go, goes) = std::sync::mpsc::channel();
+        let puts = std::thread::spawn(move || {
+            let mut numbers = 0..BURSTS * BURST;
+            while goes.recv().is_ok() {
+                numbers.by_ref().take(BURST as usize).for_each(|number| producer.put(number).expect("open"));
+            }
+            assert_eq!(numbers.next(), None, "all of them");
+        });
+        let (mut expected, mut cancelled) = (0, 0);
+        while expected < BURSTS * BURST {
+            // Nobody puts until one has been cancelled: it waited.
+            let is_idle = expected % BURST == 0;
+            let before = cancelled;
+            while cancelled == before || !is_idle {
+                tokio::select! {
+                    biased;
+                    got = stream.next() => {
+                        assert!(!is_idle, "{how}: {got:?} comes out of nowhere");
+                        assert_eq!(got, Some(Ok(expected)), "{how}");
+                        expected += 1;
+                        break;
+                    }
+                    () = tokio::task::yield_now() => cancelled += 1,
                 }
-                () = tokio::task::yield_now() => late += 1,
+            }
+            if is_idle {
+                go.send(()).expect("it listens");
+                assert_eq!(stream.next().await, Some(Ok(expected)), "{how}");
+                expected += 1;
             }
         }
-        let _ = late;
+        drop(go);
         puts.join().expect("no panic");
+        assert!(cancelled >= BURSTS, "{how}: {cancelled} were cancelled while they waited");
     });
 }
 
