@@ -60,39 +60,105 @@ fn what_a_killed_process_had_leased_comes_to_a_future() {
     });
 }
 
-/// Their tasks are dropped, and with them their futures: others get what comes, at once.
+/// A handle in a task that gives it away when it ends: a handle that leaves would wake others itself.
+struct Kept {
+    end: Option<Getter>,
+    keeper: std::sync::mpsc::Sender<Option<Getter>>,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let _ = self.keeper.send(self.end.take());
+    }
+}
+
+/// A runtime in which three futures wait, and are not polled again: whoever wakes one of them gets no
+/// further than to its task.
+struct Sleepers {
+    runtime: tokio::runtime::Runtime,
+    /// How often a task was woken.
+    woken: Arc<AtomicUsize>,
+    /// Has their handles when they have ended.
+    kept: std::sync::mpsc::Receiver<Option<Getter>>,
+}
+
+fn sleepers(queue: &Numbers, how: &'static str) -> Sleepers {
+    let runtime = runtime();
+    let woken = Arc::new(AtomicUsize::new(0));
+    let mut asleep = Vec::new();
+    let (keeper, kept) = std::sync::mpsc::channel();
+    for _ in 0..3 {
+        let (consumer, woken, keeper) = (queue.consumer().expect("free"), Arc::clone(&woken), keeper.clone());
+        let (says, hears) = tokio::sync::oneshot::channel();
+        runtime.spawn(async move {
+            let driver = driver(how);
+            let mut consumer = Kept { end: Some(getter(consumer, &driver)), keeper };
+            let mut get = pin!(consumer.end.as_mut().expect("there until it ends").get());
+            assert!(std::future::poll_fn(|cx| Poll::Ready(get.as_mut().poll(cx))).await.is_pending());
+            let _ = says.send(());
+            let mut polls = 0;
+            std::future::poll_fn(|_| {
+                woken.fetch_add(polls, Ordering::AcqRel);
+                polls = 1;
+                Poll::<()>::Pending
+            })
+            .await;
+        });
+        asleep.push(hears);
+    }
+    runtime.block_on(async {
+        for asleep in asleep {
+            asleep.await.expect("it is polled");
+        }
+    });
+    if how == "thread" {
+        until_the_watcher_sleeps();
+    }
+    Sleepers { runtime, woken, kept }
+}
+
+/// Their tasks are dropped, and with them their futures: what comes wakes others, at once, whether it
+/// came before, and to one of them, or after.
 #[test]
 fn a_runtime_ends_while_futures_wait() {
+    const ROUNDS: u64 = 7;
     let sandbox = Sandbox::new();
-    for how in WAKERS {
+    for (how, is_woken_before) in WAKERS.iter().flat_map(|how| [(*how, false), (*how, true)]) {
         let queue = Numbers::with_options(sandbox.options(2).peers_gone(false)).expect("memory");
-        let first = runtime();
-        let mut polled = Vec::new();
-        for _ in 0..3 {
-            let consumer = queue.consumer().expect("free");
-            let (says, hears) = tokio::sync::oneshot::channel();
-            first.spawn(async move {
-                let mut consumer = getter(consumer, &driver(how));
-                let mut get = pin!(consumer.get());
-                assert!(std::future::poll_fn(|cx| Poll::Ready(get.as_mut().poll(cx))).await.is_pending());
-                let _ = says.send(());
-                let _ = get.await;
+        let mut took = Vec::new();
+        for number in 0..ROUNDS {
+            let first = sleepers(&queue, how);
+            // Behind them in the line.
+            let parked = queue.consumer().expect("free");
+            parked.set_wait_policy(WaitPolicy::Park);
+            let (says, hears) = std::sync::mpsc::channel();
+            let thread = std::thread::spawn(move || {
+                says.send(thread_id()).expect("awaited");
+                parked.get_timeout(LONG)
             });
-            polled.push(hears);
+            until_asleep(std::process::id(), hears.recv().expect("it starts"));
+            let (got, time) = timed(|| {
+                if is_woken_before {
+                    queue.put(number).expect("room");
+                    let limit = Instant::now() + PROMPT / 2;
+                    while first.woken.load(Ordering::Acquire) == 0 && Instant::now() < limit {
+                        std::thread::yield_now();
+                    }
+                }
+                first.runtime.shutdown_timeout(LONG);
+                if !is_woken_before {
+                    queue.put(number).expect("room");
+                }
+                thread.join().expect("no panic")
+            });
+            assert_eq!(got, Ok(number), "{how}");
+            assert_eq!(first.kept.iter().flatten().count(), 3);
+            took.push(time);
         }
-        first.block_on(async {
-            for polled in polled {
-                polled.await.expect("it is polled");
-            }
-        });
-        first.shutdown_timeout(LONG);
-        queue.put(1).expect("room");
-        queue.put(2).expect("room");
-        let mut consumer = queue.consumer().expect("free").into_async();
-        runtime().block_on(async {
-            assert_eq!((consumer.get().await, consumer.get().await), (Ok(1), Ok(2)));
-        });
-        assert_eq!(queue.participants(), 2, "{how}: the others have left");
+        took.sort();
+        let middle = took[took.len() / 2];
+        assert!(middle < PROMPT, "{how}, woken before: {is_woken_before}: it was left asleep: {took:?}");
+        assert_eq!(queue.participants(), 1, "{how}: the others have left");
     }
 }
 
