@@ -106,10 +106,10 @@ fn figure(figure: &Figure) -> String {
     for (width, class) in [(Width::Wide, "wide"), (Width::Narrow, "narrow")] {
         match figure.plot.draw(width) {
             Ok(Drawing { width, height, body }) => {
-                let _ = write!(
+                let _ = writeln!(
                     out,
                     "<svg class=\"{class}\" viewBox=\"0 0 {width} {height}\" role=\"img\" \
-                     aria-label=\"{title}\" font-family=\"{FONT}\"><title>{title}</title>{body}</svg>\n"
+                     aria-label=\"{title}\" font-family=\"{FONT}\"><title>{title}</title>{body}</svg>"
                 );
             }
             Err(error) => {
