@@ -332,7 +332,8 @@ impl Actor {
     }
 
     fn covers(&self, pos: u8) -> bool {
-        self.len > 0 && (self.intent..self.intent + self.len).contains(&pos)
+        // Where it names no position it may still have a length.
+        pos.wrapping_sub(self.intent) < self.len
     }
 }
 

@@ -50,7 +50,9 @@ impl Chunks {
     fn next_position(&self, state: &State, keeper: &mut Actor) {
         (keeper.place, keeper.hazard) = (NONE, NONE);
         if keeper.run > 1 && self.0.bug != Bug::EndsAtTheFinished {
-            (keeper.pos, keeper.run, keeper.at) = (keeper.pos + 1, keeper.run - 1, At::KeepFirstLook(false));
+            // Behind no position comes none that anybody has claimed.
+            (keeper.pos, keeper.run, keeper.at) =
+                (keeper.pos.wrapping_add(1), keeper.run - 1, At::KeepFirstLook(false));
         } else if keeper.len > 0 && self.0.bug != Bug::LeftForgotten {
             *keeper = NOBODY;
         } else {
@@ -97,7 +99,8 @@ impl Chunks {
             }
             _ => false,
         };
-        let pos = turn.actor.pos + if is_search { turn.actor.run - 1 } else { 0 };
+        // Where there is none, none of this is looked at.
+        let pos = turn.actor.pos.wrapping_add(if is_search { turn.actor.run - 1 } else { 0 });
         let (chunk, lap) = (self.chunk(pos), self.lap(pos));
         let (word, is_put) = (state.words[chunk], usize::from(turn.actor.left) < config.producers);
         // The chunk is not READY of that lap: nothing of it was put yet, or all is done.
