@@ -62,7 +62,8 @@ impl<'s> View<'s> {
             && (plan.chunk == 0
                 || plan.capacity.is_multiple_of(plan.chunk) && !plan.single_producer && !plan.single_consumer)
             && plan.max_message <= if plan.arena > 0 { 1 << 30 } else { plan.inline_size }
-            && (plan.arena == 0 || plan.inline_size >= LENGTH_SIZE as u64);
+            && (plan.arena == 0 || plan.inline_size >= LENGTH_SIZE as u64)
+            && !(plan.broadcast && plan.arena > 0);
         if !sane || slots_size(plan).is_none() {
             return Err(damaged());
         }

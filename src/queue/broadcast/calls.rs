@@ -19,8 +19,8 @@ const UNFINISHED_TURNS: u32 = 64;
 impl Port {
     #[inline(always)]
     pub(in crate::queue) fn cast<M: Message>(&self, value: &M::In<'_>, wait: Wait) -> Result<(), PutError<()>> {
-        if !M::FIXED_LEN && M::len(value) > self.max_message {
-            return Err(PutError::TooLarge { value: (), len: M::len(value), max: self.max_message });
+        if !M::FIXED_LEN && M::len(value) > self.longest_cast() {
+            return Err(PutError::TooLarge { value: (), len: M::len(value), max: self.longest_cast() });
         }
         M::touch(value);
         match self.ring.cast_fast(&self.cursors.cast_put, &Encoded::<M>(value)) {
@@ -30,6 +30,12 @@ impl Port {
             }
             _ => self.cast_slow(&Encoded::<M>(value), wait),
         }
+    }
+
+    /// Every message lies in its slot, whatever the header of a file that somebody has forged allows.
+    #[inline(always)]
+    fn longest_cast(&self) -> usize {
+        self.max_message.min(self.inline)
     }
 
     #[inline(always)]
@@ -200,9 +206,9 @@ impl Port {
     ) -> Result<usize, PutManyError> {
         let fail = |put: u64, cause| PutManyError { put: put as usize, cause };
         if !M::FIXED_LEN
-            && let Some(long) = values.iter().map(M::len).find(|len| *len > self.max_message)
+            && let Some(long) = values.iter().map(M::len).find(|len| *len > self.longest_cast())
         {
-            return Err(fail(0, PutError::TooLarge { value: (), len: long, max: self.max_message }));
+            return Err(fail(0, PutError::TooLarge { value: (), len: long, max: self.longest_cast() }));
         }
         M::touch_all(values);
         self.ready_to_cast().map_err(|refusal| fail(0, refusal.into_put()))?;
@@ -477,5 +483,23 @@ impl Port {
         if self.for_consumers.wanted(Fences::Symmetric) {
             self.wake(self.for_consumers, i32::MAX as u32);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::{Bytes, Options};
+
+    #[test]
+    fn a_header_that_promises_more_than_a_slot_admits_no_more() {
+        let options = Options::new(4).inline(56).for_broadcast();
+        let mut port = Port::create::<Bytes>(None, &options).expect("memory");
+        assert_eq!(port.cast::<Bytes>(&&[7; 56][..], Wait::No), Ok(()));
+        port.max_message = 1 << 20;
+        let too_large = |len| Err(PutError::TooLarge { value: (), len, max: 56 });
+        assert_eq!(port.cast::<Bytes>(&&[7; 57][..], Wait::No), too_large(57));
+        let many = port.cast_many::<Bytes>(&[&[7; 56], &[7; 100_000]], Wait::No);
+        assert_eq!(many.map_err(|error| error.cause), too_large(100_000).map(|()| 0));
     }
 }
