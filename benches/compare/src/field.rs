@@ -7,9 +7,9 @@
 use crate::guard;
 use crate::job::{Job, Kind, System};
 use crate::measure::timed;
-use crate::probe;
+use crate::probe::{self, Class};
 use crate::report::Spread;
-use crate::systems::{Failure, boost, python};
+use crate::systems::{boost, python};
 use crate::workload::histogram;
 use comfy_table::{CellAlignment, Table, presets};
 use hdrhistogram::Histogram;
@@ -67,13 +67,23 @@ const SYSTEMS: &[Entry] = &[
     entry(System::Iceoryx2InPlace, Form::InPlace, true, "publish and subscribe, no overflow, loaned; receive polled"),
     entry(System::Cloudtoid, Form::Bytes, false, "try_send and try_recv_into polled"),
     entry(System::Boost, Form::Bytes, false, "Boost.Interprocess message_queue, try_send and try_receive polled"),
-    entry(System::Ipmpsc, Form::Bytes, false, "serde_bytes, zero-copy context, blocking"),
+    entry(
+        System::Ipmpsc,
+        Form::Bytes,
+        false,
+        "serde_bytes, copied in, read where it lies (zero-copy context), blocking",
+    ),
     entry(System::IpcChannel, Form::Bytes, false, "channel of bytes, blocking"),
     entry(System::Pipe, Form::Bytes, false, "named pipe with a buffer of 1 MiB, blocking"),
     entry(System::Unix, Form::Bytes, true, "stream socket, blocking"),
     entry(System::Mq, Form::Bytes, false, "POSIX message queue as deep as allowed, blocking"),
-    entry(System::PythonQueue, Form::Bytes, false, "Python's multiprocessing.Queue of bytes"),
-    entry(System::FasterFifo, Form::Bytes, false, "Python's faster_fifo.Queue of bytes, put and get_many"),
+    entry(
+        System::PythonQueue,
+        Form::Bytes,
+        false,
+        "Python's multiprocessing.Queue of bytes, whose rest is always the same",
+    ),
+    entry(System::FasterFifo, Form::Bytes, false, "Python's faster_fifo.Queue of such bytes, put and get_many"),
 ];
 
 impl Entry {
@@ -128,21 +138,20 @@ struct Member {
     refusal: Option<String>,
 }
 
-/// `installs`: what a rival needs is installed, where that is possible.
-pub fn groups(base: Job, installs: bool) -> Vec<Group> {
+pub fn groups(base: Job) -> Vec<Group> {
     let mut groups = Vec::new();
     for kind in [Kind::Latency, Kind::Throughput] {
         for (bytes, capacity) in SIZES {
             for in_place in [false, true] {
                 let job = Job { kind, bytes, capacity, whole: true, ..base };
-                groups.push(group(job, in_place, installs));
+                groups.push(group(job, in_place));
             }
         }
     }
     groups
 }
 
-fn group(job: Job, in_place: bool, installs: bool) -> Group {
+fn group(job: Job, in_place: bool) -> Group {
     let Job { kind, bytes, .. } = job;
     let systems: Vec<&'static Entry> =
         SYSTEMS.iter().filter(|system| (system.form == Form::InPlace) == in_place).collect();
@@ -150,11 +159,20 @@ fn group(job: Job, in_place: bool, installs: bool) -> Group {
         system,
         job: Job { system: system.system, single: system.single, patient: system.is_ours(), ..job },
         beside: systems.iter().position(|ours| system.is_beside(ours)),
-        refusal: system.refusal(bytes, installs),
+        refusal: None,
     };
     let what = if in_place { "in place" } else { "copied" };
     let name = format!("{}, {}, {what}", kind.name(), size(bytes));
     Group { name, kind, in_place, bytes, members: systems.iter().map(member).collect() }
+}
+
+impl Group {
+    /// Finds out what cannot be measured. `installs`: what a rival needs is installed, where that is possible.
+    pub fn prepare(&mut self, installs: bool) {
+        for member in &mut self.members {
+            member.refusal = member.system.refusal(self.bytes, installs);
+        }
+    }
 }
 
 fn size(bytes: usize) -> String {
@@ -202,12 +220,15 @@ pub struct Outcome {
     histories: Vec<History>,
     /// Rounds during which the processors moved.
     discarded: usize,
+    /// Of the others: raw round trips before and after.
+    probes: Vec<f64>,
 }
 
 /// `wanted` rounds of the group, or as many as fit into `limit`.
 pub fn measure(group: &Group, wanted: usize, limit: Duration, progress: impl Fn(usize)) -> Outcome {
     const LARGEST_CHANGE: f64 = 1.3;
-    let mut outcome = Outcome { histories: group.members.iter().map(|_| History::default()).collect(), discarded: 0 };
+    let histories = group.members.iter().map(|_| History::default()).collect();
+    let mut outcome = Outcome { histories, discarded: 0, probes: Vec::new() };
     let start = Instant::now();
     let mut kept = 0;
     for attempt in 0..3 * wanted {
@@ -229,23 +250,20 @@ pub fn measure(group: &Group, wanted: usize, limit: Duration, progress: impl Fn(
                 Err(_) => {}
             }
         }
-        match steady(before, probe::round_trip()) {
-            Ok(change) if change > LARGEST_CHANGE && kept + 1 < wanted + outcome.discarded => {
+        match (before, probe::round_trip()) {
+            (Ok(before), Ok(after)) if before.max(after) <= LARGEST_CHANGE * before.min(after) => {
+                outcome.probes.push((before + after) / 2.0);
+                kept += 1;
+            }
+            _ => {
                 outcome.discarded += 1;
                 for history in &mut outcome.histories {
                     history.runs.retain(|run| run.round != attempt);
                 }
             }
-            _ => kept += 1,
         }
     }
     outcome
-}
-
-/// How much the distance of the processors has changed.
-fn steady(before: Result<f64, Failure>, after: Result<f64, Failure>) -> Result<f64, Failure> {
-    let (before, after) = (before?, after?);
-    Ok(before.max(after) / before.min(after))
 }
 
 impl Outcome {
@@ -256,6 +274,13 @@ impl Outcome {
             .iter()
             .zip(&self.histories)
             .any(|(member, history)| member.system.is_ours() && history.error.is_some())
+    }
+
+    /// Where the processors were, and in how many rounds.
+    fn placements(&self) -> Vec<(&'static str, usize)> {
+        let rounds = |class: Class| self.probes.iter().filter(|probe| Class::of(**probe) == class).count();
+        let all = Class::ALL.into_iter().map(|class| (class.name(), rounds(class)));
+        all.filter(|(_, rounds)| *rounds > 0).collect()
     }
 
     /// Ringway's speed divided by its, of the rounds that have both.
@@ -311,7 +336,9 @@ pub fn table(group: &Group, outcome: &Outcome) -> String {
         0 => String::new(),
         rounds => format!("\n{rounds} rounds left out: the processors moved in between"),
     };
-    format!("\n{}\n{table}{discarded}", group.name)
+    let placements = outcome.placements().into_iter().map(|(class, rounds)| format!("{class}: {rounds}"));
+    let placements = placements.collect::<Vec<_>>().join("; ");
+    format!("\n{}\n{table}\nrounds by placement: {placements}{discarded}", group.name)
 }
 
 /// How each of them was used.
@@ -364,9 +391,11 @@ fn distribution(trips: &Histogram<u64>) -> Vec<(f64, u64)> {
 /// For `--json`.
 pub fn json_rows(group: &Group, outcome: &Outcome) -> Vec<Value> {
     let row = |(at, (member, history)): (usize, (&Member, &History))| {
-        let trips = merged(history.runs.iter()).filter(|trips| !trips.is_empty());
+        // What has failed once is not to be believed.
+        let runs = if history.error.is_some() { &[][..] } else { &history.runs[..] };
+        let trips = merged(runs.iter()).filter(|trips| !trips.is_empty());
         let quantile = |quantile| trips.as_ref().map(|trips| trips.value_at_quantile(quantile));
-        let beside = member.beside.filter(|beside| *beside != at);
+        let beside = member.beside.filter(|beside| *beside != at && !runs.is_empty());
         json!({
             "bench": "field",
             "kind": group.kind.name(),
@@ -377,8 +406,8 @@ pub fn json_rows(group: &Group, outcome: &Outcome) -> Vec<Value> {
             "mode": if member.system.single { "spsc" } else { "mpmc" },
             "in_process": member.system.system.is_in_process(),
             "note": member.system.how,
-            "runs": history.runs.len(),
-            "per_s": Spread::of(history.runs.iter().map(|run| run.per_second)).map(Spread::json),
+            "runs": runs.len(),
+            "per_s": Spread::of(runs.iter().map(|run| run.per_second)).map(Spread::json),
             "ratio": beside.and_then(|beside| outcome.ratio(at, beside)).map(Spread::json),
             "p50": quantile(0.5),
             "p90": quantile(0.9),
@@ -387,6 +416,7 @@ pub fn json_rows(group: &Group, outcome: &Outcome) -> Vec<Value> {
             "max": quantile(1.0),
             "distribution": trips.as_ref().map(distribution),
             "discarded": outcome.discarded,
+            "placements": outcome.placements(),
             "skipped": member.refusal,
             "error": history.error,
         })

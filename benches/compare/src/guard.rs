@@ -4,11 +4,12 @@
 use crate::control::Control;
 use crate::cpus::now;
 use nix::fcntl::{Flock, FlockArg};
+use nix::mqueue::mq_unlink;
 use std::fs::{self, DirBuilder, File};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::process::Child;
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -17,6 +18,8 @@ const SHARED_MEMORY: &str = "/dev/shm";
 const PREFIX: &str = "ringway-compare-";
 /// How names of files end that hold the name of a shared memory which somebody made up.
 pub const LINK: &str = ".link";
+/// The same of POSIX message queues.
+pub const QUEUE: &str = ".mq";
 /// How long one measurement may take before everything is ended.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long an interrupted run may take to write what there is.
@@ -70,6 +73,44 @@ pub fn interrupted() -> bool {
 /// Children started by this run, to be ended with it.
 pub fn children() -> MutexGuard<'static, Vec<Child>> {
     CHILDREN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs a program to its end, which an interrupted run brings about.
+pub fn output(command: &mut Command) -> io::Result<Output> {
+    let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let (mut stdout, mut stderr, pid) = {
+        let mut children = children();
+        let mut child = command.spawn()?;
+        let (stdout, stderr, pid) = (child.stdout.take(), child.stderr.take(), child.id());
+        children.push(child);
+        (stdout, stderr, pid)
+    };
+    let mut said = Vec::new();
+    let errors = std::thread::spawn(move || {
+        let mut said = Vec::new();
+        let _ = stderr.as_mut().map(|pipe| pipe.read_to_end(&mut said));
+        said
+    });
+    let _ = stdout.as_mut().map(|pipe| pipe.read_to_end(&mut said));
+    let stderr = errors.join().unwrap_or_default();
+    let child = {
+        let mut children = children();
+        children.iter().position(|child| child.id() == pid).map(|at| children.swap_remove(at))
+    };
+    let status = child.ok_or_else(|| io::Error::other("it was ended"))?.wait()?;
+    Ok(Output { status, stdout: said, stderr })
+}
+
+/// Removes the files of one measurement, whatever a rival has left there.
+pub fn remove_files(id: &str) {
+    let prefix = format!("{id}-");
+    for entry in fs::read_dir(directory()).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let is_its = name.to_str().is_some_and(|name| name.starts_with(&prefix));
+        if is_its && entry.file_type().is_ok_and(|kind| !kind.is_dir()) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Kills and reaps all children.
@@ -141,8 +182,12 @@ pub fn remove_shared_memory(name: &str) {
 /// A run's directory, and the names that stand beside it.
 fn remove(directory: &Path) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        if entry.file_name().to_str().is_some_and(|name| name.ends_with(LINK)) {
+        let name = entry.file_name();
+        let ends = |end| name.to_str().is_some_and(|name| name.ends_with(end));
+        if ends(LINK) {
             remove_shared_memory(fs::read_to_string(entry.path()).unwrap_or_default().trim());
+        } else if ends(QUEUE) {
+            let _ = mq_unlink(fs::read_to_string(entry.path()).unwrap_or_default().as_str());
         }
     }
     let _ = fs::remove_dir_all(directory);

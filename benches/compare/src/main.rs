@@ -101,7 +101,7 @@ fn run(mut args: Args, files: Files) -> u8 {
         None if args.field => Vec::new(),
         None => rows::rows(times, args.threads),
     };
-    let mut groups = if is_field_wanted { field::groups(rows::base(times), !args.quick) } else { Vec::new() };
+    let mut groups = if is_field_wanted { field::groups(rows::base(times)) } else { Vec::new() };
     if let Some(part) = &args.only {
         rows.retain(|row| row.name.contains(part.as_str()));
         groups.retain(|group| group.name.contains(part.as_str()));
@@ -132,6 +132,9 @@ fn run(mut args: Args, files: Files) -> u8 {
         failed |= outcome.failed;
         table(&report::table_row(row, &outcome));
         results.push(report::json_row(row, &outcome));
+    }
+    for group in &mut groups {
+        group.prepare(!args.quick);
     }
     // Rounds have many members: in the quick form one each.
     let rounds = if args.quick && args.runs.is_none() { 1 } else { runs };

@@ -73,7 +73,9 @@ impl Errand for Start<'_> {
 
 /// Runs `job`, whose queues are called after `id`.
 pub fn run(job: &Job, control: &Arc<Control>, id: &str) -> Result<Vec<Report>, Failure> {
-    dispatch(job, Start { job, control, id })
+    let reports = dispatch(job, Start { job, control, id });
+    guard::remove_files(id);
+    reports
 }
 
 fn start_all(job: &Job, control: &Control, id: &str, shared_memory_name: String) -> Result<Vec<Report>, Failure> {

@@ -9,7 +9,7 @@ use super::{Failure, Put, Take};
 use libloading::Library;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::ptr::null_mut;
 use std::sync::{Arc, OnceLock};
 
@@ -52,15 +52,17 @@ fn build() -> Result<(), String> {
     let made = directory.join("boost.so");
     let mut compiler = Command::new("c++");
     compiler.args(["-O2", "-std=c++17", "-shared", "-fPIC", "-o"]).arg(&made).arg(&source).args(["-lrt", "-lpthread"]);
-    let output = compiler.stdin(Stdio::null()).output().map_err(|error| format!("c++: {error}"))?;
+    let output = crate::guard::output(&mut compiler).map_err(|error| format!("c++: {error}"))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         let cause = said.lines().find(|line| line.contains("error")).or(said.lines().last()).unwrap_or("nothing");
         return Err(format!("it does not compile (Debian: libboost-dev): {cause}"));
     }
-    let moved = std::fs::copy(&made, &library).map(|_| ()).map_err(|error| format!("{}: {error}", library.display()));
+    // Another run may have the old one mapped.
+    let beside = library.with_extension(format!("{}", std::process::id()));
+    let moved = std::fs::copy(&made, &beside).and_then(|_| std::fs::rename(&beside, &library));
     let _ = std::fs::remove_file(&made);
-    moved
+    moved.map_err(|error| format!("{}: {error}", library.display()))
 }
 
 fn functions() -> Result<Arc<Functions>, Failure> {

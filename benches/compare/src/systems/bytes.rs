@@ -24,7 +24,7 @@ pub struct CloudtoidReceiving {
 }
 
 fn options(way: &Way) -> Options {
-    Options::new(&way.global_name, way.room(16)).with_path(way.directory)
+    Options::new(&way.global_name, way.room(8)).with_path(way.directory)
 }
 
 impl Rival<u64> for Cloudtoid {
@@ -99,7 +99,8 @@ impl Rival<u64> for Ipmpsc {
     fn create(way: &Way) -> Result<SharedRingBuffer, Failure> {
         let path = way.path();
         let path = path.to_str().ok_or(Failure::new("a directory that is no text"))?;
-        let size = u32::try_from(way.room(64)).map_err(Failure::new)?;
+        // A message has two lengths before it, and lies in one piece: one more may not fit at the end.
+        let size = u32::try_from(way.room(12) + way.job.bytes + 64).map_err(Failure::new)?;
         SharedRingBuffer::create(path, size).map_err(Failure::new)
     }
 
@@ -124,6 +125,7 @@ impl Put<u64> for IpmpscSending {
 
 impl Take<u64> for IpmpscReceiving {
     fn take(&mut self) -> Result<u64, Failure> {
+        // Looked at in place: what is copied by the others is not here.
         let mut context = self.queue.zero_copy_context();
         let message: &[u8] = context.recv().map_err(Failure::new)?;
         self.into.word_of(message)

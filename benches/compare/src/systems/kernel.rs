@@ -128,8 +128,12 @@ impl Rival<u64> for Mq {
     type Receiving = MqReceiving;
 
     fn create(way: &Way) -> Result<KeptMq, Failure> {
+        let name = mq_name(way)?;
+        // For whoever cleans up after a run that was killed.
+        let note = way.directory.join(format!("{}{}", way.name, crate::guard::QUEUE));
+        std::fs::write(note, name.as_bytes()).map_err(Failure::new)?;
         open_mq(way, MQ_OFlag::O_CREAT | MQ_OFlag::O_EXCL | MQ_OFlag::O_RDWR)?;
-        Ok(KeptMq(mq_name(way)?))
+        Ok(KeptMq(name))
     }
 
     fn sending(way: &Way) -> Result<MqSending, Failure> {

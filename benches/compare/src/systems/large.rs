@@ -206,9 +206,14 @@ pub struct TupleQueue;
 const LONGEST_INLINE: usize = 1024;
 
 fn create(way: &Way) -> Result<ByteQueue, Failure> {
-    let Job { bytes, whole, .. } = *way.job;
-    let options = options(way).max_message(bytes.max(52));
-    let options = if whole && (53..=LONGEST_INLINE).contains(&bytes) { options.inline(bytes) } else { options };
+    let Job { bytes, whole, system, .. } = *way.job;
+    let options = options(way);
+    let options = match system {
+        // Longer than what is inline: a block is reserved for each.
+        System::InPlace | System::InPlaceTouched => options.max_message(bytes.max(PAGE)),
+        _ if whole && bytes <= LONGEST_INLINE => options.max_message(bytes.max(52)).inline(bytes.max(52)),
+        _ => options.max_message(bytes.max(52)),
+    };
     ByteQueue::create(&way.name, options).map_err(refused)
 }
 

@@ -3,6 +3,7 @@
 
 use super::Failure;
 use crate::cpus::of_worker;
+use crate::guard;
 use crate::job::{Job, System};
 use crate::workload::Rate;
 use serde::Deserialize;
@@ -58,10 +59,11 @@ pub fn timed(job: &Job) -> Result<(Rate, Vec<(u64, u64)>), Failure> {
         System::FasterFifo => Command::new(environment()?.join("bin/python")),
         _ => Command::new("python3"),
     };
-    let milliseconds = (job.warm_up_ms + job.measure_ms).to_string();
-    let (size, cpus) = (job.bytes.to_string(), [false, true].map(|receiver| of_worker(receiver, 0).to_string()));
-    command.args(["-c", FIELD, job.system.name(), job.kind.name(), &size, &milliseconds, &cpus[0], &cpus[1]]);
-    let output = command.stdin(Stdio::null()).output().map_err(Failure::new)?;
+    let [size, capacity, warm_up, measure] =
+        [job.bytes as u64, job.capacity, job.warm_up_ms, job.measure_ms].map(|number| number.to_string());
+    let cpus = [false, true].map(|receiver| of_worker(receiver, 0).to_string());
+    let what = [job.system.name(), job.kind.name(), &size, &capacity, &warm_up, &measure, &cpus[0], &cpus[1]];
+    let output = guard::output(command.args(["-c", FIELD]).args(what)).map_err(Failure::new)?;
     match serde_json::from_slice::<Said>(&output.stdout) {
         Ok(Said { per_second, trips }) if output.status.success() && per_second > 0.0 => {
             Ok((Rate { per_second, share: 1.0 }, trips))
@@ -70,9 +72,16 @@ pub fn timed(job: &Job) -> Result<(Rate, Vec<(u64, u64)>), Failure> {
     }
 }
 
+/// What it says of the cause: the last line that calls itself an error, else the last.
 fn last_line(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stderr);
-    text.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it said nothing").to_owned()
+    let errors = text.lines().rev().filter(|line| line.starts_with("ERROR") || line.contains("Error: "));
+    errors
+        .chain(text.lines().rev())
+        .map(str::trim)
+        .find(|line| !line.is_empty())
+        .unwrap_or("it said nothing")
+        .to_owned()
 }
 
 /// Where faster-fifo is, or would be.
@@ -103,10 +112,13 @@ pub fn refusal(system: System, installs: bool) -> Option<String> {
     INSTALLED.get_or_init(install).clone()
 }
 
+/// What is installed.
+const FASTER_FIFO: &str = "faster-fifo==1.5.2";
+
 /// Takes a minute: it is compiled.
 fn install() -> Option<String> {
     eprintln!("compare: installing faster-fifo for Python");
-    let done = |command: &mut Command| match command.stdin(Stdio::null()).output() {
+    let done = |command: &mut Command| match guard::output(command) {
         Ok(output) if output.status.success() => Ok(()),
         Ok(output) => Err(last_line(&output)),
         Err(error) => Err(error.to_string()),
@@ -114,7 +126,7 @@ fn install() -> Option<String> {
     let all = || {
         let path = environment().map_err(|failure| failure.to_string())?;
         done(Command::new("python3").args(["-m", "venv"]).arg(&path))?;
-        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--timeout", "15", "faster-fifo"];
+        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--timeout", "15", FASTER_FIFO];
         done(Command::new(path.join("bin/python")).args(pip))
     };
     all().err().map(|reason| format!("could not be installed: {reason}"))

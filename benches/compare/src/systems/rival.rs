@@ -24,9 +24,9 @@ impl Way<'_> {
         self.directory.join(&self.name)
     }
 
-    /// Bytes for as many messages as the capacity says, each with so much beside it.
+    /// Bytes for as many messages as the capacity says, each with so much beside it and padded to 8.
     pub fn room(&self, beside: usize) -> usize {
-        self.job.capacity as usize * (self.job.bytes + beside).next_multiple_of(64)
+        self.job.capacity as usize * (self.job.bytes + beside).next_multiple_of(8)
     }
 
     /// Tries until the other end has come far enough.

@@ -316,11 +316,12 @@ impl Bars {
         };
         let left = match width {
             Width::Wide => room(&mut self.bars.iter().map(|bar| bar.name.as_str())).min(300) + 10,
-            Width::Narrow => 4,
+            // Half of a tick's label.
+            Width::Narrow => 20,
         };
         let whiskers = self.bars.iter().any(|bar| bar.whisker.is_some());
         let values = room(&mut self.bars.iter().map(|bar| bar.text.as_str())).max(20) + 14;
-        let right = if whiskers && width == Width::Narrow { 20 } else { values };
+        let right = if whiskers && width == Width::Narrow { 30 } else { values };
         let scale = Scale::of(&self.axis, width.ticks(left + right));
         let rows = self.bars.len() as i32 * Bars::row(width) as i32;
         let mut chart = ChartBuilder::on(area)
