@@ -4,7 +4,7 @@
 use std::process::Command;
 
 /// Random kills may miss what a bug does: so many runs.
-const ATTEMPTS: u32 = 4;
+const ATTEMPTS: u32 = 12;
 
 /// Runs one test of this binary by itself. What it complained of, if it failed.
 fn run(test: &str, seed: u32) -> Option<String> {
