@@ -6,7 +6,7 @@
 //! - `processes` and `threads` run one measurement, `workload` has its loops,
 //!   `payload` and `verify` make and check the messages, `systems` are the queues;
 //! - `guard` sees to it that nothing hangs and nothing stays;
-//! - `report`, `machine` write it down, `output` and `page`, which are those of `ringway bench`, into files;
+//! - `report`, `machine` write it down, `sinks`, `output` and `page`, which are those of `ringway bench`, into files;
 //!   `self_test` has the negative controls.
 
 mod args;
@@ -27,15 +27,18 @@ mod processes;
 mod report;
 mod rows;
 mod self_test;
+#[path = "../../../src/bin/ringway/bench/sinks.rs"]
+mod sinks;
 mod systems;
 mod threads;
 mod verify;
 mod workload;
 
 use args::{Args, HELP};
-use output::{Directory, Output};
-use serde_json::{Value, json};
+use serde_json::json;
+use sinks::Sinks;
 use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -65,8 +68,9 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     // What cannot be written in the end is said now.
-    let files = match Files::open(&args) {
-        Ok(files) => files,
+    let json = args.json.iter().flatten().next().map(PathBuf::as_path);
+    let sinks = match Sinks::open(json, args.html.as_deref(), args.svg.as_deref()) {
+        Ok(sinks) => sinks,
         Err(error) => {
             eprintln!("compare: {error:#}");
             return ExitCode::from(FAILED);
@@ -79,12 +83,12 @@ fn main() -> ExitCode {
             return ExitCode::from(FAILED);
         }
     };
-    let code = if args.self_test { u8::from(!self_test::run()) } else { run(args, files) };
+    let code = if args.self_test { u8::from(!self_test::run()) } else { run(args, sinks) };
     drop(guard);
     ExitCode::from(if guard::interrupted() { INTERRUPTED } else { code })
 }
 
-fn run(mut args: Args, files: Files) -> u8 {
+fn run(mut args: Args, sinks: Sinks) -> u8 {
     let (times, row_limit) = if args.quick {
         (rows::Times { warm_up_ms: 8, measure_ms: 50 }, Duration::from_secs(3))
     } else {
@@ -159,43 +163,11 @@ fn run(mut args: Args, files: Files) -> u8 {
     if to_stdout {
         println!("{report:#}");
     }
-    if let Err(error) = files.write(&report, guard::interrupted()) {
+    if let Err(error) = sinks.write(&format!("{report:#}\n"), &report, guard::interrupted()) {
         eprintln!("compare: {error:#}");
         failed = true;
     }
     if failed { FAILED } else { 0 }
-}
-
-/// The files that were asked for.
-struct Files {
-    json: Option<Output>,
-    html: Option<Output>,
-    svg: Option<Directory>,
-}
-
-impl Files {
-    fn open(args: &Args) -> anyhow::Result<Files> {
-        Ok(Files {
-            json: args.json.iter().flatten().next().map(|path| Output::open(path)).transpose()?,
-            html: args.html.as_deref().map(Output::open).transpose()?,
-            svg: args.svg.as_deref().map(Directory::open).transpose()?,
-        })
-    }
-
-    fn write(self, report: &Value, interrupted: bool) -> anyhow::Result<()> {
-        if let Some(output) = self.json {
-            output.write(&format!("{report:#}\n"))?;
-        }
-        let rows = report["results"].as_array().map_or(&[][..], Vec::as_slice);
-        let page = page::Report { machine: &report["machine"], rows, interrupted };
-        if let Some(output) = self.html {
-            output.write(&page.html())?;
-        }
-        if let Some(directory) = self.svg {
-            page.svgs().iter().try_for_each(|(name, svg)| directory.write(name, svg))?;
-        }
-        Ok(())
-    }
 }
 
 /// One changing line, for people only.

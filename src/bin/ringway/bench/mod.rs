@@ -4,7 +4,7 @@
 //! `args` → `plan` (cells) → `schedule` (rounds, ratios) → `runner` (one run:
 //! processes) → `worker` (in the process: `latency` or `throughput` drive
 //! `ringway_parts` or a `baseline`, between two `probe`s) → `report` → `table`,
-//! JSON and `page`, into an `output`; `load` has rounds of its own. It must not know the library's insides.
+//! JSON and `page`, into `sinks`; `load` has rounds of its own. It must not know the library's insides.
 
 mod args;
 mod baseline;
@@ -23,6 +23,7 @@ mod report;
 mod ringway_parts;
 mod runner;
 mod schedule;
+mod sinks;
 mod stats;
 mod table;
 mod throughput;
@@ -35,10 +36,10 @@ pub use worker::work;
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use output::{Directory, Output};
 use plan::{Bench, Cell, Group, Request};
 use report::{Report, Row};
 use schedule::Budget;
+use sinks::Sinks;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
 use std::path::Path;
@@ -61,7 +62,8 @@ const USUAL_RUN: Duration = Duration::from_millis(400);
 pub fn run(request: &Request) -> Result<ExitCode> {
     ctrlc::set_handler(|| runner::INTERRUPTED.store(true, Ordering::Relaxed)).context("catching Ctrl-C")?;
     // What cannot be written in the end is said now.
-    let sinks = Sinks::open(request)?;
+    let json = request.json.as_deref().filter(|path| *path != Path::new("-"));
+    let sinks = Sinks::open(json, request.html.as_deref(), request.svg.as_deref())?;
     let workspace = Workspace::new()?;
     let mut rows = Vec::new();
     let mut footers = Vec::new();
@@ -190,43 +192,6 @@ fn footer(bench: Bench, outcome: &schedule::Outcome) -> String {
     text
 }
 
-/// The files that were asked for.
-struct Sinks {
-    json: Option<Output>,
-    html: Option<Output>,
-    svg: Option<Directory>,
-}
-
-impl Sinks {
-    fn open(request: &Request) -> Result<Sinks> {
-        let json = request.json.as_deref().filter(|path| *path != Path::new("-"));
-        Ok(Sinks {
-            json: json.map(Output::open).transpose()?,
-            html: request.html.as_deref().map(Output::open).transpose()?,
-            svg: request.svg.as_deref().map(Directory::open).transpose()?,
-        })
-    }
-
-    fn write(self, report: &Report, json: &str, interrupted: bool) -> Result<()> {
-        if let Some(output) = self.json {
-            output.write(json)?;
-        }
-        if self.html.is_none() && self.svg.is_none() {
-            return Ok(());
-        }
-        let value = serde_json::to_value(report).context("making the page")?;
-        let rows = value["results"].as_array().map_or(&[][..], Vec::as_slice);
-        let page = page::Report { machine: &value["machine"], rows, interrupted };
-        if let Some(output) = self.html {
-            output.write(&page.html())?;
-        }
-        if let Some(directory) = self.svg {
-            page.svgs().iter().try_for_each(|(name, svg)| directory.write(name, svg))?;
-        }
-        Ok(())
-    }
-}
-
 fn write_out(
     request: &Request,
     sinks: Sinks,
@@ -253,7 +218,7 @@ fn write_out(
     if to_stdout {
         std::io::stdout().write_all(json.as_bytes()).context("writing JSON to standard output")?;
     }
-    sinks.write(report, &json, interrupted)?;
+    sinks.write(&json, &serde_json::to_value(report).context("making the page")?, interrupted)?;
     if to_stdout {
         std::io::stderr().write_all(text.as_bytes()).context("writing the table")
     } else {
