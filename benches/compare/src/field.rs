@@ -194,19 +194,20 @@ struct Run {
 impl Run {
     /// What ratios are made of: more is better.
     fn speed(&self) -> f64 {
-        match merged([self].into_iter()).filter(|trips| !trips.is_empty()) {
+        match merged([self].into_iter()) {
             Some(trips) => 1e9 / trips.value_at_quantile(0.5).max(1) as f64,
             None => self.per_second,
         }
     }
 }
 
+/// None: no trips were timed.
 fn merged<'r>(runs: impl Iterator<Item = &'r Run>) -> Option<Histogram<u64>> {
     let mut all = histogram().ok()?;
     for (value, count) in runs.flat_map(|run| &run.trips) {
         all.saturating_record_n(*value, *count);
     }
-    Some(all)
+    Some(all).filter(|all| !all.is_empty())
 }
 
 /// What came of a member.
@@ -393,7 +394,7 @@ pub fn json_rows(group: &Group, outcome: &Outcome) -> Vec<Value> {
     let row = |(at, (member, history)): (usize, (&Member, &History))| {
         // What has failed once is not to be believed.
         let runs = if history.error.is_some() { &[][..] } else { &history.runs[..] };
-        let trips = merged(runs.iter()).filter(|trips| !trips.is_empty());
+        let trips = merged(runs.iter());
         let quantile = |quantile| trips.as_ref().map(|trips| trips.value_at_quantile(quantile));
         let beside = member.beside.filter(|beside| *beside != at && !runs.is_empty());
         json!({
