@@ -30,6 +30,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/loom_models.rs",
     "src/primitive/block.rs",
     "src/primitive/cell.rs",
+    "src/primitive/bulk.rs",
     "src/primitive/payload.rs",
     "src/queue/broadcast/calls.rs",
     "src/queue/bytes.rs",

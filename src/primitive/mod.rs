@@ -6,6 +6,8 @@
 //! ring, a queue or a segment is.
 
 mod block;
+#[cfg(not(loom))]
+mod bulk;
 mod cell;
 #[cfg(loom)]
 pub(crate) mod crash;

@@ -6,6 +6,9 @@
 
 #![allow(unsafe_code)]
 
+#[cfg(not(loom))]
+use super::bulk::copy_bulk;
+
 /// The bytes of one message's place. Copyable: it owns nothing.
 #[cfg(not(loom))]
 #[derive(Clone, Copy, Debug)]
@@ -231,39 +234,6 @@ impl Payload {
         unsafe {
             let word = self.at.add(offset).cast::<u64>();
             word.write_volatile(word.read_volatile());
-        }
-    }
-}
-
-/// A copy of which one side is shared memory, for many bytes: the processor's own block
-/// copy, which no compiler takes for a copy between private objects.
-///
-/// # Safety
-///
-/// `to` and `from` are valid for `len` bytes and do not overlap.
-#[cfg(not(loom))]
-unsafe fn copy_bulk(to: *mut u8, from: *const u8, len: usize) {
-    // Below this it takes longer to start than to copy.
-    const WORTH_IT: usize = 128;
-    #[cfg(target_arch = "x86_64")]
-    if len >= WORTH_IT {
-        // SAFETY: the contract; the direction flag is clear, as the ABI has it.
-        unsafe {
-            core::arch::asm!("rep movsb", inout("rcx") len => _, inout("rdi") to => _, inout("rsi") from => _,
-                options(nostack, preserves_flags));
-        }
-        return;
-    }
-    let _ = WORTH_IT;
-    let are_aligned = (to as usize | from as usize).is_multiple_of(8);
-    let words = if are_aligned { len / 8 } else { 0 };
-    // SAFETY: the contract; words only where both are aligned.
-    unsafe {
-        for k in 0..words {
-            to.add(8 * k).cast::<u64>().write_volatile(from.add(8 * k).cast::<u64>().read_volatile());
-        }
-        for k in 8 * words..len {
-            to.add(k).write_volatile(from.add(k).read_volatile());
         }
     }
 }
