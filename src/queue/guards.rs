@@ -212,7 +212,7 @@ struct Holder<'q> {
     id: u64,
     redelivered: u32,
     payload: Payload,
-    /// Bytes from the front that were copied out.
+    /// Bytes from the front that were copied out, or may have been looked at.
     read: Cell<usize>,
 }
 
@@ -226,7 +226,7 @@ impl Holder<'_> {
 
     fn acknowledge(&mut self) -> Result<(), GetError> {
         let Some(holding) = self.holding.take() else { return Ok(()) };
-        if holding.is_block && self.port.ring.adopts {
+        if holding.is_block && self.port.ring.arena.adopting_pays(self.read.get()) {
             // SAFETY: the block is HELD by us: nobody else touches it; what was read of it
             // lies in it.
             unsafe { self.payload.adopt_front(self.read.get()) };
@@ -358,6 +358,7 @@ impl<'q, E: Plain> Ref<'q, E> {
     /// do not; and every element is a valid `E`.
     pub unsafe fn as_slice(&self) -> Option<&[E]> {
         let start = self.holder.payload.as_ptr().wrapping_add(self.offset).cast::<E>();
+        self.holder.has_read(self.offset, self.len() * size_of::<E>());
         // SAFETY: in the message, and aligned; the caller vouches for the rest.
         start.is_aligned().then(|| unsafe { std::slice::from_raw_parts(start, self.len()) })
     }

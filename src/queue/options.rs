@@ -87,6 +87,8 @@ const LARGEST_INLINE: usize = 64 << 20;
 const DEFAULT_MAX_MESSAGE: usize = 1 << 20;
 const LARGEST_MAX_MESSAGE: usize = 1 << 30;
 const DEFAULT_ARENA_LIMIT: u64 = 64 << 20;
+/// Bytes for more than two of the longest messages.
+const SEVERAL_LIMIT: u64 = 16 << 20;
 const LARGEST_ARENA: u64 = 1 << 44;
 const LARGEST_CAPACITY: u64 = 1 << 40;
 const DEFAULT_MAX_PARTICIPANTS: u32 = 64;
@@ -138,8 +140,10 @@ impl Options {
     /// It is cut into blocks of 256 bytes and four, sixteen, ... times as much, up to
     /// `max_message`; a message takes a block. There is always one block for the longest
     /// message, so this is raised to `max_message` if it is less. By default there is room
-    /// for `capacity` of the smallest blocks and twice `max_message`, but for no more than
-    /// 64 MiB.
+    /// for `capacity` of the smallest blocks and twice `max_message`; where `max_message` is stated,
+    /// for eight times as much (of short queues twice `capacity`), as far as that is within 16 MiB; but in all for no
+    /// more than 64 MiB. The longest messages get about half of it: with one block for them, producer and consumer
+    /// take turns at it, which for messages of 1 MiB costs five times as much as four blocks do.
     pub fn arena(mut self, bytes: u64) -> Options {
         self.arena = Some(bytes);
         self
@@ -368,7 +372,9 @@ impl Options {
         let (inline, max_message) = (inline as u64, max_message as u64);
         let arena = self.arena.unwrap_or_else(|| {
             let small = capacity.saturating_mul(Classes::smallest(inline));
-            small.saturating_add(2 * max_message).min(DEFAULT_ARENA_LIMIT)
+            let least = 2 * max_message;
+            let several = if self.max_message.is_some() { capacity.min(4) * least } else { least };
+            small.saturating_add(several.min(SEVERAL_LIMIT).max(least)).min(DEFAULT_ARENA_LIMIT)
         });
         if arena > LARGEST_ARENA {
             return Err(SetupError::options(format!("arena is {arena}; it must be at most {LARGEST_ARENA}")));
@@ -548,9 +554,30 @@ mod tests {
             }
         }
         let plan = Options::new(1000).plan::<Bytes>().expect("defaults");
+        assert!(plan.arena < 3 << 20, "who does not say how long messages are, does not pay for long ones: {plan:?}");
         let classes: Vec<_> = classes(&plan).iter().map(|class| (class.size, class.count)).collect();
         assert_eq!(classes[0].0, 256);
         assert!(classes[0].1 >= 1000, "{classes:?}");
+    }
+
+    /// Producer and consumer do not take turns at one block, where the longest message was stated.
+    #[test]
+    fn an_arena_has_several_blocks_for_the_longest_message() {
+        for (capacity, max_message, least) in [
+            (4, 64 << 10, 4),
+            (1000, 64 << 10, 4),
+            (4, 1 << 20, 4),
+            (1000, 1 << 20, 4),
+            (2, 1 << 20, 2),
+            (1, 1 << 20, 1),
+            (1000, 4 << 20, 2),
+            (1000, 16 << 20, 1),
+        ] {
+            let plan = Options::new(capacity).max_message(max_message).plan::<Bytes>().expect("options in range");
+            let largest = classes(&plan).iter().last().map_or(0, |class| class.count);
+            assert!(largest >= least, "{largest} of {max_message}: {plan:?}");
+            assert!(plan.arena <= DEFAULT_ARENA_LIMIT);
+        }
     }
 
     #[test]
