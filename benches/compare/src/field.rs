@@ -23,7 +23,9 @@ enum Form {
     Values,
     /// Copied from the sender's buffer, and into the receiver's.
     Bytes,
-    /// Written and read where they lie.
+    /// Written and read where they lie, in pieces: no reference to memory that another process may write.
+    Pieces,
+    /// The same by references, as one who trusts that process.
     InPlace,
 }
 
@@ -32,14 +34,21 @@ struct Entry {
     form: Form,
     /// One sender and one receiver is all that it allows, or ringway's `Single` sides.
     single: bool,
+    /// It waits without sleeping.
+    polls: bool,
     how: &'static str,
 }
 
 const fn entry(system: System, form: Form, single: bool, how: &'static str) -> Entry {
-    Entry { system, form, single, how }
+    Entry { system, form, single, polls: false, how }
 }
 
-/// All of them. Of ringway's rows, rivals are compared with the one of their form and mode.
+const fn polled(system: System, form: Form, single: bool, how: &'static str) -> Entry {
+    Entry { system, form, single, polls: true, how }
+}
+
+/// All of them. Of ringway's rows, rivals are compared with the one of their form and mode, and, where there are both,
+/// of their way to wait. Values are so short that nobody comes to sleep.
 const SYSTEMS: &[Entry] = &[
     entry(System::Ringway, Form::Values, true, "PodQueue, both sides Single, default wait"),
     entry(System::Ringway, Form::Values, false, "PodQueue, both sides Multi, default wait"),
@@ -55,18 +64,34 @@ const SYSTEMS: &[Entry] = &[
         false,
         "ByteQueue, put and get_into, inline up to 1 KiB, both sides Multi, default wait",
     ),
-    entry(System::InPlace, Form::InPlace, true, "ByteQueue, reserve and get_ref, both sides Single, default wait"),
-    entry(System::InPlace, Form::InPlace, false, "ByteQueue, reserve and get_ref, both sides Multi, default wait"),
-    entry(System::Ringfire, Form::Values, true, "lossless ring of values, blocking push, try_recv polled"),
-    entry(System::Promisqs, Form::Values, false, "try_push and try_pop polled"),
+    polled(System::Bytes, Form::Bytes, true, "ByteQueue, the same, both sides Single, WaitPolicy::Spin"),
+    polled(System::Bytes, Form::Bytes, false, "ByteQueue, the same, both sides Multi, WaitPolicy::Spin"),
+    entry(System::InPlace, Form::Pieces, true, "ByteQueue, reserve and get_ref, both sides Single, default wait"),
+    entry(System::InPlace, Form::Pieces, false, "ByteQueue, reserve and get_ref, both sides Multi, default wait"),
+    entry(
+        System::Slices,
+        Form::InPlace,
+        true,
+        "ByteQueue, reserve and get_ref as slices (unsafe), both sides Single, default wait",
+    ),
+    entry(
+        System::Slices,
+        Form::InPlace,
+        false,
+        "ByteQueue, reserve and get_ref as slices (unsafe), both sides Multi, default wait",
+    ),
+    polled(System::Slices, Form::InPlace, true, "ByteQueue, the same slices, both sides Single, WaitPolicy::Spin"),
+    polled(System::Slices, Form::InPlace, false, "ByteQueue, the same slices, both sides Multi, WaitPolicy::Spin"),
+    polled(System::Ringfire, Form::Values, true, "lossless ring of values, blocking push, try_recv polled"),
+    polled(System::Promisqs, Form::Values, false, "try_push and try_pop polled"),
     entry(System::Textbook, Form::Values, true, "process-shared mutex and two events (shared_memory, raw_sync)"),
-    entry(System::Rtrb, Form::Values, true, "two threads of one process: a ceiling; push and pop polled"),
-    entry(System::ArrayQueue, Form::Values, false, "two threads of one process: a ceiling; push and pop polled"),
+    polled(System::Rtrb, Form::Values, true, "two threads of one process: a ceiling; push and pop polled"),
+    polled(System::ArrayQueue, Form::Values, false, "two threads of one process: a ceiling; push and pop polled"),
     entry(System::CrossbeamChannel, Form::Values, false, "two threads of one process: a ceiling; bounded, blocking"),
-    entry(System::Iceoryx2, Form::Bytes, true, "publish and subscribe, no overflow, copied; receive polled"),
-    entry(System::Iceoryx2InPlace, Form::InPlace, true, "publish and subscribe, no overflow, loaned; receive polled"),
-    entry(System::Cloudtoid, Form::Bytes, false, "try_send and try_recv_into polled"),
-    entry(System::Boost, Form::Bytes, false, "Boost.Interprocess message_queue, try_send and try_receive polled"),
+    polled(System::Iceoryx2, Form::Bytes, true, "publish and subscribe, no overflow, copied; receive polled"),
+    polled(System::Iceoryx2InPlace, Form::InPlace, true, "publish and subscribe, no overflow, loaned; receive polled"),
+    polled(System::Cloudtoid, Form::Bytes, false, "try_send and try_recv_into polled"),
+    polled(System::Boost, Form::Bytes, false, "Boost.Interprocess message_queue, try_send and try_receive polled"),
     entry(
         System::Ipmpsc,
         Form::Bytes,
@@ -88,12 +113,23 @@ const SYSTEMS: &[Entry] = &[
 
 impl Entry {
     fn is_ours(&self) -> bool {
-        matches!(self.system, System::Ringway | System::Bytes | System::InPlace)
+        matches!(self.system, System::Ringway | System::Bytes | System::InPlace | System::Slices)
     }
 
-    /// The row of ringway that it is compared with.
-    fn is_beside(&self, ours: &Entry) -> bool {
-        ours.is_ours() && ours.single == self.single && ours.form == self.form
+    /// Which of them is the row of ringway that it is compared with.
+    fn beside(&self, members: &[&Entry]) -> Option<usize> {
+        let is_alike = |ours: &&Entry| ours.is_ours() && ours.single == self.single && ours.form == self.form;
+        let waits_alike = members.iter().position(|ours| is_alike(ours) && ours.polls == self.polls);
+        waits_alike.or_else(|| members.iter().position(is_alike))
+    }
+
+    fn mode(&self) -> &'static str {
+        match (self.single, self.is_ours() && self.polls) {
+            (true, false) => "1:1",
+            (true, true) => "1:1 spin",
+            (false, false) => "n:n",
+            (false, true) => "n:n spin",
+        }
     }
 
     /// Why it is not measured with messages so long.
@@ -154,11 +190,16 @@ pub fn groups(base: Job) -> Vec<Group> {
 fn group(job: Job, in_place: bool) -> Group {
     let Job { kind, bytes, .. } = job;
     let systems: Vec<&'static Entry> =
-        SYSTEMS.iter().filter(|system| (system.form == Form::InPlace) == in_place).collect();
+        SYSTEMS.iter().filter(|system| matches!(system.form, Form::Pieces | Form::InPlace) == in_place).collect();
     let member = |system: &&'static Entry| Member {
         system,
-        job: Job { system: system.system, single: system.single, patient: system.is_ours(), ..job },
-        beside: systems.iter().position(|ours| system.is_beside(ours)),
+        job: Job {
+            system: system.system,
+            single: system.single,
+            patient: system.is_ours() && (job.patient || !system.polls),
+            ..job
+        },
+        beside: system.beside(&systems),
         refusal: None,
     };
     let what = if in_place { "in place" } else { "copied" };
@@ -303,7 +344,7 @@ pub fn table(group: &Group, outcome: &Outcome) -> String {
     let figures: &[&str] = if trips { &["p50", "p90", "p99", "p99.9", "max"] } else { &["messages/s", "bytes/s"] };
     table.set_header([&["system", "mode"], figures, &["ringway is so many times as fast", "runs"]].concat());
     for (at, (member, history)) in group.members.iter().zip(&outcome.histories).enumerate() {
-        let mut row = vec![member.system.system.name().to_owned(), mode(member).to_owned()];
+        let mut row = vec![member.system.system.name().to_owned(), member.system.mode().to_owned()];
         if let Some(problem) = member.refusal.as_ref().or(history.error.as_ref()) {
             row.push(if member.refusal.is_some() { "-".to_owned() } else { "error".to_owned() });
             row.extend(std::iter::repeat_n(String::new(), figures.len() - 1));
@@ -345,14 +386,10 @@ pub fn table(group: &Group, outcome: &Outcome) -> String {
 /// How each of them was used.
 pub fn legend() -> String {
     let lines = SYSTEMS.iter().map(|system| {
-        let name = format!("{} {}", system.system.name(), if system.single { "1:1" } else { "n:n" });
+        let name = format!("{} {}", system.system.name(), system.mode());
         format!("{name:<26} {}", system.how)
     });
     lines.collect::<Vec<_>>().join("\n")
-}
-
-fn mode(member: &Member) -> &'static str {
-    if member.system.single { "1:1" } else { "n:n" }
 }
 
 fn time(ns: u64) -> String {
@@ -405,6 +442,7 @@ pub fn json_rows(group: &Group, outcome: &Outcome) -> Vec<Value> {
             "capacity": member.job.capacity,
             "system": member.system.system.name(),
             "mode": if member.system.single { "spsc" } else { "mpmc" },
+            "wait": member.system.is_ours().then_some(if member.job.patient { "default" } else { "spin" }),
             "in_process": member.system.system.is_in_process(),
             "note": member.system.how,
             "runs": runs.len(),

@@ -30,6 +30,8 @@ pub enum System {
     InPlace,
     /// The same, with one byte of every page touched on both sides.
     InPlaceTouched,
+    /// ringway's messages made and read as slices of the memory itself, which is `unsafe`: the peer is trusted.
+    Slices,
     /// ringway's `Queue<(u64, String)>`.
     Serde,
     /// Two buffers in turn: one core copies in, the other out.
@@ -69,6 +71,7 @@ impl System {
             System::BytesOwned => "ringway-bytes-owned",
             System::InPlace => "ringway-in-place",
             System::InPlaceTouched => "ringway-in-place-touched",
+            System::Slices => "ringway-slices",
             System::Serde => "ringway-serde",
             System::Copy => "copy",
             System::Iceoryx2 => "iceoryx2",

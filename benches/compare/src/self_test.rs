@@ -52,6 +52,7 @@ pub fn run() -> bool {
     for system in [
         System::Bytes,
         System::InPlace,
+        System::Slices,
         System::Copy,
         System::Iceoryx2,
         System::Iceoryx2InPlace,

@@ -16,7 +16,7 @@ pub fn dispatch<E: Errand>(job: &Job, errand: E) -> Result<E::Output, Failure> {
     match job.system {
         System::Copy => errand.run::<u64, copy::TwoBuffers>(),
         System::Bytes | System::BytesOwned => errand.run::<u64, large::Copying>(),
-        System::InPlace | System::InPlaceTouched => errand.run::<u64, large::ByteQueueInPlace>(),
+        System::InPlace | System::InPlaceTouched | System::Slices => errand.run::<u64, large::ByteQueueInPlace>(),
         System::Serde => errand.run::<u64, large::TupleQueue>(),
         System::Iceoryx2 => errand.run::<u64, iceoryx::Copying>(),
         System::Iceoryx2InPlace => errand.run::<u64, iceoryx::InPlace>(),

@@ -1,5 +1,7 @@
 //! ringway with messages of any length: copied, in place, or of a serde type.
 
+#![allow(unsafe_code)]
+
 use super::buffers::{Incoming, Outgoing, torn};
 use super::rival::{Rival, Way};
 use super::{Failure, Put, Take};
@@ -11,7 +13,7 @@ const WORD: usize = size_of::<u64>();
 const PAGE: usize = 4096;
 /// Whole messages are made and read in place in pieces that stay in the nearest cache: ringway gives no reference to
 /// bytes that a peer may write.
-const PIECE: usize = 512;
+const PIECE: usize = 4096;
 
 /// The text of every serde message: 32 bytes.
 const TEXT: &str = "the quick brown fox jumped over.";
@@ -81,13 +83,15 @@ pub struct InPlace<Q> {
     len: usize,
     whole: bool,
     touched: bool,
+    as_slices: bool,
     torn: bool,
 }
 
 impl<Q> InPlace<Q> {
     fn new(queue: Q, job: &Job) -> InPlace<Q> {
         let touched = job.system == System::InPlaceTouched;
-        InPlace { queue, len: job.bytes, whole: job.whole, touched, torn: false }
+        let as_slices = job.system == System::Slices;
+        InPlace { queue, len: job.bytes, whole: job.whole, touched, as_slices, torn: false }
     }
 
     fn pages(&self) -> impl Iterator<Item = usize> + use<Q> {
@@ -105,7 +109,15 @@ impl Put<u64> for InPlace<Producer<Bytes>> {
     #[inline(always)]
     fn put(&mut self, word: u64) -> Result<(), Failure> {
         let mut block = self.queue.reserve(self.len).map_err(not_put)?;
-        if self.whole {
+        if self.as_slices {
+            // SAFETY: nobody but this worker writes the block, as the worker at the other end reads only what was put;
+            // any bytes are bytes.
+            let slice = unsafe { block.as_mut_slice() };
+            fill(slice, 0, word);
+            if std::mem::take(&mut self.torn) {
+                slice[self.len / 2] = 0xff;
+            }
+        } else if self.whole {
             let mut piece = [0; PIECE];
             for (at, len) in self.pieces() {
                 fill(&mut piece[..len], at, word);
@@ -136,6 +148,13 @@ impl Take<u64> for InPlace<Consumer<Bytes>> {
     #[inline(always)]
     fn take(&mut self) -> Result<u64, Failure> {
         let message = self.queue.get_ref().map_err(not_taken)?;
+        if self.as_slices {
+            // SAFETY: nobody writes the block until this worker gives it back; any bytes are bytes.
+            let slice = unsafe { message.as_slice() }.ok_or_else(torn)?;
+            let first = slice.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes));
+            let sound = |word: &u64| slice.len() == self.len && is_filled(slice, 0, *word);
+            return first.filter(sound).ok_or_else(torn);
+        }
         let mut word = [0; WORD];
         message.copy_to_slice(0, &mut word).map_err(refused)?;
         let word = u64::from_ne_bytes(word);
@@ -210,7 +229,7 @@ fn create(way: &Way) -> Result<ByteQueue, Failure> {
     let options = options(way);
     let options = match system {
         // Longer than what is inline: a block is reserved for each.
-        System::InPlace | System::InPlaceTouched => options.max_message(bytes.max(PAGE)),
+        System::InPlace | System::InPlaceTouched | System::Slices => options.max_message(bytes.max(PAGE)),
         _ if whole && bytes <= LONGEST_INLINE => options.max_message(bytes.max(52)).inline(bytes.max(52)),
         _ => options.max_message(bytes.max(52)),
     };

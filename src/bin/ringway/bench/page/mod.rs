@@ -66,11 +66,15 @@ impl Report<'_> {
     fn sections(&self) -> Vec<Section> {
         let (latency, throughput, load) = (self.of("latency"), self.of("throughput"), self.of("load"));
         let (process, pool, field) = (self.of("process"), self.of("pool"), self.of("field"));
-        let mut round_trips = plots::distributions(&latency, "latency");
+        let mut round_trips = plots::distributions(&latency, "latency", "");
         round_trips.extend(plots::time_bars(&latency, "latency", "Round trips"));
         let mut jobs = plots::time_bars(&pool, "pool", "Jobs");
         jobs.extend(plots::rate_bars(&pool, "pool", "Jobs a second"));
-        let mut field_figures = plots::distributions(&only(&field, "round-trip"), "field");
+        let mut field_figures = Vec::new();
+        for (way, what) in [("copy", ", copied"), ("in-place", ", in place")] {
+            let trips: Vec<Row> = only(&field, "round-trip").into_iter().filter(|row| row.is("way", way)).collect();
+            field_figures.extend(plots::distributions(&trips, &format!("field-{way}"), what));
+        }
         field_figures.extend(plots::field_bars(&field));
         let all: Vec<Row> = self.rows.iter().map(Row).collect();
         let with_idle: Vec<Row> = all.iter().copied().filter(|row| row.number("idle_cpu_share").is_some()).collect();

@@ -83,8 +83,8 @@ pub fn slug(text: &str) -> String {
     plain.collect::<String>().trim_matches('-').to_owned()
 }
 
-/// Percentiles of every size.
-pub fn distributions(rows: &[Row], bench: &str) -> Vec<Figure> {
+/// Percentiles of every size, of one kind of messages (`what`, a part of the title).
+pub fn distributions(rows: &[Row], bench: &str, what: &str) -> Vec<Figure> {
     let mut figures = Vec::new();
     for (size, rows) in by_size(rows) {
         let rows: Vec<Row> = rows.into_iter().filter(|row| row.distribution().len() > 1).collect();
@@ -103,7 +103,7 @@ pub fn distributions(rows: &[Row], bench: &str) -> Vec<Figure> {
             let more = if part == 0 { String::new() } else { format!("-{}", part + 1) };
             figures.push(figure(
                 format!("{bench}-distribution-{size}{more}"),
-                format!("Distribution of round trips of {}", row::bytes(size)),
+                format!("Distribution of round trips of {}{what}", row::bytes(size)),
                 "How long the slowest of so many take: at 99, one of a hundred takes longer. Lower is better. \
                  Thick lines are ringway.",
                 Plot::Lines(Lines { x: Axis::percentile(), y, series: series.collect() }),
