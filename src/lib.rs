@@ -15,6 +15,8 @@ mod loom_blocks;
 #[cfg(all(test, loom))]
 mod loom_crashes;
 #[cfg(all(test, loom))]
+mod loom_growth;
+#[cfg(all(test, loom))]
 mod loom_models;
 #[cfg(all(feature = "serde", not(loom)))]
 mod pool;

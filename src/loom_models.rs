@@ -29,6 +29,8 @@ pub(super) struct Memory {
     no_rows: ManuallyDrop<SlotMemory>,
     heads: Vec<BlockHead>,
     arena: ManuallyDrop<SlotMemory>,
+    /// Of an arena that grows: how far its blocks reach.
+    reach: Vec<AtomicU64>,
     capacity: u64,
     /// Of a ring that grows: its chunks, and how many slots each has.
     words: Vec<AtomicU64>,
@@ -44,20 +46,26 @@ unsafe impl Sync for Memory {}
 
 impl Memory {
     pub(super) fn new(capacity: u64, producers: Side, consumers: Side) -> Arc<Memory> {
-        Memory::made(capacity, (producers, consumers), 0, 0)
+        Memory::made(capacity, (producers, consumers), (0, false), 0)
     }
 
     /// With so many blocks for messages that no slot has room for.
     pub(super) fn with_arena(capacity: u64, producers: Side, consumers: Side, blocks_of_arena: u32) -> Arc<Memory> {
-        Memory::made(capacity, (producers, consumers), blocks_of_arena, 0)
+        Memory::made(capacity, (producers, consumers), (blocks_of_arena, false), 0)
+    }
+
+    /// With none of so many blocks so far.
+    pub(super) fn with_growing_arena(blocks_of_arena: u32) -> Arc<Memory> {
+        Memory::made(2, (Side::Multi, Side::Multi), (blocks_of_arena, true), 0)
     }
 
     /// In chunks of so many slots, of which the first has memory.
     pub(super) fn growing(capacity: u64, producers: Side, consumers: Side, chunk: u64) -> Arc<Memory> {
-        Memory::made(capacity, (producers, consumers), 0, chunk)
+        Memory::made(capacity, (producers, consumers), (0, false), chunk)
     }
 
-    fn made(capacity: u64, (producers, consumers): (Side, Side), blocks_of_arena: u32, chunk: u64) -> Arc<Memory> {
+    fn made(capacity: u64, (producers, consumers): (Side, Side), arena: (u32, bool), chunk: u64) -> Arc<Memory> {
+        let (blocks_of_arena, arena_grows) = arena;
         let in_blocks = (producers, consumers) == (Side::Single, Side::Single);
         let (slot_count, block_count) = if in_blocks { (0, capacity) } else { (capacity, 0) };
         let is_there = move |position| chunk == 0 || position < capacity + chunk;
@@ -80,6 +88,7 @@ impl Memory {
             no_rows: ManuallyDrop::new(no_rows),
             heads: (0..blocks_of_arena).map(|_| BlockHead::new()).collect(),
             arena: ManuallyDrop::new(arena),
+            reach: (0..u32::from(arena_grows)).map(|_| AtomicU64::new(0)).collect(),
             capacity,
             words,
             chunk,
@@ -123,7 +132,7 @@ impl Memory {
             count => Classes::cut(self.capacity, 0, SIZE, count * SIZE),
         };
         // SAFETY: as many cells as the classes have blocks.
-        unsafe { Arena::new(&self.heads, ArenaMemory { cells: *self.arena }, classes, &[]) }.adopting(true)
+        unsafe { Arena::new(&self.heads, ArenaMemory { cells: *self.arena }, classes, &self.reach) }.adopting(true)
     }
 
     /// What a producer asks after a publication.

@@ -27,6 +27,7 @@ const SYS_OF_PRIMITIVE: [&str; 4] = ["futex", "membarrier", "clock", "cpu"];
 /// The files that may contain unsafe code. Elsewhere the compiler denies it.
 const UNSAFE_FILES: &[&str] = &[
     "src/loom_blocks.rs",
+    "src/loom_growth.rs",
     "src/loom_models.rs",
     "src/primitive/block.rs",
     "src/primitive/cell.rs",

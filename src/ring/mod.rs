@@ -43,6 +43,8 @@ pub(crate) use pace::Pace;
 pub(crate) use position::Position;
 use position::Stamp;
 pub(crate) use producer::{Put, PutCursor};
+#[cfg(all(test, loom))]
+pub(crate) use reach::Extension;
 pub(crate) use reach::Memory;
 pub(crate) use recover::{Living, Rescue};
 pub(crate) use rows::{Leased, Rows};

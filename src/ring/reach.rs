@@ -8,7 +8,7 @@ use core::cell::Cell;
 use core::ops::Range;
 
 /// Blocks of a class that are added at a time: a page of heads, or an eighth of what there are.
-const STEP: u32 = 64;
+const STEP: u32 = if cfg!(loom) { 1 } else { 64 };
 const PART: u32 = 8;
 
 /// So many bytes of each class keep their memory while they are free, but for those whose blocks
