@@ -19,8 +19,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => {
             let name = format!("zero-copy-{}", std::process::id());
-            // Room for four frames at a time: whoever draws too fast waits for a free one.
-            let options = Options::new(8).max_message(FRAME).arena(4 * FRAME as u64);
+            // About half of it is for the longest messages: room for four frames at a time. Whoever draws too fast
+            // waits for a free one.
+            let options = Options::new(8).max_message(FRAME).arena(8 * FRAME as u64);
             let queue = ByteQueue::create(&name, options)?;
             let mut camera = Command::new(std::env::current_exe()?).args(["camera", &name]).spawn()?;
             view(&queue)?;
