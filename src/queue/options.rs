@@ -142,8 +142,9 @@ impl Options {
     /// message, so this is raised to `max_message` if it is less. By default there is room
     /// for `capacity` of the smallest blocks and twice `max_message`; where `max_message` is stated,
     /// for eight times as much (of short queues twice `capacity`), as far as that is within 16 MiB; but in all for no
-    /// more than 64 MiB. The longest messages get about half of it: with one block for them, producer and consumer
-    /// take turns at it, which for messages of 1 MiB costs five times as much as four blocks do.
+    /// more than 64 MiB. The longest messages get about half of it: for four of them at a time state eight times
+    /// `max_message`. With one block, producer and consumer take turns at it, which for messages of 1 MiB takes five times
+    /// as long as with four.
     pub fn arena(mut self, bytes: u64) -> Options {
         self.arena = Some(bytes);
         self
