@@ -44,13 +44,14 @@ pub fn page(report: &Report, sections: &[Section]) -> String {
     let machine = Row(report.machine);
     let cpu = machine.text("cpu").unwrap_or_else(|| "an unknown machine".into());
     let ratios = ratios::ratios(&report.rows.iter().map(Row).collect::<Vec<_>>());
+    let title = if report.has_rivals() { "ringway and its rivals" } else { "ringway bench" };
     let mut out = String::new();
     let _ = write!(
         out,
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n<title>ringway bench: {}</title>\n\
-         <style>\n{}{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>ringway bench</h1>\n<p>{}</p>\n",
+         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}: {}</title>\n\
+         <style>\n{}{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n<p>{}</p>\n",
         escaped(&cpu),
         palette::style(),
         prose::WHAT

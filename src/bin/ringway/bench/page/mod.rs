@@ -62,20 +62,30 @@ impl Report<'_> {
         self.rows.iter().map(Row).filter(|row| row.is("bench", bench)).collect()
     }
 
+    /// Whether it is of a comparison with other systems.
+    fn has_rivals(&self) -> bool {
+        ["compare", "field"].iter().any(|bench| !self.of(bench).is_empty())
+    }
+
     /// Those of which there are rows.
     fn sections(&self) -> Vec<Section> {
         let (latency, throughput, load) = (self.of("latency"), self.of("throughput"), self.of("load"));
         let (process, pool, field) = (self.of("process"), self.of("pool"), self.of("field"));
-        let mut round_trips = plots::distributions(&latency, "latency", "");
+        let mut round_trips = plots::distributions(&latency, "latency", "round trips", "");
         round_trips.extend(plots::time_bars(&latency, "latency", "Round trips"));
         let mut jobs = plots::time_bars(&pool, "pool", "Jobs");
         jobs.extend(plots::rate_bars(&pool, "pool", "Jobs a second"));
         let mut field_figures = Vec::new();
-        for (way, what) in [("copy", ", copied"), ("in-place", ", in place")] {
+        for (way, how) in [("copy", ", copied"), ("in-place", ", in place")] {
             let trips: Vec<Row> = only(&field, "round-trip").into_iter().filter(|row| row.is("way", way)).collect();
-            field_figures.extend(plots::distributions(&trips, &format!("field-{way}"), what));
+            field_figures.extend(plots::distributions(&trips, &format!("field-{way}"), "round trips", how));
         }
         field_figures.extend(plots::field_bars(&field));
+        let mut load_figures = plots::load_curves(&load);
+        for (rate, rows) in plots::by(&load, "rate") {
+            let (id, how) = (format!("load-{rate}"), format!(", {} a second", row::rate(rate)));
+            load_figures.extend(plots::distributions(&rows, &id, "the time under way", &how));
+        }
         let all: Vec<Row> = self.rows.iter().map(Row).collect();
         let with_idle: Vec<Row> = all.iter().copied().filter(|row| row.number("idle_cpu_share").is_some()).collect();
         let section = |id, title, how, figures| Section { id, title, how, figures };
@@ -88,7 +98,7 @@ impl Report<'_> {
                 plots::rate_bars(&throughput, "throughput", "Throughput"),
             ),
             section("size", "Over size", prose::SIZE, plots::size_curves(&throughput)),
-            section("load", "Over rate", prose::LOAD, plots::load_curves(&load)),
+            section("load", "Over rate", prose::LOAD, load_figures),
             section("idle", "Waiting", prose::IDLE, plots::idle_bars(&with_idle).into_iter().collect()),
             section(
                 "process",

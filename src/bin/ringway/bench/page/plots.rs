@@ -67,11 +67,16 @@ impl Names {
 
 /// The rows of each size, smallest first.
 pub fn by_size<'v>(rows: &[Row<'v>]) -> Vec<(f64, Vec<Row<'v>>)> {
-    let mut sizes: Vec<f64> = rows.iter().filter_map(|row| row.number("size")).collect();
-    sizes.sort_by(f64::total_cmp);
-    sizes.dedup();
-    let of = |size: f64| rows.iter().copied().filter(|row| row.number("size") == Some(size)).collect();
-    sizes.into_iter().map(|size| (size, of(size))).collect()
+    by(rows, "size")
+}
+
+/// The rows of each number that a key has, smallest first.
+pub fn by<'v>(rows: &[Row<'v>], key: &str) -> Vec<(f64, Vec<Row<'v>>)> {
+    let mut numbers: Vec<f64> = rows.iter().filter_map(|row| row.number(key)).collect();
+    numbers.sort_by(f64::total_cmp);
+    numbers.dedup();
+    let of = |number: f64| rows.iter().copied().filter(|row| row.number(key) == Some(number)).collect();
+    numbers.into_iter().map(|number| (number, of(number))).collect()
 }
 
 fn figure(id: String, title: String, caption: &str, plot: Plot) -> Figure {
@@ -83,15 +88,15 @@ pub fn slug(text: &str) -> String {
     plain.collect::<String>().trim_matches('-').to_owned()
 }
 
-/// Percentiles of every size, of one kind of messages (`what`, a part of the title).
-pub fn distributions(rows: &[Row], bench: &str, what: &str) -> Vec<Figure> {
+/// Percentiles of every size: of what, and of which rows (`how`), the title says.
+pub fn distributions(rows: &[Row], id: &str, what: &str, how: &str) -> Vec<Figure> {
     let mut figures = Vec::new();
     for (size, rows) in by_size(rows) {
         let rows: Vec<Row> = rows.into_iter().filter(|row| row.distribution().len() > 1).collect();
         let names = Names::of(&rows);
         for (part, rows) in rows.chunks(MOST_LINES).enumerate() {
             let all = rows.iter().flat_map(|row| row.distribution()).filter(|(at, _)| *at >= 50.0);
-            let Some(y) = Axis::log("time of a round trip, logarithmic", all.map(|(_, ns)| ns), row::time) else {
+            let Some(y) = Axis::log("time, logarithmic", all.map(|(_, ns)| ns), row::time) else {
                 continue;
             };
             let series = rows.iter().map(|&row| Series {
@@ -102,8 +107,8 @@ pub fn distributions(rows: &[Row], bench: &str, what: &str) -> Vec<Figure> {
             });
             let more = if part == 0 { String::new() } else { format!("-{}", part + 1) };
             figures.push(figure(
-                format!("{bench}-distribution-{size}{more}"),
-                format!("Distribution of round trips of {}{what}", row::bytes(size)),
+                format!("{id}-distribution-{size}{more}"),
+                format!("Distribution of {what} of {}{how}", row::bytes(size)),
                 "How long the slowest of so many take: at 99, one of a hundred takes longer. Lower is better. \
                  Thick lines are ringway.",
                 Plot::Lines(Lines { x: Axis::percentile(), y, series: series.collect() }),
