@@ -8,7 +8,8 @@ ringway beside what a user would pick instead: ratios, measured in one run
 usage: compare [options]
 
 Without --quick, faster-fifo is installed for python3 beside this program, where there is a python3 and a package
-index. Boost is measured where c++ and its headers are (Debian: libboost-dev).
+index, and Aeron is built there, where there are cc, cargo and its index. Boost is measured where c++ and its headers
+are (Debian: libboost-dev).
 
   --quick            3 short runs of each row instead of 9
   --runs N           so many pairs of measurements a row

@@ -9,7 +9,7 @@ use crate::job::{Job, Kind, System};
 use crate::measure::timed;
 use crate::probe::{self, Class};
 use crate::report::Spread;
-use crate::systems::{boost, python};
+use crate::systems::{aeron, boost, python};
 use crate::workload::histogram;
 use comfy_table::{CellAlignment, Table, presets};
 use hdrhistogram::Histogram;
@@ -90,6 +90,18 @@ const SYSTEMS: &[Entry] = &[
     entry(System::CrossbeamChannel, Form::Values, false, "two threads of one process: a ceiling; bounded, blocking"),
     polled(System::Iceoryx2, Form::Bytes, true, "publish and subscribe, no overflow, copied; receive polled"),
     polled(System::Iceoryx2InPlace, Form::InPlace, true, "publish and subscribe, no overflow, loaned; receive polled"),
+    polled(
+        System::Aeron,
+        Form::Bytes,
+        true,
+        "aeron:ipc, exclusive publication, offer, terms of 16 MiB, read where it lies or was assembled; polled",
+    ),
+    polled(
+        System::AeronInPlace,
+        Form::InPlace,
+        true,
+        "aeron:ipc, exclusive publication, try_claim, terms of 16 MiB, read where it lies; polled",
+    ),
     polled(System::Cloudtoid, Form::Bytes, false, "try_send and try_recv_into polled"),
     polled(System::Boost, Form::Bytes, false, "Boost.Interprocess message_queue, try_send and try_receive polled"),
     entry(
@@ -145,6 +157,7 @@ impl Entry {
             System::Mq => limit("msgsize_max")
                 .filter(|most| bytes > *most)
                 .map(|most| format!("messages have at most {most} bytes here")),
+            System::Aeron | System::AeronInPlace => aeron::refusal(self.system, bytes, installs),
             System::Boost => boost::refusal(),
             system if system.is_pythons() => python::refusal(system, installs),
             _ => None,

@@ -40,6 +40,10 @@ pub enum System {
     /// The same, written and read in place.
     Iceoryx2InPlace,
     Cloudtoid,
+    /// Its C client and driver.
+    Aeron,
+    /// The same, written and read in place.
+    AeronInPlace,
     Boost,
     Ipmpsc,
     IpcChannel,
@@ -77,6 +81,8 @@ impl System {
             System::Iceoryx2 => "iceoryx2",
             System::Iceoryx2InPlace => "iceoryx2-in-place",
             System::Cloudtoid => "cloudtoid",
+            System::Aeron => "aeron",
+            System::AeronInPlace => "aeron-in-place",
             System::Boost => "boost",
             System::Ipmpsc => "ipmpsc",
             System::IpcChannel => "ipc-channel",

@@ -83,7 +83,7 @@ fn main() -> ExitCode {
             return ExitCode::from(FAILED);
         }
     };
-    let code = if args.self_test { u8::from(!self_test::run()) } else { run(args, sinks) };
+    let code = if args.self_test { u8::from(!self_test::run(!args.quick)) } else { run(args, sinks) };
     drop(guard);
     ExitCode::from(if guard::interrupted() { INTERRUPTED } else { code })
 }

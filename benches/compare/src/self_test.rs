@@ -4,11 +4,11 @@
 use crate::job::{Job, System};
 use crate::measure::once;
 use crate::rows::{Times, rows};
-use crate::systems::boost;
 use crate::systems::faulty::Fault;
+use crate::systems::{aeron, boost};
 
-/// Says what happened, a line each. True: all as it must be.
-pub fn run() -> bool {
+/// Says what happened, a line each. True: all as it must be. `installs`: what a rival needs is installed.
+pub fn run(installs: bool) -> bool {
     let base = rows(Times { warm_up_ms: 20, measure_ms: 20 }, false).swap_remove(0).ours;
     let mut good = true;
     let mut check = |job: Job| {
@@ -71,6 +71,16 @@ pub fn run() -> bool {
         None => each(Some(Some(Fault::Scratch))).for_each(|fault| {
             check(Job { system: System::Boost, bytes: 4096, whole: true, capacity: 64, fault, ..base });
         }),
+    }
+    // Those of 64 KiB come in fragments.
+    for (system, bytes) in [(System::Aeron, 4096), (System::Aeron, 1 << 16), (System::AeronInPlace, 4096)] {
+        if let Some(reason) = aeron::refusal(system, bytes, installs) {
+            println!("-    {}: {reason}", system.name());
+            continue;
+        }
+        for fault in each(Some(Some(Fault::Scratch))) {
+            check(Job { system, bytes, whole: true, single: true, capacity: 64, fault, ..base });
+        }
     }
     for fault in each(Some(Some(Fault::Scratch))) {
         check(Job { system: System::Mq, bytes: 1024, whole: true, capacity: 8, fault, ..base });

@@ -1,7 +1,7 @@
 //! Which system is which: the one place that knows all of them.
 
 use super::rival::Rival;
-use super::{Failure, boost, bytes, copy, iceoryx, kernel, large, ours, textbook, values};
+use super::{Failure, aeron, boost, bytes, copy, iceoryx, kernel, large, ours, textbook, values};
 use crate::job::{Job, System};
 use crate::payload::Payload;
 
@@ -21,6 +21,8 @@ pub fn dispatch<E: Errand>(job: &Job, errand: E) -> Result<E::Output, Failure> {
         System::Iceoryx2 => errand.run::<u64, iceoryx::Copying>(),
         System::Iceoryx2InPlace => errand.run::<u64, iceoryx::InPlace>(),
         System::Cloudtoid => errand.run::<u64, bytes::Cloudtoid>(),
+        System::Aeron => errand.run::<u64, aeron::Copying>(),
+        System::AeronInPlace => errand.run::<u64, aeron::InPlace>(),
         System::Boost => errand.run::<u64, boost::MessageQueue>(),
         System::Ipmpsc => errand.run::<u64, bytes::Ipmpsc>(),
         System::IpcChannel => errand.run::<u64, bytes::IpcChannel>(),

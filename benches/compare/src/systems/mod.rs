@@ -1,6 +1,7 @@
 //! The queues under test, behind two small traits. Each waits the way its row
 //! says; none knows what is measured, or how.
 
+pub mod aeron;
 pub mod all;
 pub mod boost;
 pub mod buffers;
