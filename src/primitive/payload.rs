@@ -211,17 +211,29 @@ impl Payload {
     /// cache line, or does not cross a line.
     #[inline(always)]
     pub(crate) unsafe fn adopt_lines(self, len: usize) {
-        const LINE: usize = 64;
         if self.room >= 8 {
-            // SAFETY: the word lies in the payload.
-            unsafe { self.store_back(0) };
-            let mut line = LINE - super::STAMP_SIZE;
-            while line < len {
-                // SAFETY: `room` and `line` are multiples of 8, so `line < len <= room` leaves
-                // room for a word.
-                unsafe { self.store_back(line) };
-                line += LINE;
+            // SAFETY: the word lies in the payload; the contract.
+            unsafe {
+                self.store_back(0);
+                self.adopt_further_lines(len);
             }
+        }
+    }
+
+    /// The same but for the first line.
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    #[inline(always)]
+    pub(crate) unsafe fn adopt_further_lines(self, len: usize) {
+        const LINE: usize = 64;
+        let mut line = LINE - super::STAMP_SIZE;
+        while line < len {
+            // SAFETY: `room` and `line` are multiples of 8, so `line < len <= room` leaves
+            // room for a word.
+            unsafe { self.store_back(line) };
+            line += LINE;
         }
     }
 
@@ -504,6 +516,11 @@ impl Payload {
             self.adopt_lines(len);
         }
     }
+
+    /// # Safety
+    ///
+    /// As in the real one. One line is all there is.
+    pub(crate) unsafe fn adopt_further_lines(self, _len: usize) {}
 
     /// # Safety
     ///

@@ -66,8 +66,9 @@ impl Ring<'_> {
             return false;
         }
         // SAFETY: a window lies inside of the slots.
-        unsafe { sink.read(0, slots.payload(index)) };
+        let used = unsafe { sink.read(0, slots.payload(index)) };
         sink.keep(self, 0, head, 0);
+        self.adopt_further(slots, index, used);
         state::release_slot(slots, index, head.plus(self.chunks.slots));
         self.me.count_gets(1);
         true

@@ -234,9 +234,10 @@ impl Ring<'_> {
             return false;
         }
         // SAFETY: `get_index` bounds the index.
-        unsafe { sink.read(0, slots.payload(index)) };
+        let used = unsafe { sink.read(0, slots.payload(index)) };
         // Nobody has had what is at the head.
         sink.keep(self, 0, head, 0);
+        self.adopt_further(slots, index, used);
         state::release_slot(slots, index, head.plus(self.capacity()));
         self.me.count_gets(1);
         true
@@ -250,6 +251,16 @@ impl Ring<'_> {
             // SAFETY: the caller bounds the index, the sink has read no more than the
             // payload, and nobody writes the slot before it is committed.
             unsafe { slots.payload(index).adopt_lines(used) };
+        }
+    }
+
+    /// The same for a Multi consumer, whose commit is a store to the first of the lines.
+    #[inline(always)]
+    pub(super) fn adopt_further(&self, slots: SlotMemory, index: usize, used: usize) {
+        if self.adopts {
+            // SAFETY: the caller bounds the index and has claimed the position, the sink has read no more than the
+            // payload, and nobody writes the slot before it is released.
+            unsafe { slots.payload(index).adopt_further_lines(used) };
         }
     }
 
@@ -405,8 +416,9 @@ impl Ring<'_> {
             for offset in 0..run {
                 if !is_tomb {
                     // SAFETY: `get_index` and `next_index` bound the index.
-                    unsafe { sink.read(offset, slots.payload(index)) };
+                    let used = unsafe { sink.read(offset, slots.payload(index)) };
                     sink.keep(self, offset, head.plus(offset), 0);
+                    self.adopt_further(slots, index, used);
                 }
                 state::release_slot(slots, index, head.plus(offset + self.step()));
                 index = self.next_index(index);
