@@ -132,9 +132,20 @@ mod tests {
     }
 
     #[test]
+    fn scaling_takes_what_narrows_it() {
+        let request = bench_args("ringway bench --json scale --quick").plan().unwrap();
+        assert!(request.scale && !request.throughput && request.json.is_some() && request.shapes.is_empty());
+        let line = "ringway bench scale --over size,capacity --size 4194304 --producers 8 --consumers 8 --mode mpmc";
+        let request = bench_args(line).plan().unwrap();
+        assert_eq!((request.over.len(), request.sizes, request.shapes.len()), (2, vec![4 << 20], 1));
+    }
+
+    #[test]
     fn wrong_usage_is_refused() {
         for line in
             ["ringway", "ringway bench --runs 0", "ringway bench --size 7", "ringway bench --mode x", "ringway x"]
+                .into_iter()
+                .chain(["ringway bench --size 4194305", "ringway bench scale --over x"])
         {
             assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
         }
@@ -144,6 +155,10 @@ mod tests {
             "ringway bench latency --rate 1k",
             "ringway bench --rate 1k",
             "ringway bench load --consumers 2",
+            "ringway bench scale --batch 4",
+            "ringway bench scale --mode spsc --producers 2",
+            "ringway bench throughput --over size",
+            "ringway bench --size 4194304 --batch 65",
         ] {
             assert!(bench_args(line).plan().is_err(), "{line}");
         }

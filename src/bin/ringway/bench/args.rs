@@ -3,6 +3,7 @@
 //! Knows the command line and nothing of how anything is measured.
 
 use super::plan::{FASTEST, Mode, Request, Shape, Wait};
+use super::scale::Over;
 use clap::{Args, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -28,9 +29,9 @@ pub struct BenchArgs {
     #[arg(long, global = true, value_name = "DIR")]
     svg: Option<PathBuf>,
 
-    /// Payload sizes in bytes.
+    /// Payload sizes in bytes, up to 4 MiB; beyond 4096 in queues of bytes only.
     #[arg(long, global = true, value_name = "BYTES", value_delimiter = ',',
-          value_parser = clap::value_parser!(u32).range(8..=65536))]
+          value_parser = clap::value_parser!(u32).range(8..=LONGEST_MESSAGE))]
     size: Vec<u32>,
 
     /// Which sides of the queue have several ends.
@@ -50,11 +51,11 @@ pub struct BenchArgs {
           value_parser = clap::value_parser!(u64).range(1..=1 << 24))]
     capacity: Vec<u64>,
 
-    /// Producing processes (throughput).
+    /// Producing processes (throughput, scale).
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
     producers: Option<u32>,
 
-    /// Consuming processes (throughput).
+    /// Consuming processes (throughput, scale).
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
     consumers: Option<u32>,
 
@@ -66,7 +67,15 @@ pub struct BenchArgs {
     /// Messages per second, with or without k or M (load).
     #[arg(long, global = true, value_name = "R", value_delimiter = ',', value_parser = rate)]
     rate: Vec<u64>,
+
+    /// What grows; by default each of them (scale).
+    #[arg(long, global = true, value_delimiter = ',')]
+    over: Vec<Over>,
 }
+
+const LONGEST_MESSAGE: i64 = 4 << 20;
+/// The most that each process holds of a batch at once.
+const LARGEST_BATCH_BYTES: u64 = 256 << 20;
 
 /// `10`, `1k`, `2M`.
 fn rate(text: &str) -> Result<u64, String> {
@@ -93,6 +102,8 @@ enum What {
     Pool,
     /// Messages that come at fixed times, seldom or often: how late, and what they cost.
     Load,
+    /// Throughput over the number of processes, the size of messages and the capacity.
+    Scale,
 }
 
 impl BenchArgs {
@@ -102,6 +113,10 @@ impl BenchArgs {
         let throughput = matches!(self.what, None | Some(What::Throughput));
         let (process, pool) = (self.what == Some(What::Process), self.what == Some(What::Pool));
         let load = self.what == Some(What::Load);
+        let scale = self.what == Some(What::Scale);
+        if !scale && !self.over.is_empty() {
+            return Err("--over applies to scale: nothing grows in the others".into());
+        }
         if !load && !self.rate.is_empty() {
             return Err("--rate applies to load; the others send as soon as they can".into());
         }
@@ -121,15 +136,20 @@ impl BenchArgs {
         }
         if !throughput {
             let stray = [
-                ("--producers", self.producers.is_some()),
-                ("--consumers", self.consumers.is_some()),
+                ("--producers", self.producers.is_some() && !scale),
+                ("--consumers", self.consumers.is_some() && !scale),
                 ("--batch", !self.batch.is_empty()),
             ];
             if let Some((flag, _)) = stray.iter().find(|(_, given)| *given) {
-                return Err(format!(
-                    "{flag} applies to throughput; here one process is at each end, with one message at a time"
-                ));
+                let ends = if scale { "" } else { "one process is at each end, with " };
+                return Err(format!("{flag} applies to throughput; here {ends}one message goes at a time"));
             }
+        }
+        let largest = |values: &[u32]| u64::from(values.iter().copied().max().unwrap_or(1));
+        if largest(&self.size) * largest(&self.batch) > LARGEST_BATCH_BYTES {
+            return Err(format!(
+                "--batch times --size is at most {LARGEST_BATCH_BYTES} bytes, which a process holds at once"
+            ));
         }
         Ok(Request {
             latency,
@@ -137,6 +157,7 @@ impl BenchArgs {
             process,
             pool,
             load,
+            scale,
             quick: self.quick,
             json: self.json.clone(),
             html: self.html.clone(),
@@ -145,9 +166,11 @@ impl BenchArgs {
             modes: self.mode.clone(),
             waits: self.wait.clone(),
             capacities: self.capacity.clone(),
-            shapes: self.shapes()?,
+            // Each kind of growth has shapes of its own for the modes.
+            shapes: if scale && self.producers.is_none() && self.consumers.is_none() { vec![] } else { self.shapes()? },
             batches: self.batch.clone(),
             rates: self.rate.clone(),
+            over: self.over.clone(),
             runs: self.runs.unwrap_or(match (load, self.quick) {
                 (false, quick) => {
                     if quick {
@@ -194,7 +217,7 @@ impl BenchArgs {
 }
 
 /// Subcommands of `bench`, which `--json` must not take for its file.
-const SUBCOMMANDS: [&str; 5] = ["latency", "throughput", "process", "pool", "load"];
+const SUBCOMMANDS: [&str; 6] = ["latency", "throughput", "process", "pool", "load", "scale"];
 
 /// Makes a bare `--json` before a subcommand an explicit `--json=-`. A file of
 /// such a name is `--json=latency`.

@@ -30,16 +30,25 @@ struct Head {
 }
 
 const HEAD_BYTES: usize = 4096;
-/// A lane holds its flag and the largest payload; at least `COPY_BYTES`.
-const LANE_BYTES: usize = 128 << 10;
-const TOTAL_BYTES: usize = HEAD_BYTES + 2 * LANE_BYTES;
+/// What a lane has at least: room for the buffers of `copy`.
+const LEAST_LANE_BYTES: usize = 128 << 10;
+const PAGE: usize = 4096;
 const _: () = assert!(size_of::<Head>() <= HEAD_BYTES);
 
-/// The file behind the shared memory; the parent's.
-pub fn create() -> Result<OwnedFd> {
+/// Of a lane: its flag, a payload of `size` bytes or buffers of shorter ones, its answer. Whole pages.
+fn lane_bytes(size: usize) -> usize {
+    (size + 2 * FLAG_BYTES).next_multiple_of(PAGE).max(LEAST_LANE_BYTES)
+}
+
+fn total_bytes(size: usize) -> usize {
+    HEAD_BYTES + 2 * lane_bytes(size)
+}
+
+/// The file behind the shared memory, for payloads of `size` bytes; the parent's.
+pub fn create(size: usize) -> Result<OwnedFd> {
     let fd = memfd_create(c"ringway-bench", MFdFlags::MFD_CLOEXEC).context("memfd_create")?;
     let file = File::from(fd);
-    file.set_len(TOTAL_BYTES as u64).context("sizing the control memory")?;
+    file.set_len(total_bytes(size) as u64).context("sizing the control memory")?;
     Ok(file.into())
 }
 
@@ -47,19 +56,21 @@ pub fn create() -> Result<OwnedFd> {
 pub struct Control {
     map: MmapRaw,
     processes: u32,
+    lane_bytes: usize,
 }
 
 impl Control {
-    /// Takes over the inherited descriptor.
-    pub fn attach(fd: RawFd, processes: u32) -> Result<Control> {
+    /// Takes over the inherited descriptor; the payloads have `payload` bytes.
+    pub fn attach(fd: RawFd, processes: u32, payload: usize) -> Result<Control> {
         anyhow::ensure!(fd > 2, "not a control descriptor: {fd}");
         // SAFETY: the parent left this descriptor open for us alone; nothing else
         // in this process knows it.
         let file = unsafe { File::from_raw_fd(fd) };
         let size = file.metadata().context("control memory")?.len();
-        anyhow::ensure!(size == TOTAL_BYTES as u64, "the control memory has {size} bytes");
-        let map = MmapOptions::new().len(TOTAL_BYTES).populate().map_raw(&file).context("mapping control memory")?;
-        Ok(Control { map, processes })
+        let bytes = total_bytes(payload);
+        anyhow::ensure!(size == bytes as u64, "the control memory has {size} bytes");
+        let map = MmapOptions::new().len(bytes).populate().map_raw(&file).context("mapping control memory")?;
+        Ok(Control { map, processes, lane_bytes: lane_bytes(payload) })
     }
 
     fn head(&self) -> &Head {
@@ -112,9 +123,9 @@ impl Control {
 
     pub fn lane(&self, index: usize) -> Lane<'_> {
         assert!(index < 2);
-        // SAFETY: inside the mapping by the sizes above.
-        let start = unsafe { self.map.as_mut_ptr().add(HEAD_BYTES + index * LANE_BYTES) };
-        Lane { start, control: std::marker::PhantomData }
+        // SAFETY: `index` is 0 or 1, and the mapping has a head and two lanes of so many bytes.
+        let start = unsafe { self.map.as_mut_ptr().add(HEAD_BYTES + index * self.lane_bytes) };
+        Lane { start, bytes: self.lane_bytes, control: std::marker::PhantomData }
     }
 }
 
@@ -122,13 +133,18 @@ impl Control {
 #[derive(Clone, Copy)]
 pub struct Lane<'c> {
     start: *mut u8,
+    bytes: usize,
     control: std::marker::PhantomData<&'c Control>,
 }
 
+/// What either flag has to itself.
+const FLAG_BYTES: usize = 128;
+
 impl<'c> Lane<'c> {
-    const ANSWER: usize = LANE_BYTES - 128;
     /// The longest payload.
-    pub const ROOM: usize = Lane::ANSWER - 128;
+    pub fn room(self) -> usize {
+        self.bytes - 2 * FLAG_BYTES
+    }
 
     #[inline(always)]
     pub fn flag(self) -> &'c AtomicU64 {
@@ -138,8 +154,8 @@ impl<'c> Lane<'c> {
     }
 
     pub fn answer(self) -> &'c AtomicU64 {
-        // SAFETY: as in `flag`; the offset is a multiple of 128.
-        unsafe { &*self.start.add(Lane::ANSWER).cast::<AtomicU64>() }
+        // SAFETY: as in `flag`; the lane has whole pages, so that the offset is a multiple of 128 inside it.
+        unsafe { &*self.start.add(self.bytes - FLAG_BYTES).cast::<AtomicU64>() }
     }
 
     /// The low half of the flag, as a futex word.
@@ -158,7 +174,7 @@ impl<'c> Lane<'c> {
     /// and storing the own one (release).
     #[inline(always)]
     pub unsafe fn payload<R>(self, len: usize, f: impl FnOnce(&mut [u8]) -> R) -> R {
-        assert!(len <= Lane::ROOM);
+        assert!(len <= self.room());
         // SAFETY: inside the lane; the caller vouches that nobody else touches
         // these bytes meanwhile.
         f(unsafe { std::slice::from_raw_parts_mut(self.start.add(8), len) })

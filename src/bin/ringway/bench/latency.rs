@@ -36,6 +36,8 @@ pub type Counts = Vec<(u64, u64)>;
 /// The slowest round trip that is told from slower ones.
 const LONGEST: Duration = Duration::from_secs(60);
 const WARM_UP_ROUNDS: u64 = 200;
+/// Of long messages fewer rounds, of so many bytes together.
+const WARM_UP_BYTES: u64 = 32 << 20;
 
 pub fn drive<L: Link>(session: &Session, link: L) -> Result<(Part, Option<(f64, f64)>)> {
     match session.order.side {
@@ -50,8 +52,9 @@ fn ping<L: Link>(session: &Session, mut link: L) -> Result<(Part, Option<(f64, f
     session.start();
     let measure = session.order.measure;
     let warm_until = Instant::now() + measure / 10;
+    let rounds = WARM_UP_ROUNDS.min((WARM_UP_BYTES / session.order.cell.size.max(1) as u64).max(1));
     let mut number = 0;
-    while number < WARM_UP_ROUNDS || Instant::now() < warm_until {
+    while number < rounds || Instant::now() < warm_until {
         exchange(&mut link, number)?;
         number += 1;
     }

@@ -153,6 +153,9 @@ macro_rules! with_length {
 
 pub(super) use {with_length, with_payload_size};
 
+/// The longest plain-data message that is compiled in: an array that goes by value, through the stack.
+pub const LONGEST_PAYLOAD: usize = 4096;
+
 /// Whether plain-data messages of this size are compiled in.
 pub fn is_payload(size: usize) -> bool {
     with_payload_size!(size, N => N == size, else false)
@@ -294,6 +297,12 @@ mod tests {
         assert_eq!(Payload::check(&bytes), Some(99));
         bytes[24..].copy_from_slice(&<[u8; 56]>::build(100)[24..]);
         assert_eq!(Payload::check(&bytes), None, "a payload of two messages");
+    }
+
+    #[test]
+    fn plain_data_is_compiled_up_to_the_stated_limit() {
+        assert!(is_payload(LONGEST_PAYLOAD));
+        assert!((1..=20).all(|k| !is_payload(LONGEST_PAYLOAD << k) && !is_payload(LONGEST_PAYLOAD + 8 * k)));
     }
 
     #[test]

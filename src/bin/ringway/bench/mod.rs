@@ -4,7 +4,7 @@
 //! `args` → `plan` (cells) → `schedule` (rounds, ratios) → `runner` (one run:
 //! processes) → `worker` (in the process: `latency` or `throughput` drive
 //! `ringway_parts` or a `baseline`, between two `probe`s) → `report` → `table`,
-//! JSON and `page`, into `sinks`; `load` has rounds of its own. It must not know the library's insides.
+//! JSON and `page`, into `sinks`; `load` has rounds of its own, `scale` cells of `throughput`. It must not know the library's insides.
 
 mod args;
 mod baseline;
@@ -22,6 +22,7 @@ mod processes;
 mod report;
 mod ringway_parts;
 mod runner;
+mod scale;
 mod schedule;
 mod sinks;
 mod stats;
@@ -51,6 +52,9 @@ use workspace::Workspace;
 /// What one bench may take: the promise is 20 s and 3 minutes for both.
 const QUICK_BUDGET: Duration = Duration::from_millis(9_000);
 const FULL_BUDGET: Duration = Duration::from_secs(85);
+/// What scaling may take: the promise is 15 s and 3 minutes.
+const QUICK_SCALE_BUDGET: Duration = Duration::from_millis(11_500);
+const FULL_SCALE_BUDGET: Duration = Duration::from_secs(150);
 /// A run never measures longer.
 const LONGEST_RUN: Duration = Duration::from_millis(400);
 /// What a run may take that starts processes.
@@ -94,6 +98,16 @@ pub fn run(request: &Request) -> Result<ExitCode> {
         footers.push((Bench::Idle, load::footer(Bench::Idle)));
         rows.extend(outcome.rows);
     }
+    if request.scale {
+        let parts = scale::plan(request);
+        let groups: Vec<Group> = parts.iter().map(|(_, group)| group.clone()).collect();
+        let outcome = measure(Bench::Scale, &groups, request, &workspace);
+        let own = scale::rows(&parts, &outcome);
+        failed |= report::failed(&groups, &outcome);
+        interrupted |= outcome.interrupted;
+        footers.push((Bench::Scale, footer(Bench::Scale, &outcome) + &scale::footer(&own, processors())));
+        rows.extend(own);
+    }
     let machine = machine::Machine::look(workspace.pinned());
     drop(workspace);
     let report = Report::new(machine, rows);
@@ -107,13 +121,17 @@ fn measure(bench: Bench, groups: &[Group], request: &Request, workspace: &Worksp
     let total = match (request.quick, request.runs_stated) {
         // Before each run a process takes its memory, and there are few cells.
         (false, _) if matches!(bench, Bench::Process | Bench::Pool) => USUAL_PROCESS_RUN * runs,
+        (true, _) if bench == Bench::Scale => QUICK_SCALE_BUDGET,
+        (false, false) if bench == Bench::Scale => FULL_SCALE_BUDGET.min(USUAL_RUN * runs),
         (true, _) => QUICK_BUDGET,
         (false, true) => USUAL_RUN * runs,
         (false, false) => FULL_BUDGET.min(USUAL_RUN * runs),
     };
     let bar = progress_bar(u64::from(runs));
     let progress = |cell: &Cell| {
-        bar.set_message(format!("{} {} of {} bytes", name(bench), cell.system.name(), cell.size));
+        let (first, second) = cell.processes();
+        let sides = if bench == Bench::Scale { format!(" {first}x{second}") } else { String::new() };
+        bar.set_message(format!("{} {}{sides} of {} bytes", name(bench), cell.system.name(), cell.size));
         bar.inc(1);
     };
     let execute = |cell: &Cell, time| runner::run(cell, workspace, time);
@@ -154,7 +172,12 @@ fn name(bench: Bench) -> &'static str {
         Bench::Pool => "pool",
         Bench::Load => "load",
         Bench::Idle => "idle",
+        Bench::Scale => "scale",
     }
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| n.get())
 }
 
 fn placements(probes: &[f64]) -> String {
@@ -187,7 +210,8 @@ fn footer(bench: Bench, outcome: &schedule::Outcome) -> String {
              jobs that are submitted one by one, map: calls; slices: copies of 64 MiB; cpu: jobs of some 10 ms; \
              x limit: times the first row of the group\n"
         }
-        Bench::Load | Bench::Idle => "",
+        // These say more.
+        Bench::Load | Bench::Idle | Bench::Scale => "",
     });
     text
 }

@@ -5,6 +5,7 @@
 //! Knows nothing of processes and clocks.
 
 use super::message::is_payload;
+use super::scale::Over;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -22,6 +23,8 @@ pub enum Bench {
     Load,
     /// Waiting for a message that does not come.
     Idle,
+    /// Throughput over processes, sizes and capacities.
+    Scale,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -180,6 +183,7 @@ pub struct Request {
     pub process: bool,
     pub pool: bool,
     pub load: bool,
+    pub scale: bool,
     pub quick: bool,
     pub json: Option<PathBuf>,
     pub html: Option<PathBuf>,
@@ -191,6 +195,7 @@ pub struct Request {
     pub shapes: Vec<Shape>,
     pub batches: Vec<u32>,
     pub rates: Vec<u64>,
+    pub over: Vec<Over>,
     pub runs: u32,
     pub runs_stated: bool,
 }
@@ -225,12 +230,20 @@ impl Cell {
     /// The system whose run of the same size is this cell's limit.
     pub fn limit(&self) -> System {
         match (self.bench, self.wait) {
-            (Bench::Throughput, _) => System::Copy,
+            (Bench::Throughput | Bench::Scale, _) => System::Copy,
             (Bench::Latency, Some(Wait::Park)) => System::Futex,
             (Bench::Latency, _) => System::Raw,
             (Bench::Process, _) => System::Command,
             (Bench::Pool, _) => self.limit_of_pools(),
             (Bench::Load | Bench::Idle, _) => System::Pipe,
+        }
+    }
+
+    /// Which of its group is its limit: of scaling the first, whatever it is.
+    pub fn limit_in(&self, group: &[Cell]) -> Option<usize> {
+        match self.bench {
+            Bench::Scale => (!group.is_empty()).then_some(0),
+            _ => group.iter().position(|other| other.system == self.limit()),
         }
     }
 
@@ -267,7 +280,7 @@ const BYTES_SIZE: usize = 52;
 /// Slots that a ping-pong walks round in.
 const LATENCY_CAPACITY: u64 = 64;
 
-fn or<T: Clone>(stated: &[T], default: &[T]) -> Vec<T> {
+pub fn or<T: Clone>(stated: &[T], default: &[T]) -> Vec<T> {
     if stated.is_empty() { default.to_vec() } else { stated.to_vec() }
 }
 
@@ -422,16 +435,17 @@ pub fn load(request: &Request) -> Vec<Group> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
-    fn request() -> Request {
+    pub fn request() -> Request {
         Request {
             latency: true,
             throughput: true,
             process: false,
             pool: false,
             load: false,
+            scale: false,
             quick: false,
             json: None,
             html: None,
@@ -443,6 +457,7 @@ mod tests {
             shapes: vec![],
             batches: vec![],
             rates: vec![],
+            over: vec![],
             runs: 3,
             runs_stated: false,
         }

@@ -4,6 +4,7 @@
 use super::machine::Machine;
 use super::plan::{Cell, Group};
 use super::runner::{Trouble, Value};
+use super::scale::Over;
 use super::schedule::{History, Outcome};
 use super::stats::{median, rounded, spread};
 use serde::Serialize;
@@ -36,6 +37,18 @@ pub struct Row {
     pub distribution: Option<Vec<(f64, u64)>>,
     #[serde(flatten)]
     pub load: Figures,
+    #[serde(flatten)]
+    pub scale: Scaling,
+}
+
+/// What only rows of scaling have.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Scaling {
+    pub over: Option<Over>,
+    /// Times the rate of what it is compared with.
+    pub ratio_base: Option<f64>,
+    pub target: Option<f64>,
+    pub met: Option<bool>,
 }
 
 /// What only messages at fixed times have, and waiting for none.
@@ -56,7 +69,7 @@ impl Row {
         let (p50, p90, p99, p999, max) = (None, None, None, None, None);
         let (msgs_per_s, bytes_per_s, spread, ratio_limit, ratio_pipe) = (None, None, None, None, None);
         let (cell, runs, samples, error, distribution) = (cell.clone(), 0, 0, None, None);
-        let load = Figures::default();
+        let (load, scale) = (Figures::default(), Scaling::default());
         Row {
             cell,
             p50,
@@ -74,6 +87,7 @@ impl Row {
             error,
             distribution,
             load,
+            scale,
         }
     }
 }
@@ -218,6 +232,10 @@ mod tests {
             "cpu_s_per_million_receiver",
             "idle_cpu_share",
             "idle_sleeps_per_s",
+            "over",
+            "ratio_base",
+            "target",
+            "met",
         ];
         keys.sort_unstable();
         expected.sort_unstable();

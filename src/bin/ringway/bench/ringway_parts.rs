@@ -9,14 +9,14 @@ use super::plan::{Cell, System, Wait};
 use super::throughput::{Receiver, Sender, accept};
 use super::worker::{Order, Side, Unsupported};
 use anyhow::{Context, Result};
-use ringway::{Bytes, Consumer, GetError, Handle, Message, Options, Pod, Producer, WaitPolicy};
+use ringway::{Bytes, Consumer, GetError, Handle, Message, Options, Pod, Producer, SetupErrorKind, WaitPolicy};
 use std::path::Path;
 
 /// The queues of a run: a stream uses the first one, ping-pong sends there.
 pub const NAMES: [&str; 2] = ["there", "back"];
 
-/// The longest message of a default byte queue.
-const DEFAULT_MAX_MESSAGE: usize = 52;
+/// What fits the slots of a default byte queue; for longer ones the queue is told their length.
+const DEFAULT_INLINE: usize = 52;
 
 fn policy(wait: Option<Wait>) -> WaitPolicy {
     match wait {
@@ -40,7 +40,7 @@ pub fn create(cell: &Cell, directory: &Path, count: usize) -> Result<Queues> {
         .max_participants(2 * (first + second) + 4)
         .directory(directory);
     if cell.system == System::RingwayBytes {
-        if cell.size > DEFAULT_MAX_MESSAGE {
+        if cell.size > DEFAULT_INLINE {
             options = options.max_message(cell.size);
         }
         return create_all::<Bytes>(count, &options);
@@ -53,15 +53,24 @@ pub fn create(cell: &Cell, directory: &Path, count: usize) -> Result<Queues> {
 fn create_all<M: Message>(count: usize, options: &Options) -> Result<Queues> {
     let mut queues = Queues::new();
     for name in &NAMES[..count] {
-        queues.push(Box::new(Handle::<M>::create(name, options.clone()).context("creating the queue")?));
+        let queue = Handle::<M>::create(name, options.clone()).map_err(|error| match error.kind() {
+            // Of the machine, not of the queue: a row that says so.
+            SetupErrorKind::NoSpace { .. } => Unsupported(error.to_string()).into(),
+            _ => anyhow::Error::new(error).context("creating the queue"),
+        })?;
+        queues.push(Box::new(queue));
     }
     Ok(queues)
 }
 
 /// Why there is no plain-data row of this size.
 pub fn no_such_payload(size: usize) -> anyhow::Error {
-    Unsupported(format!("plain-data rows are compiled for some sizes, not for {size}; see the ringway-bytes row"))
-        .into()
+    let longest = super::message::LONGEST_PAYLOAD;
+    Unsupported(format!(
+        "plain data goes by value and is compiled for some sizes of at most {longest} bytes, not for {size}; see the \
+         ringway-bytes row"
+    ))
+    .into()
 }
 
 fn open<M: Message>(order: &Order, name: &str) -> Result<Handle<M>> {

@@ -111,7 +111,7 @@ fn attempt(cell: &Cell, workspace: &Workspace, measure: Duration) -> Result<Meas
 
 /// Starts the processes of a run, and waits for what they say.
 fn crew(cell: &Cell, workspace: &Workspace, measure: Duration) -> Result<(Vec<Part>, (f64, f64))> {
-    let control = control::create()?;
+    let control = control::create(cell.size)?;
     let ways = if cell.bench == Bench::Latency { 2 } else { 1 };
     let _queues = if cell.system.is_ringway() { queue::create(cell, &workspace.directory, ways)? } else { vec![] };
     let channels = (0..ways).map(|way| channel(cell, way)).collect::<Result<Vec<_>>>()?;
@@ -159,7 +159,7 @@ fn crew(cell: &Cell, workspace: &Workspace, measure: Duration) -> Result<(Vec<Pa
 fn add_up(cell: &Cell, parts: &[Part], probes: (f64, f64)) -> Result<Measured> {
     match cell.bench {
         Bench::Load | Bench::Idle => bail!("a load is added up elsewhere"),
-        Bench::Throughput => {
+        Bench::Throughput | Bench::Scale => {
             let (rate, samples) = throughput::rate(parts)?;
             Ok(Measured { value: Value::Rate(rate), samples, probes, clock_ns: None, counts: Vec::new() })
         }
@@ -185,15 +185,19 @@ fn channel(cell: &Cell, way: usize) -> Result<Option<Ends>> {
             let (receive, send) = std::io::pipe().context("pipe")?;
             Ok(Some((receive.into(), send.into())))
         }
-        System::Unix => socket_pair().map(Some),
+        System::Unix => socket_pair(cell.size).map(Some),
         System::Mq => message_queue(cell.size, way).map(Some),
         _ => Ok(None),
     }
 }
 
-fn socket_pair() -> Result<Ends> {
+/// The longest message that goes as one packet: longer ones exceed what a socket holds by default.
+const LONGEST_PACKET: usize = 64 << 10;
+
+/// Of packets, each a message; long messages go through a stream, in parts.
+fn socket_pair(size: usize) -> Result<Ends> {
     let mut fds: [RawFd; 2] = [-1; 2];
-    let kind = libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC;
+    let kind = if size <= LONGEST_PACKET { libc::SOCK_SEQPACKET } else { libc::SOCK_STREAM } | libc::SOCK_CLOEXEC;
     // SAFETY: `fds` has room for two descriptors.
     let result = unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, fds.as_mut_ptr()) };
     ensure!(result == 0, "socketpair: {}", std::io::Error::last_os_error());

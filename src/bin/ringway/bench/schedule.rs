@@ -134,8 +134,7 @@ impl<E: FnMut(&Cell, Duration) -> Result<Measured, Trouble>> Conductor<E> {
                     Ok(run) => {
                         keys[k] = Some(run.value.key());
                         references[k].push(Reference { probe: placement(&run), key: run.value.key() });
-                        let limit = group.iter().position(|other| other.system == cell.limit());
-                        if let Some(limit) = limit {
+                        if let Some(limit) = cell.limit_in(group) {
                             self.compare(&run, &group[limit], &mut references[limit], &mut histories[k]);
                         }
                         histories[k].runs.push(run);
@@ -220,7 +219,7 @@ fn unsteadiness(run: &Measured) -> f64 {
 fn times_faster(bench: Bench, own: f64, other: f64) -> f64 {
     match bench {
         Bench::Latency | Bench::Process | Bench::Pool | Bench::Load | Bench::Idle => other / own,
-        Bench::Throughput => own / other,
+        Bench::Throughput | Bench::Scale => own / other,
     }
 }
 

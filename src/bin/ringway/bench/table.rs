@@ -4,6 +4,7 @@
 use super::load::SUSTAINED;
 use super::plan::Bench;
 use super::report::Row;
+use super::scale::Over;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{Cell, CellAlignment, Table};
 
@@ -25,6 +26,10 @@ const LOAD: [&str; 16] = [
     "send s/M", "recv s/M", "msgs",
 ];
 const IDLE: [&str; 7] = ["system", "mode", "wait", "bytes", "slots", "idle cpu", "sleeps/s"];
+const SCALE: [&str; 13] = [
+    "over", "system", "mode", "wait", "bytes", "PxC", "capacity", "M msg/s", "MB/s", "ratio", "target", "spread",
+    "runs",
+];
 const THROUGHPUT_TAIL: [&str; 2] = ["spread", "runs"];
 
 /// The rows of `bench` as text, with colours if they are wanted.
@@ -42,10 +47,12 @@ pub fn render(bench: Bench, rows: &[Row], colours: bool) -> String {
         Bench::Pool => POOL.to_vec(),
         Bench::Load => LOAD.to_vec(),
         Bench::Idle => IDLE.to_vec(),
+        Bench::Scale => SCALE.to_vec(),
     };
     let lefts = match bench {
         Bench::Process => 1,
         Bench::Pool => 2,
+        Bench::Scale => 4,
         Bench::Latency | Bench::Throughput | Bench::Load | Bench::Idle => 3,
     };
     let aligned = |(k, text): (usize, String)| {
@@ -61,6 +68,7 @@ pub fn render(bench: Bench, rows: &[Row], colours: bool) -> String {
             Bench::Pool => pool(row),
             Bench::Load => load(row),
             Bench::Idle => idle(row),
+            Bench::Scale => scale(row),
         };
         table.add_row(cells.into_iter().enumerate().map(aligned).collect::<Vec<_>>());
     }
@@ -70,7 +78,11 @@ pub fn render(bench: Bench, rows: &[Row], colours: bool) -> String {
         // The lines between rows only take room; groups keep theirs.
         let ruled = line.starts_with(['─', '═', '╌', '-', '=']);
         let after = lines.max(1) - 1;
-        let group = |row: &Row| (row.cell.size, row.cell.rate);
+        let group = |row: &Row| {
+            let shape = row.cell.processes();
+            let over = row.scale.over;
+            (over, row.cell.size, row.cell.rate, (over == Some(Over::Capacity)).then_some(shape))
+        };
         let group_ends = after == 0 || after >= rows.len() || group(rows[after - 1]) != group(rows[after]);
         if !ruled {
             lines += 1;
@@ -170,6 +182,19 @@ fn throughput(row: &Row) -> Vec<String> {
     cells.extend([cell.batch.map_or_else(String::new, |n| n.to_string())]);
     cells.extend([short(row.msgs_per_s.map(|n| n / 1e6)), short(row.bytes_per_s.map(|n| n / 1e6))]);
     cells.extend([short(row.ratio_limit), short(row.ratio_pipe), percent(row.spread), row.runs.to_string()]);
+    cells
+}
+
+fn scale(row: &Row) -> Vec<String> {
+    let (first, second) = row.cell.processes();
+    let scale = &row.scale;
+    let mut cells = vec![scale.over.map_or("", |over| over.name()).to_owned()];
+    cells.extend(head(row));
+    cells.extend([format!("{first}x{second}"), slots(row)]);
+    cells.extend([row.msgs_per_s, row.bytes_per_s].map(|n| short(n.map(|n| n / 1e6))));
+    let met = scale.met.map_or("", |met| if met { " met" } else { " missed" });
+    let target = scale.target.map_or_else(String::new, |target| format!(">= {target}{met}"));
+    cells.extend([short(scale.ratio_base), target, percent(row.spread), row.runs.to_string()]);
     cells
 }
 

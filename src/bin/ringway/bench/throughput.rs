@@ -7,7 +7,7 @@
 
 use super::control::now_ns;
 use super::message::{Checker, Exact, Ledger, Receipt, complete, number};
-use super::plan::{Cell, System};
+use super::plan::{Bench, Cell, System};
 use super::worker::{Part, Session};
 use anyhow::{Result, bail, ensure};
 use std::time::Instant;
@@ -29,8 +29,11 @@ pub trait Receiver {
 
 type Done = (Part, Option<(f64, f64)>);
 
-/// Messages between two looks at the clock.
+/// Messages between two looks at the clock, or so many bytes of them.
 const CLOCK_EVERY: u64 = 1024;
+const CLOCK_BYTES: u64 = 1 << 20;
+/// A warm-up has no more bytes than these, but for one batch of every producer to every consumer.
+const WARM_UP_BYTES: u64 = 32 << 20;
 /// Bytes of one of the two buffers that `copy` uses in turn.
 pub const COPY_BYTES: usize = 16 << 10;
 
@@ -46,10 +49,13 @@ pub fn batch(cell: &Cell) -> u64 {
 /// the queue, in whole batches, the same number for every consumer.
 fn warm_up(cell: &Cell) -> u64 {
     let (producers, consumers) = cell.processes();
+    // Where capacities are compared, each has been used to its end.
+    let most = if cell.bench == Bench::Scale { 1 << 20 } else { 65536 };
     let total = match cell.capacity {
-        Some(capacity) => capacity.clamp(1024, 65536),
+        Some(capacity) => capacity.clamp(1024, most),
         None => 1024,
     };
+    let total = total.min(WARM_UP_BYTES / cell.size as u64).max(1);
     let unit = batch(cell) * u64::from(consumers);
     total.div_ceil(unit * u64::from(producers)) * unit
 }
@@ -64,7 +70,8 @@ pub fn produce<S: Sender>(session: &Session, mut sender: S) -> Result<Done> {
         messages += batch;
     }
     session.measure();
-    let batches = CLOCK_EVERY.div_ceil(batch);
+    let size = order.cell.size as u64;
+    let batches = CLOCK_EVERY.min((CLOCK_BYTES / size).max(1)).div_ceil(batch);
     let start_ns = now_ns();
     let end = Instant::now() + order.measure;
     while Instant::now() < end {
@@ -142,7 +149,7 @@ pub fn rate(parts: &[Part]) -> Result<(f64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::plan::{Bench, Mode, Wait};
+    use crate::bench::plan::{Mode, Wait};
 
     fn cell(producers: u32, consumers: u32, batch: u32) -> Cell {
         Cell {
@@ -167,6 +174,17 @@ mod tests {
             assert_eq!(each * u64::from(producers) % u64::from(consumers), 0);
             assert!(each * u64::from(producers) >= 1024);
         }
+    }
+
+    #[test]
+    fn the_warm_up_of_long_messages_is_short() {
+        for size in [1 << 16, 1 << 20, 4 << 20] {
+            let each = warm_up(&Cell { size, ..cell(1, 1, 1) });
+            assert_eq!(each * size as u64, WARM_UP_BYTES);
+        }
+        assert_eq!(warm_up(&Cell { size: 4 << 20, ..cell(4, 4, 32) }), 4 * 32, "a batch to everybody");
+        assert_eq!(warm_up(&Cell { capacity: Some(1 << 20), ..cell(1, 1, 1) }), 65536);
+        assert_eq!(warm_up(&Cell { bench: Bench::Scale, capacity: Some(1 << 20), ..cell(1, 1, 1) }), 1 << 20);
     }
 
     #[test]

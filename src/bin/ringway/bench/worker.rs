@@ -157,9 +157,9 @@ impl Session<'_> {
     }
 
     fn probe(&self, turn: u32) -> f64 {
-        let load = matches!(self.order.cell.bench, Bench::Load | Bench::Idle);
-        if load && self.order.cpu.is_none() {
-            // One processor for both: a probe would take seconds, and has nothing to tell.
+        let timed = matches!(self.order.cell.bench, Bench::Load | Bench::Idle | Bench::Scale);
+        if timed && self.order.cpu.is_none() {
+            // One processor for all: a probe would take seconds, and has nothing to tell.
             return 1.0;
         }
         match (self.order.side, self.order.index) {
@@ -180,11 +180,11 @@ fn run(order: &Order) -> Result<Done> {
         pin(cpu)?;
     }
     let (first, second) = order.cell.processes();
-    let control = Control::attach(order.control, first + second)?;
+    let control = Control::attach(order.control, first + second, order.cell.size)?;
     let session = Session { order, control, before: std::cell::Cell::new(0.0) };
     match order.cell.bench {
         Bench::Latency => round_trips(&session),
-        Bench::Throughput => stream(&session),
+        Bench::Throughput | Bench::Scale => stream(&session),
         Bench::Load | Bench::Idle => load::work(&session),
         Bench::Process | Bench::Pool => anyhow::bail!("processes and pools have workers of their own"),
     }

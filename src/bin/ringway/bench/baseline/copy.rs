@@ -27,10 +27,10 @@ struct Buffers<'c, L> {
 
 impl<'c, L: Length> Buffers<'c, L> {
     fn new(session: &'c Session, length: L, messages: usize) -> Result<Self> {
-        if length.bytes() * messages > Lane::ROOM {
-            return Err(Unsupported(format!("at most {} bytes", Lane::ROOM)).into());
-        }
         let lanes = [session.control.lane(0), session.control.lane(1)];
+        if length.bytes() * messages > lanes[0].room() {
+            return Err(Unsupported(format!("at most {} bytes", lanes[0].room())).into());
+        }
         Ok(Buffers { lanes, turn: 0, length, messages })
     }
 

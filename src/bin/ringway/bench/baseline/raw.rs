@@ -27,14 +27,14 @@ struct Lanes<'c, L> {
 
 impl<'c, L: Length> Lanes<'c, L> {
     fn new(session: &'c Session, length: L) -> Result<Self> {
-        if length.bytes() > Lane::ROOM {
-            return Err(Unsupported(format!("at most {} bytes", Lane::ROOM)).into());
-        }
         let control: &Control = &session.control;
         let (out, back) = match session.order.side {
             Side::First => (control.lane(0), control.lane(1)),
             Side::Second => (control.lane(1), control.lane(0)),
         };
+        if length.bytes() > out.room() {
+            return Err(Unsupported(format!("at most {} bytes", out.room())).into());
+        }
         Ok(Lanes { out, back, turn: 1, length, got: vec![0; length.bytes()] })
     }
 

@@ -217,8 +217,9 @@ fn ratio_table(ratios: &[Ratio]) -> String {
 }
 
 /// Columns in this order, then what else there is.
-const COLUMNS: [&str; 33] = [
+const COLUMNS: [&str; 35] = [
     "row",
+    "over",
     "system",
     "rival",
     "kind",
@@ -243,6 +244,7 @@ const COLUMNS: [&str; 33] = [
     "ratio",
     "ratio_limit",
     "ratio_pipe",
+    "ratio_base",
     "target",
     "met",
     "idle_cpu_share",

@@ -2,7 +2,7 @@
 //!
 //! In go the machine and the rows of a JSON report, so that a page can be made again from such a
 //! file, and by another program. It must not know anything else of `bench`.
-//! `row` (reading) → `palette`, `axis`, `draw` (plotters) → `plots`, `ratios` (figures) → `prose`,
+//! `row` (reading) → `palette`, `axis`, `draw` (plotters) → `plots`, `scale`, `ratios` (figures) → `prose`,
 //! `html`.
 
 mod axis;
@@ -13,6 +13,7 @@ mod plots;
 mod prose;
 mod ratios;
 mod row;
+mod scale;
 #[cfg(test)]
 mod tests;
 
@@ -98,6 +99,7 @@ impl Report<'_> {
                 plots::rate_bars(&throughput, "throughput", "Throughput"),
             ),
             section("size", "Over size", prose::SIZE, plots::size_curves(&throughput)),
+            section("scale", "Scaling", prose::SCALE, scale::figures(&self.of("scale"))),
             section("load", "Over rate", prose::LOAD, load_figures),
             section("idle", "Waiting", prose::IDLE, plots::idle_bars(&with_idle).into_iter().collect()),
             section(

@@ -53,9 +53,14 @@ impl Names {
     }
 
     pub fn name(&self, row: Row) -> String {
+        self.without(row, &[])
+    }
+
+    /// The name without what these keys say.
+    pub fn without(&self, row: Row, keys: &[&str]) -> String {
         let mut words = vec![row.text("system").unwrap_or_else(|| "unnamed".into())];
-        words.extend(shape(row).filter(|_| self.shapes));
-        for &(key, unit) in &self.varying {
+        words.extend(shape(row).filter(|_| self.shapes && !keys.contains(&"producers")));
+        for &(key, unit) in self.varying.iter().filter(|(key, _)| !keys.contains(key)) {
             words.extend(match key {
                 "size" => row.number(key).map(row::bytes),
                 _ => value(row, key).map(|value| format!("{unit}{value}")),
@@ -209,11 +214,22 @@ pub fn size_curves(rows: &[Row]) -> Vec<Figure> {
 
 /// One series for each value of `keys`: `y` over `x`, of equal places what `pick` picks.
 fn grouped(rows: &[Row], keys: &[&str], x: &str, y: &str, pick: fn(f64, f64) -> f64) -> Vec<Series> {
+    let name = |row: Row| keys.iter().filter_map(|key| value(row, key)).collect::<Vec<_>>().join(" ");
+    by_name(rows, name, |row| row.positive(x), y, pick)
+}
+
+/// One series for each name: `y` over the place of a row, of equal places what `pick` picks.
+pub fn by_name(
+    rows: &[Row],
+    name: impl Fn(Row) -> String,
+    place: impl Fn(Row) -> Option<f64>,
+    y: &str,
+    pick: fn(f64, f64) -> f64,
+) -> Vec<Series> {
     let mut series: Vec<Series> = Vec::new();
     for &row in rows {
-        let (Some(at), Some(value)) = (row.positive(x), row.positive(y)) else { continue };
-        let words: Vec<String> = keys.iter().filter_map(|key| self::value(row, key)).collect();
-        let name = words.join(" ");
+        let (Some(at), Some(value)) = (place(row), row.positive(y)) else { continue };
+        let name = name(row);
         let known = series.iter().position(|one| one.name == name).unwrap_or_else(|| {
             series.push(Series { name, strong: is_ours(row), points: vec![], marks: vec![] });
             series.len() - 1
@@ -232,7 +248,7 @@ fn grouped(rows: &[Row], keys: &[&str], x: &str, y: &str, pick: fn(f64, f64) -> 
 }
 
 /// A plot of lines, if at least one has two points.
-fn lines(
+pub fn lines(
     id: &str,
     title: &str,
     caption: &str,

@@ -18,6 +18,11 @@ pub const THROUGHPUT: &str = "Producers write every byte of each message and con
 
 pub const SIZE: &str = "The same numbers as under Throughput, one line for each system and mode.";
 
+pub const SCALE: &str = "As under Throughput, one message at a time. Processes share the processors where there are more of them \
+    than cores, each pinned; their queue has both sides `Multi`. Sizes go through queues of bytes, whose long messages lie in blocks of an \
+    arena, beside `copy`. The ratios in the tables (`ratio_base`) are medians of ratios of the same round: over processes to two \
+    on each side, over size to `copy`, over capacity to the best one.";
+
 pub const LOAD: &str = "Messages leave at fixed times, whatever the receiver does, and the time counts from when a message \
     was due: a sender that falls behind does not hide it.";
 

@@ -39,6 +39,15 @@ fn field(system: &str, kind: &str, ratio: Value) -> Value {
            "distribution": null, "skipped": null, "error": null})
 }
 
+fn scale(over: &str, system: &str, (producers, consumers): (u64, u64), size: u64, capacity: u64) -> Value {
+    let mut row = throughput(system, size, 1e6 * (producers + consumers + size + capacity) as f64);
+    row["bench"] = "scale".into();
+    row["over"] = over.into();
+    (row["producers"], row["consumers"], row["capacity"]) = (producers.into(), consumers.into(), capacity.into());
+    row["ratio_base"] = 0.9.into();
+    row
+}
+
 fn every_kind() -> Vec<Value> {
     let ratio = |median: f64| json!({"median": median, "min": median / 2.0, "max": median * 2.0});
     vec![
@@ -53,6 +62,18 @@ fn every_kind() -> Vec<Value> {
         load("spin", 1e3),
         load("spin", 1e6),
         load("park", 1e3),
+        scale("processes", "ringway", (1, 1), 8, 1024),
+        scale("processes", "ringway", (8, 8), 8, 1024),
+        scale("processes", "ringway", (1, 8), 8, 1024),
+        scale("processes", "ringway", (1, 16), 8, 1024),
+        scale("size", "copy", (1, 1), 8, 1024),
+        scale("size", "copy", (1, 1), 4_194_304, 1024),
+        scale("size", "ringway-bytes", (1, 1), 8, 1024),
+        scale("size", "ringway-bytes", (1, 1), 4_194_304, 16),
+        scale("capacity", "ringway", (1, 1), 8, 16),
+        scale("capacity", "ringway", (1, 1), 8, 1_048_576),
+        scale("capacity", "ringway", (2, 2), 8, 16),
+        scale("capacity", "ringway", (2, 2), 8, 1_048_576),
         json!({"bench": "idle", "system": "ringway", "wait": "park", "idle_cpu_share": 0.0}),
         json!({"bench": "process", "system": "command", "size": 1_000_000, "p50": 600_000, "p99": 900_000}),
         json!({"bench": "pool", "system": "pool-map", "size": 8, "msgs_per_s": 1e6}),
@@ -114,7 +135,8 @@ fn headings(page: &str) -> Vec<&str> {
 #[test]
 fn a_page_has_a_section_for_every_kind_of_row() {
     let (page, plots) = whole(&every_kind());
-    let sections = ["latency", "throughput", "size", "load", "idle", "process", "pool", "field", "ratios", "numbers"];
+    let sections =
+        ["latency", "throughput", "size", "scale", "load", "idle", "process", "pool", "field", "ratios", "numbers"];
     assert_eq!(headings(&page), sections);
     for text in
         ["AMD EPYC", "abc1234", "6.18", "rustc 1.88.0", "2026-11-28", "prefers-color-scheme", "width=device-width"]
@@ -132,6 +154,21 @@ fn a_page_has_a_section_for_every_kind_of_row() {
         assert!(svg.contains(text), "{text}");
     }
     assert_eq!(page.matches("<polyline").count() % 2, 0);
+}
+
+#[test]
+fn scaling_has_a_curve_for_what_grows() {
+    let (_, plots) = whole(&every_kind());
+    let plot = |name: &str| &plots.iter().find(|(other, _)| other == name).unwrap_or_else(|| panic!("{name}")).1;
+    let has = |name: &str, texts: &[&str]| {
+        texts
+            .iter()
+            .for_each(|text| assert!(plot(name).contains(&format!(">\n{text}\n<")), "{text} in {}", plot(name)));
+    };
+    has("scale-processes-8.svg", &["ringway N×N", "ringway 1×N", "1", "8", "16"]);
+    has("scale-size-bytes.svg", &["copy", "ringway-bytes", "8 B", "4 MiB"]);
+    has("scale-size-messages.svg", &["copy", "ringway-bytes"]);
+    has("scale-capacity.svg", &["ringway 1×1", "ringway 2×2", "16", "1048576"]);
 }
 
 #[test]
@@ -163,7 +200,7 @@ fn an_interrupted_run_says_so() {
 /// Rows with every key, each with `value`.
 fn filled(value: Value) -> Vec<Value> {
     let keys = every_kind().iter().filter_map(Value::as_object).flat_map(|row| row.keys().cloned()).collect::<Vec<_>>();
-    let benches = ["latency", "throughput", "load", "idle", "process", "pool", "field", "compare", "unknown"];
+    let benches = ["latency", "throughput", "scale", "load", "idle", "process", "pool", "field", "compare", "unknown"];
     let mut rows = Vec::new();
     for bench in benches {
         let mut row = json!({});
