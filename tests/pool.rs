@@ -17,6 +17,8 @@ mod control;
 mod cpython;
 #[path = "pools/crashes.rs"]
 mod crashes;
+#[path = "pools/ends.rs"]
+mod ends;
 #[cfg(feature = "async")]
 #[path = "pools/futures.rs"]
 mod futures;

@@ -1,6 +1,6 @@
 //! What users and the world do wrong.
 
-use super::common::{quiet, until};
+use super::common::{lives, quiet, until};
 use ringway::{ExitStatus, JobError, JobFailure, Pool, PoolError, Process, Producer, Queue, Serde};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::time::{Duration, Instant};
@@ -157,11 +157,7 @@ fn workers_end_with_their_parent() {
     let workers = [pids.get().expect("a worker"), pids.get().expect("a worker")];
     process.kill().expect("it can be ended");
     process.join().expect("it is ours");
-    let is_there = |pid: &u32| {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        status.lines().any(|line| line.starts_with("State:") && !line.contains('Z'))
-    };
-    until("they end", || !workers.iter().any(is_there));
+    until("they end", || !workers.iter().any(|pid| lives(*pid)));
 }
 
 #[test]
