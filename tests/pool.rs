@@ -26,6 +26,8 @@ mod futures;
 mod limit;
 #[path = "pools/more.rs"]
 mod more;
+#[path = "pools/restarts.rs"]
+mod restarts;
 #[path = "pools/storms.rs"]
 mod storms;
 #[path = "pools/waits.rs"]

@@ -411,7 +411,10 @@ impl State {
         let Some(worker) = self.workers.get_mut(at).filter(|worker| worker.is_over) else { return };
         let Some(child) = worker.child.take() else { return };
         let status = child.exit_status().ok().flatten().unwrap_or(ExitStatus::Unknown);
-        worker.ends_of_use = if ledger.jobs_of(at as u32) > 0 { 0 } else { worker.ends_of_use };
+        // What came before that is no row with this.
+        if ledger.jobs_of(at as u32) > 0 {
+            (worker.ends_of_use, worker.idle_ends) = (0, 0);
+        }
         let arrived = ledger.has_arrived(at as u32);
         worker.has_arrived = false;
         let retired = left.is_none() && arrived && status.success();
