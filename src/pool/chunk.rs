@@ -1,6 +1,7 @@
 //! Calls that go to a worker together, as one job: their arguments and their results, encoded one behind the other.
 
 use super::error::{JobError, JobFailure};
+use super::job::Report;
 use super::ledger::{REPORT_HEAD, TASK_HEAD};
 use crate::process::MANY_HEAD;
 use serde::Serialize;
@@ -85,28 +86,29 @@ impl Chunk {
 /// What a chunk has returned, from which one result after the other is decoded.
 #[derive(Default)]
 pub(super) struct Results {
-    report: Vec<u8>,
+    report: Report,
     at: usize,
     calls: usize,
 }
 
 impl Results {
     /// And how long the calls took.
-    pub(super) fn new(report: Vec<u8>, calls: usize) -> (Results, Duration) {
-        let took = report.get(REPORT_HEAD..).and_then(|rest| rest.first_chunk()).map_or(0, |b| u64::from_le_bytes(*b));
+    pub(super) fn new(report: Report, calls: usize) -> (Results, Duration) {
+        let took = report.message.get(REPORT_HEAD..).and_then(|rest| rest.first_chunk());
+        let took = took.map_or(0, |bytes| u64::from_le_bytes(*bytes));
         (Results { report, at: REPORT_HEAD + MANY_HEAD, calls }, Duration::from_nanos(took))
     }
 
     /// Bytes of the report.
     pub(super) fn len(&self) -> usize {
-        self.report.len()
+        self.report.message.len()
     }
 
     pub(super) fn next<R: DeserializeOwned>(&mut self) -> Option<Result<R, JobError>> {
         if self.calls == 0 {
             return None;
         }
-        let bytes = self.report.get(self.at..).unwrap_or_default();
+        let bytes = self.report.message.get(self.at..).unwrap_or_default();
         match postcard::take_from_bytes(bytes) {
             Ok((result, rest)) => {
                 self.at += bytes.len() - rest.len();
@@ -115,7 +117,10 @@ impl Results {
             }
             Err(error) => {
                 self.calls = 0;
-                Some(Err(JobError::new(JobFailure::ResultUndecodable { reason: error.to_string() }, 1)))
+                Some(Err(JobError::new(
+                    JobFailure::ResultUndecodable { reason: error.to_string() },
+                    self.report.attempts,
+                )))
             }
         }
     }

@@ -15,8 +15,16 @@ use std::time::{Duration, Instant};
 /// What is called with the outcome.
 pub(super) type Callback = Box<dyn FnOnce(Outcome) + Send>;
 
-/// What a worker has reported, or why nothing.
-pub(super) type Reported = Result<Vec<u8>, JobError>;
+/// What a worker has reported of a job that has returned.
+#[derive(Clone, Default)]
+pub(super) struct Report {
+    pub(super) message: Vec<u8>,
+    /// How often the job was begun.
+    pub(super) attempts: u32,
+}
+
+/// That, or why nothing.
+pub(super) type Reported = Result<Report, JobError>;
 
 /// The same, for all who ask.
 pub(super) type Outcome = Arc<Reported>;
@@ -236,8 +244,8 @@ impl JobState {
 /// Decodes what a worker has reported.
 pub(super) fn decode<R: DeserializeOwned>(outcome: &Reported) -> Result<R, JobError> {
     match outcome {
-        Ok(report) => postcard::from_bytes(report.get(REPORT_HEAD..).unwrap_or_default())
-            .map_err(|error| JobError::new(JobFailure::ResultUndecodable { reason: error.to_string() }, 1)),
+        Ok(Report { message, attempts }) => postcard::from_bytes(message.get(REPORT_HEAD..).unwrap_or_default())
+            .map_err(|error| JobError::new(JobFailure::ResultUndecodable { reason: error.to_string() }, *attempts)),
         Err(error) => Err(error.clone()),
     }
 }

@@ -1,7 +1,7 @@
 //! The pump: whoever takes reports, one thread at a time (P2 of `core`). It waits for nothing else.
 
 use super::core::Core;
-use super::job::{JobState, Reported};
+use super::job::{JobState, Report, Reported};
 use super::ledger::{self, About};
 use super::state::{BATCH, Inbox, Phase, State};
 use crate::queue::GetError;
@@ -125,8 +125,8 @@ impl Pump<'_> {
             let is_own = about == About::Returned && own.is_some_and(|own| own.id() == Some(ledger::id_of(number)));
             if !is_own {
                 state.hear(&core.limits, &core.ledger, about, number, message, effects);
-            } else if state.take_returned(ledger::id_of(number)) {
-                outcome = Some(Ok(message));
+            } else if let Some(attempts) = state.take_returned(ledger::id_of(number)) {
+                outcome = Some(Ok(Report { message, attempts }));
             }
         }
         state.fill(core.limits.window, effects);

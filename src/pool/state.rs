@@ -2,7 +2,7 @@
 //! on the state; what is to be done outside of it is collected as [`Effects`].
 
 use super::error::{Fault, JobError, JobFailure};
-use super::job::{JobState, Reported};
+use super::job::{JobState, Report, Reported};
 use super::ledger::{self, About, Id, Ledger, REPORT_HEAD, Stage};
 use super::outside::Tally;
 use crate::primitive::seeded;
@@ -256,12 +256,12 @@ impl State {
     }
 
     /// The same for one that has returned, if it is resolved by that and its outcome goes to nobody but its caller,
-    /// who has the only handle.
-    pub(super) fn take_returned(&mut self, id: Id) -> bool {
-        let Some(job) = self.take(id) else { return false };
+    /// who has the only handle. How often it was begun.
+    pub(super) fn take_returned(&mut self, id: Id) -> Option<u32> {
+        let job = self.take(id)?;
         self.counts.done += 1;
         self.spare = Some(job.state);
-        true
+        Some(job.attempts + 1)
     }
 
     /// For the next one, if its caller has let go of it.
@@ -298,7 +298,7 @@ impl State {
             Ok(_) => self.counts.done += 1,
             Err(_) => self.counts.failed += 1,
         }
-        let outcome = outcome.map_err(|cause| {
+        let outcome = outcome.map(|message| Report { message, attempts: job.attempts + 1 }).map_err(|cause| {
             let is_cut_off = matches!(cause, JobFailure::Terminated | JobFailure::Broken { .. });
             let begun =
                 |id| matches!(ledger.stage(id), Some(Stage::Running(_) | Stage::Finished(_) | Stage::Ending(_)));

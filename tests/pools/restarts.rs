@@ -1,8 +1,9 @@
 //! How often, and how fast, workers are started again, and jobs begun again.
 
 use super::common::{quiet, until};
-use ringway::{ExitStatus, JobError, JobFailure, Options, Pool, Producer, Queue, Serde};
-use serde::Serialize;
+use ringway::{ExitStatus, Job, JobError, JobFailure, Options, Pool, Producer, Queue, Serde};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::sync::mpsc;
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -166,4 +167,54 @@ fn a_job_that_takes_too_long_is_tried_again() {
     let error = pool.apply(slow, arguments()).expect_err("too long");
     assert_eq!((error.cause(), error.attempts()), (&JobFailure::TimedOut { limit }, 3));
     assert_eq!((tried(), pool.apply(|n: u32| n, (5,))), (3, Ok(5)));
+}
+
+/// Cannot be decoded.
+#[derive(Debug)]
+struct Unreadable;
+
+impl Serialize for Unreadable {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        1_u8.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Unreadable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Unreadable, D::Error> {
+        u8::deserialize(deserializer)?;
+        Err(serde::de::Error::custom("not this one"))
+    }
+}
+
+/// Also of a result that cannot be decoded it is told how often its function was begun.
+#[test]
+fn attempts_count_whatever_comes_of_the_last() {
+    let pool = Pool::builder().workers(1).retries(2).initializer(quiet, ()).build().expect("a pool");
+    let turns = queue::<u32>(8);
+    fn third(turns: Queue<u32>) -> Unreadable {
+        if turns.try_get().is_ok() {
+            std::process::exit(3);
+        }
+        Unreadable
+    }
+    let arguments = || {
+        for _ in 0..2 {
+            turns.put(0).expect("there is room");
+        }
+        (turns.try_clone().expect("a handle"),)
+    };
+    let check = |error: JobError, attempts: u32| {
+        assert!(matches!(error.cause(), JobFailure::ResultUndecodable { .. }), "{error:?}");
+        assert_eq!(error.attempts(), attempts, "{error:?}");
+    };
+    check(pool.apply(third, (turns.try_clone().expect("a handle"),)).expect_err("unreadable"), 1);
+    check(pool.apply(third, arguments()).expect_err("unreadable"), 3);
+    let job: Job<Unreadable> = pool.apply_async(third, arguments()).expect("it is open");
+    let (told, hears) = mpsc::channel();
+    job.on_done(move |result| drop(told.send(result.expect_err("unreadable"))));
+    check(job.get().expect_err("unreadable"), 3);
+    check(hears.recv_timeout(SOON).expect("it is called"), 3);
+    check(pool.starmap(third, [arguments()]).expect_err("unreadable"), 3);
+    let later = pool.starmap_async(third, [arguments()]).expect("it is open");
+    check(later.get().expect_err("unreadable"), 3);
 }
