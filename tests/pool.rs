@@ -26,6 +26,8 @@ mod futures;
 mod limit;
 #[path = "pools/more.rs"]
 mod more;
+#[path = "pools/options.rs"]
+mod options;
 #[path = "pools/restarts.rs"]
 mod restarts;
 #[path = "pools/storms.rs"]
