@@ -193,6 +193,29 @@ fn an_iterator_is_taken_as_its_results_are() {
     assert_eq!(results, [Some(0), Some(1), Some(2), None, Some(4), Some(5)]);
 }
 
+/// What is under way comes, then that the pool is closed; what had not begun does not begin.
+#[test]
+fn closing_a_pool_ends_its_lazy_maps() {
+    let pool = Pool::new(1).expect("a pool");
+    let same = |n: u64| n;
+    let mut results = pool.chunksize(1).imap(same, 0..1000);
+    let mut others = pool.chunksize(1).imap_unordered(same, 0..1000);
+    let not_begun = pool.imap(same, 0..1000);
+    assert_eq!((results.next(), others.next()), (Some(Ok(0)), Some(Ok(0))));
+    pool.close();
+    let causes = |results: Vec<Result<u64, ringway::JobError>>| -> Vec<Result<u64, JobFailure>> {
+        results.into_iter().map(|result| result.map_err(|error| error.cause().clone())).collect()
+    };
+    // Eight for the worker were submitted.
+    let expected: Vec<_> = (1..8).map(Ok).chain([Err(JobFailure::Closed)]).collect();
+    assert_eq!(causes(results.collect()), expected);
+    assert_eq!(causes(others.collect()), expected);
+    assert_eq!(causes(not_begun.collect()), [Err(JobFailure::Closed)]);
+    assert_eq!(causes(pool.imap(same, 0..1000).collect()), [Err(JobFailure::Closed)]);
+    assert_eq!(causes(pool.imap_unordered(same, 0..1000).collect()), [Err(JobFailure::Closed)]);
+    pool.join().expect("it is closed");
+}
+
 #[test]
 fn slices_of_plain_data_go_as_they_are() {
     let data: Vec<u64> = (0..300_000).collect();
