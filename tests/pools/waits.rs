@@ -3,6 +3,7 @@
 
 use super::common::{quiet, until};
 use ringway::{ExitStatus, Job, JobFailure, Options, Pool, Process, Queue};
+use std::collections::HashMap;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -60,22 +61,40 @@ fn resident() -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
 }
 
+/// Bytes of shared memory that the queues and boards of this process have.
+fn shared() -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let descriptors = std::fs::read_dir("/proc/self/fd").expect("/proc is there");
+    let paths = descriptors.filter_map(|entry| Some(entry.ok()?.path()));
+    let ours = paths
+        .filter(|path| std::fs::read_link(path).is_ok_and(|to| to.to_string_lossy().starts_with("/memfd:ringway")));
+    // Of several descriptions of one file each says the same.
+    let files: HashMap<u64, u64> =
+        ours.filter_map(|path| path.metadata().ok()).map(|file| (file.ino(), 512 * file.blocks())).collect();
+    assert!(files.len() >= 3, "two queues and a board: {files:?}");
+    files.values().sum()
+}
+
 fn lazy() {
     let calls: u64 = if std::env::var_os("RINGWAY_LONG").is_some() { 10_000_000 } else { 1_000_000 };
     let pool = Pool::new(2).expect("a pool");
-    let mut results = pool.imap(|n: u64| vec![n; 4], 0..calls);
-    assert_eq!(results.next(), Some(Ok(vec![0; 4])));
-    let (before, mut most) = (resident(), 0);
+    // All arguments together are 49 MB and more, and so are all results.
+    let items = (0..calls).map(|n| vec![n; 16]);
+    let mut results = pool.imap(|item: Vec<u64>| item, items);
+    assert_eq!(results.next(), Some(Ok(vec![0; 16])));
+    let (before, mut most) = ((resident(), shared()), (0, 0));
     for (n, result) in (1..).zip(results) {
-        assert_eq!(result, Ok(vec![n; 4]));
+        assert_eq!(result, Ok(vec![n; 16]));
         if n % 50_000 == 0 {
-            // The workers are faster.
-            std::thread::sleep(Duration::from_millis(10));
-            most = most.max(resident());
+            until("all that may be done is done", || pool.stats().running + pool.stats().queued == 0);
+        }
+        if n % 10_000 == 0 {
+            most = (most.0.max(resident()), most.1.max(shared()));
         }
     }
-    println!("{before} bytes at the start, {most} at most");
-    assert!(most.saturating_sub(before) < 16 << 20, "{before} bytes at the start, {most} at most");
+    println!("bytes of its own and shared: {before:?} at the start, {most:?} at most");
+    assert!(most.0.saturating_sub(before.0) < 16 << 20, "of its own: {before:?} at the start, {most:?} at most");
+    assert!(most.1.saturating_sub(before.1) < 16 << 20, "shared: {before:?} at the start, {most:?} at most");
 }
 
 #[test]
