@@ -190,3 +190,29 @@ fn the_lines_of_a_child_carry_its_name() {
     let lines = process.result().expect("returns");
     assert!(!lines.is_empty() && lines.iter().all(|line| line.starts_with("Unlucky: ")), "{lines:?}");
 }
+
+/// What a pool keeps from its callers: that a callback panics, and errors that nobody asks for.
+#[cfg(feature = "serde")]
+#[test]
+fn what_a_pool_keeps_to_itself_is_logged() {
+    fn swallows() -> (Vec<String>, u64) {
+        begin_to_log();
+        let pool = ringway::Pool::builder().workers(1).name("Ours").build().expect("a pool");
+        for n in 0..10_u32 {
+            let job = pool.apply_async(|n: u32| n, (n,)).expect("it is open");
+            job.on_done(move |result| assert!(n % 4 != 1, "{result:?} is not to my taste"));
+        }
+        drop(pool.apply_async(|| -> () { panic!("unheard") }, ()).expect("it is open"));
+        pool.close();
+        // Which waits for the callbacks, too.
+        pool.join().expect("it is closed");
+        (seen(), pool.stats().callbacks_panicked)
+    }
+    let mut process = ringway::Process::new(swallows, ()).stderr(ringway::Stream::Null);
+    process.start().expect("starts");
+    let (lines, counted) = process.result().expect("returns");
+    let about = |what: &str| lines.iter().filter(|line| line.contains(what)).count() as u64;
+    assert_eq!((about("a callback of a pool has panicked"), counted), (3, 3), "{lines:?}");
+    assert_eq!(about("pool Ours: a job that nobody asked for has failed: the function panicked"), 1, "{lines:?}");
+    assert_eq!(lines.len(), 4, "and nothing else: {lines:?}");
+}
