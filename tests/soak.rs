@@ -7,7 +7,7 @@
 
 mod common;
 
-use common::load::{Blocks, CONSUMER, Content, Dice, HANG, Huge, Load, PRODUCER, Shape, Wide};
+use common::load::{Blocks, CONSUMER, Content, Dice, HANG, Huge, InPlace, Load, PRODUCER, Shape, Wide};
 use common::notes::{Unexplained, Verdict};
 use common::{Role, Sandbox};
 use ringway::Side::{self, Multi, Single};
@@ -83,7 +83,7 @@ fn kill_one(load: &mut Load<'_, impl Content>, tries: u64, dice: &mut Dice) -> O
 
 /// Asserts what must hold after the kills.
 #[track_caller]
-fn balances(shape: Shape, killed: [u64; 2], (verdict, unexplained): (Verdict, Unexplained)) {
+fn balances<T: Content>(shape: Shape, killed: [u64; 2], (verdict, unexplained): (Verdict, Unexplained)) {
     println!("  {killed:?} producers and consumers killed: {verdict:?}");
     assert_eq!((verdict.doubled, verdict.invented), (0, 0), "doubled or invented: {verdict:?}");
     assert!(!shape.leases || verdict.missing == 0, "lost: {verdict:?}");
@@ -93,7 +93,7 @@ fn balances(shape: Shape, killed: [u64; 2], (verdict, unexplained): (Verdict, Un
     // What is missing, a killed consumer had taken and not written down; each of them one call's.
     assert_eq!(unexplained, [], "lost or out of order, by more than each that was killed explains: {verdict:?}");
     assert!(verdict.late_acknowledged <= killed[0] * shape.batch, "{verdict:?}");
-    assert!(verdict.got > 1000, "a load that is worth the name: {verdict:?}");
+    assert!(verdict.got > T::WORTH, "a load that is worth the name: {verdict:?}");
 }
 
 /// `workers` on each side, who put and get by the batch.
@@ -110,7 +110,7 @@ fn soak<T: Content>(shape: Shape, kills: usize) {
     let killed = load.killed;
     let books = load.settle();
     println!("{} {shape:?}", T::WIDTH);
-    balances(shape, killed, books);
+    balances::<T>(shape, killed, books);
     pool(shape.watched, &recovered);
 }
 
@@ -153,7 +153,7 @@ fn recover_often(watched: bool, samples: usize) {
     let killed = load.killed;
     let books = load.settle();
     println!("{} {shape:?}", Huge::WIDTH);
-    balances(shape, killed, books);
+    balances::<Huge>(shape, killed, books);
     pool(watched, &recovered);
 }
 
@@ -207,6 +207,38 @@ fn four_and_four_in_blocks() {
     soak::<Blocks>(Shape { leases: true, ..plain((Multi, Multi), 4, 16, 1) }, 60);
     soak::<Blocks>(plain((Multi, Multi), 4, 0, 1), 40);
     soak::<Blocks>(plain((Single, Single), 1, 16, 1), 20);
+}
+
+/// Reserved and committed or given up, and read where it lies by who may die with some in its hands: these come
+/// back, and whoever waits for a block gets the ones that the dead had.
+#[test]
+fn four_and_four_in_place() {
+    let held = |sides, workers, capacity| Shape { leases: true, ..plain(sides, workers, capacity, 1) };
+    soak::<InPlace>(held((Multi, Multi), 4, 16), 60);
+    soak::<InPlace>(held((Multi, Multi), 4, 0), 40);
+    soak::<InPlace>(Shape { watched: true, ..held((Multi, Multi), 4, 64) }, 40);
+    soak::<InPlace>(held((Single, Multi), 2, 16), 20);
+    soak::<InPlace>(held((Multi, Single), 2, 16), 20);
+    soak::<InPlace>(held((Single, Single), 1, 16), 20);
+}
+
+/// What is compared with the state of a queue at rest, too: everything that may be left is seen.
+#[test]
+fn what_is_left_is_noticed() {
+    use common::rest::unrest;
+    let sandbox = Sandbox::new();
+    let queue = ringway::ByteQueue::create("q", InPlace::fit(sandbox.options(4))).expect("a free name");
+    let (at, part) = (sandbox.path().to_owned(), |what: &str| Some(what.to_owned()));
+    let has = |what: &str| unrest(&at, "q").filter(|unrest| unrest.contains(what)).and_then(|_| part(what));
+    assert_eq!(unrest(&at, "q"), None);
+    let block = queue.reserve(1000).expect("a block");
+    assert_eq!(has("writing: 1"), part("writing: 1"));
+    block.commit().expect("room");
+    assert_eq!((has("1 messages"), has("queued: 1")), (part("1 messages"), part("queued: 1")));
+    let held = queue.get_ref().expect("a message");
+    assert_eq!((has("leases: ["), has("leased: 1")), (part("leases: ["), part("leased: 1")));
+    drop(held);
+    assert_eq!(unrest(&at, "q"), None);
 }
 
 /// A queue that grows and shrinks all the time: its chunks are a page.

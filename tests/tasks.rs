@@ -2,12 +2,15 @@
 
 mod common;
 
+#[path = "tasks/kills.rs"]
+mod kills;
+
 use common::{Child, MODES, Role, Sandbox, hear, kind, tell, thread_id, timed, until_asleep};
 use ringway::{ByteQueue, GetError, Options, PodQueue, SetupErrorKind as K, Side, TaskError};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-const ROLES: &[Role] = &[("worker", role_worker), ("drudge", role_drudge)];
+const ROLES: &[Role] = &[("worker", role_worker), ("drudge", role_drudge), kills::ROLE];
 
 type Numbers = PodQueue<u64>;
 

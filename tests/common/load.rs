@@ -1,9 +1,10 @@
 //! Load under which participants are killed and stopped: workers that put or get as
 //! fast as they can and write it down, and the parent that keeps the book.
 
-pub use super::content::{Blocks, Content, Huge, Wide};
+pub use super::content::{Blocks, Call, Content, Huge, InPlace, Wide};
 use super::ledger::message;
-use super::notes::{Book, Notes, REDELIVERED, Seat, Unexplained, Verdict};
+use super::notes::{Book, Notes, Seat, Unexplained, Verdict};
+use super::rest::unrest;
 use super::{Child, Sandbox};
 use ringway::{GetError, Handle, Options, PutError, Side};
 use std::sync::atomic::Ordering::*;
@@ -93,6 +94,7 @@ impl<T: Content> Worker<T> {
 fn role_producer(arguments: &[String]) {
     match arguments[0].as_str() {
         Blocks::WIDTH => produce::<Blocks>(arguments),
+        InPlace::WIDTH => produce::<InPlace>(arguments),
         Wide::WIDTH => produce::<Wide>(arguments),
         Huge::WIDTH => produce::<Huge>(arguments),
         _ => produce::<u64>(arguments),
@@ -104,22 +106,17 @@ fn produce<T: Content>(arguments: &[String]) {
     let mut number = worker.seat().begun.load(Relaxed);
     worker.seat().acknowledged.store(number, Relaxed);
     while !worker.notes.is_finishing() {
-        let (batch, way, ms) = (1 + worker.dice.below(worker.batch), worker.dice.below(8), worker.dice.below(40));
-        let (queue, timeout) = (&worker.queue, Duration::from_millis(ms));
+        let (batch, call) = (1 + worker.dice.below(worker.batch), Call::any(&mut worker.dice));
+        let (queue, timeout) = (&worker.queue, call.timeout);
         let values: Vec<T> = (number..number + batch).map(|number| T::of(message(worker.seat, number))).collect();
         let wires: Vec<_> = values.iter().map(T::wire).collect();
         worker.seat().begun.store(number + batch, SeqCst);
         let (stops, begun) = (worker.seat().stops.load(Relaxed), Instant::now());
-        let is_timed = matches!(way, 1 | 2);
         let (put, outcome) = if worker.batch == 1 {
-            let outcome = match way {
-                0 => queue.try_put(values[0].wire()),
-                1 | 2 => queue.put_timeout(values[0].wire(), timeout),
-                _ => queue.put(values[0].wire()),
-            };
-            (u64::from(outcome.is_ok()), outcome.map_err(|error| error.map(drop)))
+            let outcome = values[0].put(queue, call, &mut worker.dice);
+            (u64::from(outcome.is_ok()), outcome)
         } else {
-            let outcome = match way {
+            let outcome = match call.way {
                 0 => queue.try_put_many(&wires).map(|put| put as u64),
                 1 | 2 => queue.put_many_timeout(&wires, timeout).map(|()| batch),
                 _ => queue.put_many(&wires).map(|()| batch),
@@ -131,7 +128,7 @@ fn produce<T: Content>(arguments: &[String]) {
         };
         number += put;
         worker.seat().acknowledged.store(number, SeqCst);
-        if is_timed {
+        if call.is_timed() {
             worker.timed(stops, begun, timeout, matches!(outcome, Err(PutError::TimedOut(_))));
         }
         match outcome {
@@ -148,6 +145,7 @@ fn produce<T: Content>(arguments: &[String]) {
 fn role_consumer(arguments: &[String]) {
     match arguments[0].as_str() {
         Blocks::WIDTH => consume::<Blocks>(arguments),
+        InPlace::WIDTH => consume::<InPlace>(arguments),
         Wide::WIDTH => consume::<Wide>(arguments),
         Huge::WIDTH => consume::<Huge>(arguments),
         _ => consume::<u64>(arguments),
@@ -158,28 +156,29 @@ fn consume<T: Content>(arguments: &[String]) {
     let mut worker = Worker::<T>::new(arguments);
     let mut out = Vec::new();
     loop {
-        let (way, ms) = (worker.dice.below(8), worker.dice.below(40));
-        let (queue, timeout) = (&worker.queue, Duration::from_millis(ms));
+        let call = Call::any(&mut worker.dice);
+        let (queue, timeout) = (&worker.queue, call.timeout);
         out.clear();
         let (stops, begun) = (worker.seat().stops.load(Relaxed), Instant::now());
         let outcome = if worker.leases {
-            lease(&worker, way, timeout)
+            let seat = worker.notes.seat(worker.seat);
+            T::hold(queue, call, &mut worker.dice, |word| seat.note(word))
         } else if worker.batch == 1 {
-            let outcome = match way {
+            let outcome = match call.way {
                 0 => queue.try_get(),
                 1 | 2 => queue.get_timeout(timeout),
                 _ => queue.get(),
             };
             outcome.map(|message| out.push(message))
         } else {
-            let outcome = match way {
+            let outcome = match call.way {
                 0 => queue.try_get_many(&mut out, worker.batch as usize),
                 1 | 2 => queue.get_many_timeout(&mut out, worker.batch as usize, timeout),
                 _ => queue.get_many(&mut out, worker.batch as usize),
             };
             outcome.map(drop)
         };
-        if matches!(way, 1 | 2) {
+        if call.is_timed() {
             worker.timed(stops, begun, timeout, matches!(outcome, Err(GetError::TimedOut)));
         }
         match outcome {
@@ -194,23 +193,6 @@ fn consume<T: Content>(arguments: &[String]) {
             Err(error) => panic!("a get said {error:?}"),
         }
     }
-}
-
-/// Takes one message by lease, writes it down, and acknowledges it only then.
-fn lease<T: Content>(worker: &Worker<T>, way: u64, timeout: Duration) -> Result<(), GetError> {
-    let queue = &worker.queue;
-    let lease = match way {
-        0 => queue.try_lease(),
-        1 | 2 => queue.lease_timeout(timeout),
-        _ => queue.lease(),
-    }?;
-    if way == 3 && lease.id() % 16 == 0 && lease.redelivered() == 0 {
-        // Given back: somebody gets it again.
-        return Ok(());
-    }
-    let flag = if lease.redelivered() > 0 { REDELIVERED } else { 0 };
-    worker.seat().note(T::message(&lease) | flag);
-    lease.ack().map(drop)
 }
 
 // ---- the parent ----
@@ -267,7 +249,7 @@ impl<'s, T: Content> Load<'s, T> {
             // So little that it grows and shrinks all the time, and is full at times; longer
             // messages need more.
             0 => Options::unbounded().cap(if T::SIZE > 8 { 1 << 20 } else { 64 << 10 }).directory(sandbox.path()),
-            capacity => sandbox.mode(capacity, shape.sides),
+            capacity => T::with_arena(sandbox.mode(capacity, shape.sides)),
         };
         let options = T::fit(options).max_participants(seats as u32 + 1);
         let queue = Handle::create(NAME, options).expect("a free name");
@@ -502,6 +484,7 @@ impl<'s, T: Content> Load<'s, T> {
         self.notes.finish();
         let producers = self.shape.producers;
         self.end(0..producers, "producers end");
+        self.come_to_rest();
         self.queue.close();
         self.end(producers..self.seats(), "consumers drain the queue");
         let begun: Vec<u64> = (0..producers).map(|seat| self.notes.seat(seat).begun.load(SeqCst)).collect();
@@ -516,6 +499,17 @@ impl<'s, T: Content> Load<'s, T> {
             }
         }
         (verdict, self.book.unexplained(&begun, self.shape.batch as usize))
+    }
+
+    /// With the producers gone: the consumers drain the queue, and it has kept nothing of the dead.
+    #[track_caller]
+    fn come_to_rest(&mut self) {
+        self.queue.recover().expect("a descriptor");
+        let begun = Instant::now();
+        while let Some(unrest) = unrest(self.sandbox.path(), NAME) {
+            assert!(begun.elapsed() < 2 * HANG, "not at rest in {:?}: {unrest}: {}", 2 * HANG, self.describe());
+            self.pump();
+        }
     }
 
     #[track_caller]

@@ -19,6 +19,7 @@ pub mod ledger;
 pub mod load;
 pub mod notes;
 pub mod refuse;
+pub mod rest;
 pub mod small;
 
 use ringway::{Options, Side, WaitPolicy};
