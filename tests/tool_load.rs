@@ -4,10 +4,10 @@
 
 mod common;
 
+use common::bench::{on_one_processor, orders, rows};
 use common::{Role, Sandbox};
 use serde_json::Value;
 use std::io::Read;
-use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -18,14 +18,6 @@ fn bench(sandbox: &Sandbox, arguments: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringway"));
     command.args(["bench", "load"]).args(arguments.split(' ')).env(common::DIRECTORY_VARIABLE, sandbox.path());
     command
-}
-
-#[track_caller]
-fn rows(output: &Output) -> (Value, Vec<Value>) {
-    let value: Value = serde_json::from_slice(&output.stdout).expect("JSON alone");
-    assert_eq!(value["schema"], 1);
-    let rows = value["results"].as_array().expect("rows").clone();
-    (value, rows)
 }
 
 fn ringway(rows: &[Value], bench: &str) -> Vec<Value> {
@@ -84,20 +76,7 @@ fn a_load_is_measured() {
 fn one_processor_is_enough() {
     let sandbox = Sandbox::new();
     let mut command = bench(&sandbox, "--quick --rate 100,50k --wait default,spin --json -");
-    // SAFETY: between fork and exec it makes one system call, with memory of its own stack.
-    unsafe {
-        command.pre_exec(|| {
-            let mut set: libc::cpu_set_t = std::mem::zeroed();
-            libc::sched_getaffinity(0, size_of_val(&set), &mut set);
-            let first = (0..libc::CPU_SETSIZE as usize).find(|&cpu| libc::CPU_ISSET(cpu, &set)).unwrap_or(0);
-            libc::CPU_ZERO(&mut set);
-            libc::CPU_SET(first, &mut set);
-            match libc::sched_setaffinity(0, size_of_val(&set), &set) {
-                0 => Ok(()),
-                _ => Err(std::io::Error::last_os_error()),
-            }
-        });
-    }
+    on_one_processor(&mut command);
     let output = command.output().expect("the command can be started");
     let (report, rows) = rows(&output);
     assert_eq!(report["machine"]["pinned"], false);
@@ -105,13 +84,6 @@ fn one_processor_is_enough() {
     let paced: Vec<&Value> = loads.iter().filter(|row| !row["rate"].is_null()).collect();
     assert_eq!(paced.len(), 4);
     assert!(paced.iter().all(|row| row["error"].is_null() && row["max"].is_u64()), "{paced:#?}");
-}
-
-/// The command lines of its children.
-fn orders(pid: u32) -> Vec<String> {
-    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    let order = |child: &str| std::fs::read_to_string(format!("/proc/{child}/cmdline")).unwrap_or_default();
-    children.split_whitespace().map(order).collect()
 }
 
 fn an_interruption_leaves_what_there_is() {

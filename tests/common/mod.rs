@@ -11,6 +11,8 @@
 // Every test crate uses a part of this.
 #![allow(dead_code)]
 
+#[cfg(feature = "cli")]
+pub mod bench;
 pub mod content;
 #[cfg(ringway_seeded)]
 pub mod control;
