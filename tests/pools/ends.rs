@@ -118,7 +118,8 @@ fn a_pool_ends_with_the_job_that_has_it() {
     };
     let cancel = |job: &Job<()>, _: u32| assert!(job.cancel());
     let killed = JobFailure::Died { status: ExitStatus::Signaled(libc::SIGKILL) };
-    let ways: [(&dyn Fn(&Job<()>, u32), JobFailure); 2] = [(&kill, killed), (&cancel, JobFailure::Cancelled)];
+    type Way<'w> = (&'w dyn Fn(&Job<()>, u32), JobFailure);
+    let ways: [Way; 2] = [(&kill, killed), (&cancel, JobFailure::Cancelled)];
     for (restarted, (end, cause)) in (1..).zip(ways) {
         let job = pool.apply_async(nest, (told.try_clone().expect("a handle"),)).expect("it is open");
         let inner = [(); 2].map(|()| told.get_timeout(SOON).expect("an inner worker"));

@@ -159,6 +159,8 @@ mod tests {
             "ringway bench scale --mode spsc --producers 2",
             "ringway bench throughput --over size",
             "ringway bench --size 4194304 --batch 65",
+            "ringway bench tune --wait spin",
+            "ringway bench tune --mode spsc,mpmc",
         ] {
             assert!(bench_args(line).plan().is_err(), "{line}");
         }

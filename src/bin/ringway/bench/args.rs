@@ -104,6 +104,8 @@ enum What {
     Load,
     /// Throughput over the number of processes, the size of messages and the capacity.
     Scale,
+    /// What this machine's caches and wake-ups cost, and which options follow from that.
+    Tune,
 }
 
 impl BenchArgs {
@@ -112,8 +114,8 @@ impl BenchArgs {
         let latency = matches!(self.what, None | Some(What::Latency));
         let throughput = matches!(self.what, None | Some(What::Throughput));
         let (process, pool) = (self.what == Some(What::Process), self.what == Some(What::Pool));
-        let load = self.what == Some(What::Load);
-        let scale = self.what == Some(What::Scale);
+        let (load, scale) = (self.what == Some(What::Load), self.what == Some(What::Scale));
+        let tune = self.what == Some(What::Tune);
         if !scale && !self.over.is_empty() {
             return Err("--over applies to scale: nothing grows in the others".into());
         }
@@ -133,6 +135,12 @@ impl BenchArgs {
             if let Some((flag, _)) = of_queues.iter().find(|(_, absent)| !absent) {
                 return Err(format!("{flag} is about queues; neither starting processes nor a pool's jobs have it"));
             }
+        }
+        if tune && !self.wait.is_empty() {
+            return Err("--wait is what tune finds out: it measures how long spinning pays".into());
+        }
+        if tune && self.mode.len() > 1 {
+            return Err("tune suggests options for one queue: state one --mode".into());
         }
         if !throughput {
             let stray = [
@@ -158,6 +166,7 @@ impl BenchArgs {
             pool,
             load,
             scale,
+            tune,
             quick: self.quick,
             json: self.json.clone(),
             html: self.html.clone(),
@@ -217,7 +226,7 @@ impl BenchArgs {
 }
 
 /// Subcommands of `bench`, which `--json` must not take for its file.
-const SUBCOMMANDS: [&str; 6] = ["latency", "throughput", "process", "pool", "load", "scale"];
+const SUBCOMMANDS: [&str; 7] = ["latency", "throughput", "process", "pool", "load", "scale", "tune"];
 
 /// Makes a bare `--json` before a subcommand an explicit `--json=-`. A file of
 /// such a name is `--json=latency`.

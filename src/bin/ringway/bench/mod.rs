@@ -4,7 +4,8 @@
 //! `args` → `plan` (cells) → `schedule` (rounds, ratios) → `runner` (one run:
 //! processes) → `worker` (in the process: `latency` or `throughput` drive
 //! `ringway_parts` or a `baseline`, between two `probe`s) → `report` → `table`,
-//! JSON and `page`, into `sinks`; `load` has rounds of its own, `scale` cells of `throughput`. It must not know the library's insides.
+//! JSON and `page`, into `sinks`; `load` has rounds of its own, `scale` cells of `throughput`, `tune` draws conclusions.
+//! It must not know the library's insides.
 
 mod args;
 mod baseline;
@@ -28,6 +29,7 @@ mod sinks;
 mod stats;
 mod table;
 mod throughput;
+mod tune;
 mod worker;
 mod workspace;
 
@@ -55,6 +57,9 @@ const FULL_BUDGET: Duration = Duration::from_secs(85);
 /// What scaling may take: the promise is 15 s and 3 minutes.
 const QUICK_SCALE_BUDGET: Duration = Duration::from_millis(11_500);
 const FULL_SCALE_BUDGET: Duration = Duration::from_secs(150);
+/// What tuning may take.
+const QUICK_TUNE_BUDGET: Duration = Duration::from_secs(4);
+const FULL_TUNE_BUDGET: Duration = Duration::from_secs(50);
 /// A run never measures longer.
 const LONGEST_RUN: Duration = Duration::from_millis(400);
 /// What a run may take that starts processes.
@@ -108,9 +113,20 @@ pub fn run(request: &Request) -> Result<ExitCode> {
         footers.push((Bench::Scale, footer(Bench::Scale, &outcome) + &scale::footer(&own, processors())));
         rows.extend(own);
     }
+    let mut suggestion = None;
+    if request.tune {
+        let groups = tune::groups(request, &workspace.cpus);
+        let outcome = measure(Bench::Tune, &groups, request, &workspace);
+        rows.extend(report::rows(&groups, &outcome));
+        failed |= report::failed(&groups, &outcome);
+        interrupted |= outcome.interrupted;
+        let advice = tune::suggest(&rows, &outcome, &workspace.cpus);
+        footers.push((Bench::Tune, advice.text()));
+        suggestion = Some(advice);
+    }
     let machine = machine::Machine::look(workspace.pinned());
     drop(workspace);
-    let report = Report::new(machine, rows);
+    let report = Report { suggestion, ..Report::new(machine, rows) };
     write_out(request, sinks, &report, &footers, interrupted)?;
     Ok(if failed || interrupted { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -123,8 +139,10 @@ fn measure(bench: Bench, groups: &[Group], request: &Request, workspace: &Worksp
         (false, _) if matches!(bench, Bench::Process | Bench::Pool) => USUAL_PROCESS_RUN * runs,
         (true, _) if bench == Bench::Scale => QUICK_SCALE_BUDGET,
         (false, false) if bench == Bench::Scale => FULL_SCALE_BUDGET.min(USUAL_RUN * runs),
+        (true, _) if bench == Bench::Tune => QUICK_TUNE_BUDGET,
         (true, _) => QUICK_BUDGET,
         (false, true) => USUAL_RUN * runs,
+        (false, false) if bench == Bench::Tune => FULL_TUNE_BUDGET.min(USUAL_RUN * runs),
         (false, false) => FULL_BUDGET.min(USUAL_RUN * runs),
     };
     let bar = progress_bar(u64::from(runs));
@@ -173,6 +191,7 @@ fn name(bench: Bench) -> &'static str {
         Bench::Load => "load",
         Bench::Idle => "idle",
         Bench::Scale => "scale",
+        Bench::Tune => "tune",
     }
 }
 
@@ -211,7 +230,7 @@ fn footer(bench: Bench, outcome: &schedule::Outcome) -> String {
              x limit: times the first row of the group\n"
         }
         // These say more.
-        Bench::Load | Bench::Idle | Bench::Scale => "",
+        Bench::Load | Bench::Idle | Bench::Scale | Bench::Tune => "",
     });
     text
 }

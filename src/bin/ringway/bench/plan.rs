@@ -25,6 +25,8 @@ pub enum Bench {
     Idle,
     /// Throughput over processes, sizes and capacities.
     Scale,
+    /// What this machine needs to know before a queue is made.
+    Tune,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -184,6 +186,7 @@ pub struct Request {
     pub pool: bool,
     pub load: bool,
     pub scale: bool,
+    pub tune: bool,
     pub quick: bool,
     pub json: Option<PathBuf>,
     pub html: Option<PathBuf>,
@@ -212,6 +215,10 @@ pub struct Cell {
     pub producers: Option<u32>,
     pub consumers: Option<u32>,
     pub batch: Option<u32>,
+    /// Where both processes run, if it is not where those of all cells do.
+    pub cpus: Option<[usize; 2]>,
+    /// Bytes in every slot of a queue of bytes.
+    pub inline: Option<usize>,
     /// Messages that are due in a second; of a load without it, as many as go.
     pub rate: Option<u64>,
 }
@@ -219,7 +226,8 @@ pub struct Cell {
 impl Cell {
     pub fn bare(bench: Bench, system: System, size: usize) -> Cell {
         let (mode, wait, capacity, producers, consumers, batch) = (None, None, None, None, None, None);
-        Cell { bench, system, mode, wait, size, capacity, producers, consumers, batch, rate: None }
+        let (cpus, inline, rate) = (None, None, None);
+        Cell { bench, system, mode, wait, size, capacity, producers, consumers, batch, cpus, inline, rate }
     }
 
     /// Producing (or ping) and consuming (or pong) processes.
@@ -230,7 +238,8 @@ impl Cell {
     /// The system whose run of the same size is this cell's limit.
     pub fn limit(&self) -> System {
         match (self.bench, self.wait) {
-            (Bench::Throughput | Bench::Scale, _) => System::Copy,
+            // Tuning compares rows of its own, none of which is a limit.
+            (Bench::Throughput | Bench::Scale | Bench::Tune, _) => System::Copy,
             (Bench::Latency, Some(Wait::Park)) => System::Futex,
             (Bench::Latency, _) => System::Raw,
             (Bench::Process, _) => System::Command,
@@ -446,6 +455,7 @@ pub mod tests {
             pool: false,
             load: false,
             scale: false,
+            tune: false,
             quick: false,
             json: None,
             html: None,

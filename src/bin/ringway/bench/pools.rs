@@ -61,7 +61,7 @@ pub fn run(cell: &Cell, workspace: &Workspace, measure: Duration) -> Result<Meas
         Found::Times(percentiles) => Value::RoundTrip(percentiles),
         Found::PerSecond(rate) => Value::Rate(rate),
     };
-    Ok(Measured { value, samples, probes: (1.0, 1.0), clock_ns: None, counts: Vec::new() })
+    Ok(Measured { value, samples, probes: (1.0, 1.0), clock_ns: None, counts: Vec::new(), wake: None })
 }
 
 // ---- in the process that has the pool ----

@@ -45,6 +45,7 @@ pub fn run(cell: &Cell, measure: Duration) -> Result<Measured> {
         probes: (1.0, 1.0),
         clock_ns: None,
         counts: Vec::new(),
+        wake: None,
     })
 }
 

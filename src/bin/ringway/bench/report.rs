@@ -2,11 +2,12 @@
 //! JSON report. Every key is always there; what does not apply is null.
 
 use super::machine::Machine;
-use super::plan::{Cell, Group};
+use super::plan::{Bench, Cell, Group};
 use super::runner::{Trouble, Value};
 use super::scale::Over;
 use super::schedule::{History, Outcome};
 use super::stats::{median, rounded, spread};
+use super::tune::{Suggestion, WakeUp};
 use serde::Serialize;
 
 #[derive(Debug, Serialize)]
@@ -14,6 +15,8 @@ pub struct Report {
     pub schema: u32,
     pub machine: Machine,
     pub results: Vec<Row>,
+    /// What tuning makes of them.
+    pub suggestion: Option<Suggestion>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -39,6 +42,8 @@ pub struct Row {
     pub load: Figures,
     #[serde(flatten)]
     pub scale: Scaling,
+    #[serde(flatten)]
+    pub wake: WakeUp,
 }
 
 /// What only rows of scaling have.
@@ -69,7 +74,7 @@ impl Row {
         let (p50, p90, p99, p999, max) = (None, None, None, None, None);
         let (msgs_per_s, bytes_per_s, spread, ratio_limit, ratio_pipe) = (None, None, None, None, None);
         let (cell, runs, samples, error, distribution) = (cell.clone(), 0, 0, None, None);
-        let (load, scale) = (Figures::default(), Scaling::default());
+        let (load, scale, wake) = (Figures::default(), Scaling::default(), WakeUp::default());
         Row {
             cell,
             p50,
@@ -88,6 +93,7 @@ impl Row {
             distribution,
             load,
             scale,
+            wake,
         }
     }
 }
@@ -96,7 +102,7 @@ const SCHEMA: u32 = 1;
 
 impl Report {
     pub fn new(machine: Machine, results: Vec<Row>) -> Report {
-        Report { schema: SCHEMA, machine, results }
+        Report { schema: SCHEMA, machine, results, suggestion: None }
     }
 }
 
@@ -151,6 +157,7 @@ fn row(cell: &Cell, history: &History) -> Row {
         error,
         distribution: Some(super::latency::distribution(history.runs.iter().map(|run| &run.counts)))
             .filter(|points| good && !points.is_empty()),
+        wake: if good { WakeUp::of(&history.runs) } else { WakeUp::default() },
         ..Row::of(cell)
     }
 }
@@ -159,7 +166,7 @@ fn row(cell: &Cell, history: &History) -> Row {
 /// cannot carry a size, and not where the machine lacks one to compare with.
 pub fn failed(groups: &[Group], outcome: &Outcome) -> bool {
     let cells = groups.iter().flatten().zip(outcome.histories.iter().flatten());
-    let own = |cell: &Cell| cell.system.is_ringway() || cell.limit() == cell.system;
+    let own = |cell: &Cell| cell.system.is_ringway() || cell.limit() == cell.system || cell.bench == Bench::Tune;
     cells.into_iter().any(|(cell, history)| own(cell) && matches!(history.trouble, Some(Trouble::Failed(_))))
 }
 
@@ -167,21 +174,15 @@ pub fn failed(groups: &[Group], outcome: &Outcome) -> bool {
 mod tests {
     use super::*;
     use crate::bench::latency::Percentiles;
-    use crate::bench::plan::{Bench, Mode, System, Wait};
+    use crate::bench::plan::{Mode, System, Wait};
     use crate::bench::runner::Measured;
 
     fn cell() -> Cell {
         Cell {
-            bench: Bench::Latency,
-            system: System::RingwayBytes,
             mode: Some(Mode::Spsc),
             wait: Some(Wait::Park),
-            size: 52,
             capacity: Some(64),
-            producers: None,
-            consumers: None,
-            batch: None,
-            rate: None,
+            ..Cell::bare(Bench::Latency, System::RingwayBytes, 52)
         }
     }
 
@@ -193,6 +194,7 @@ mod tests {
             probes: (1.0, 1.0),
             clock_ns: None,
             counts: Vec::new(),
+            wake: None,
         }
     }
 
@@ -224,6 +226,8 @@ mod tests {
             "ratio_limit",
             "ratio_pipe",
             "error",
+            "cpus",
+            "inline",
             "rate",
             "distribution",
             "achieved_per_s",
@@ -236,6 +240,9 @@ mod tests {
             "ratio_base",
             "target",
             "met",
+            "wake_call_ns",
+            "wake_to_run_ns",
+            "sleep_wake_cpu_ns",
         ];
         keys.sort_unstable();
         expected.sort_unstable();

@@ -40,7 +40,10 @@ pub fn create(cell: &Cell, directory: &Path, count: usize) -> Result<Queues> {
         .max_participants(2 * (first + second) + 4)
         .directory(directory);
     if cell.system == System::RingwayBytes {
-        if cell.size > DEFAULT_INLINE {
+        if let Some(bytes) = cell.inline {
+            options = options.inline(bytes);
+        }
+        if cell.size > cell.inline.unwrap_or(DEFAULT_INLINE) {
             options = options.max_message(cell.size);
         }
         return create_all::<Bytes>(count, &options);

@@ -13,6 +13,7 @@ use super::pools;
 use super::processes;
 use super::ringway_parts as queue;
 use super::throughput;
+use super::tune;
 use super::worker::{Answer, Order, Part, Side, Unsupported};
 use super::workspace::Workspace;
 use anyhow::{Context, Result, bail, ensure};
@@ -42,6 +43,8 @@ pub struct Measured {
     pub clock_ns: Option<f64>,
     /// Every time that was measured, where all are kept.
     pub counts: Counts,
+    /// What sleeping and waking cost, where both sleep.
+    pub wake: Option<tune::Wake>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -129,7 +132,10 @@ fn crew(cell: &Cell, workspace: &Workspace, measure: Duration) -> Result<(Vec<Pa
                 cell: cell.clone(),
                 side,
                 index,
-                cpu: workspace.cpu(side == Side::Second, index, (first, second)),
+                cpu: match cell.cpus {
+                    Some(cpus) => Some(cpus[usize::from(side == Side::Second)]),
+                    None => workspace.cpu(side == Side::Second, index, (first, second)),
+                },
                 measure,
                 control: control.as_raw_fd(),
                 receive: back.map(|(receive, _)| receive.as_raw_fd()),
@@ -159,21 +165,28 @@ fn crew(cell: &Cell, workspace: &Workspace, measure: Duration) -> Result<(Vec<Pa
 fn add_up(cell: &Cell, parts: &[Part], probes: (f64, f64)) -> Result<Measured> {
     match cell.bench {
         Bench::Load | Bench::Idle => bail!("a load is added up elsewhere"),
-        Bench::Throughput | Bench::Scale => {
-            let (rate, samples) = throughput::rate(parts)?;
-            Ok(Measured { value: Value::Rate(rate), samples, probes, clock_ns: None, counts: Vec::new() })
+        Bench::Tune if cell.system == System::Futex => {
+            let (trips, wake) = tune::add_up(parts)?;
+            Ok(Measured { wake: Some(wake), ..round_trips(&trips, probes)? })
         }
-        Bench::Latency | Bench::Process | Bench::Pool => parts
-            .iter()
-            .find_map(|part| match part {
-                Part::Ping { percentiles, samples, clock_ns, counts } => {
-                    let (value, clock_ns) = (Value::RoundTrip(*percentiles), Some(*clock_ns));
-                    Some(Measured { value, samples: *samples, probes, clock_ns, counts: counts.clone() })
-                }
-                _ => None,
-            })
-            .context("no process has timed round trips"),
+        Bench::Tune if cell.system == System::Raw => round_trips(parts, probes),
+        Bench::Throughput | Bench::Scale | Bench::Tune => {
+            let (rate, samples) = throughput::rate(parts)?;
+            Ok(Measured { value: Value::Rate(rate), samples, probes, clock_ns: None, counts: Vec::new(), wake: None })
+        }
+        Bench::Latency | Bench::Process | Bench::Pool => round_trips(parts, probes),
     }
+}
+
+fn round_trips(parts: &[Part], probes: (f64, f64)) -> Result<Measured> {
+    let ping = parts.iter().find_map(|part| match part {
+        Part::Ping { percentiles, samples, clock_ns, counts } => {
+            let (value, clock_ns) = (Value::RoundTrip(*percentiles), Some(*clock_ns));
+            Some(Measured { value, samples: *samples, probes, clock_ns, counts: counts.clone(), wake: None })
+        }
+        _ => None,
+    });
+    ping.context("no process has timed round trips")
 }
 
 /// The receiving and the sending end.

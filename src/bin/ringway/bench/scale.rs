@@ -291,6 +291,7 @@ mod tests {
                 probes: (1.0, 1.0),
                 clock_ns: None,
                 counts: Vec::new(),
+                wake: None,
             };
             let ratios = base.iter().flat_map(|base| rates.iter().zip(base).map(|(own, base)| own / base));
             History { runs: rates.map(run).into(), limit_ratios: ratios.collect(), ..History::default() }

@@ -219,7 +219,7 @@ fn unsteadiness(run: &Measured) -> f64 {
 fn times_faster(bench: Bench, own: f64, other: f64) -> f64 {
     match bench {
         Bench::Latency | Bench::Process | Bench::Pool | Bench::Load | Bench::Idle => other / own,
-        Bench::Throughput | Bench::Scale => own / other,
+        Bench::Throughput | Bench::Scale | Bench::Tune => own / other,
     }
 }
 
@@ -230,23 +230,11 @@ mod tests {
     use crate::bench::runner::Value;
 
     fn cell(system: System) -> Cell {
-        let (mode, wait, capacity, producers, consumers, batch) = (None, None, None, None, None, None);
-        Cell {
-            bench: Bench::Throughput,
-            system,
-            mode,
-            wait,
-            size: 8,
-            capacity,
-            producers,
-            consumers,
-            batch,
-            rate: None,
-        }
+        Cell::bare(Bench::Throughput, system, 8)
     }
 
     fn measured(rate: f64, probes: (f64, f64)) -> Measured {
-        Measured { value: Value::Rate(rate), samples: 1, probes, clock_ns: None, counts: Vec::new() }
+        Measured { value: Value::Rate(rate), samples: 1, probes, clock_ns: None, counts: Vec::new(), wake: None }
     }
 
     fn play(runs: Vec<(System, f64, (f64, f64))>, rounds_wanted: u32) -> Outcome {

@@ -2,7 +2,7 @@
 //! terminal.
 
 use super::load::SUSTAINED;
-use super::plan::Bench;
+use super::plan::{Bench, System};
 use super::report::Row;
 use super::scale::Over;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
@@ -30,6 +30,21 @@ const SCALE: [&str; 13] = [
     "over", "system", "mode", "wait", "bytes", "PxC", "capacity", "M msg/s", "MB/s", "ratio", "target", "spread",
     "runs",
 ];
+const TUNE: [&str; 13] = [
+    "system",
+    "cores",
+    "bytes",
+    "mode",
+    "slots",
+    "inline",
+    "p50 ns",
+    "call ns",
+    "to run ns",
+    "cpu ns",
+    "M msg/s",
+    "spread",
+    "runs",
+];
 const THROUGHPUT_TAIL: [&str; 2] = ["spread", "runs"];
 
 /// The rows of `bench` as text, with colours if they are wanted.
@@ -48,11 +63,12 @@ pub fn render(bench: Bench, rows: &[Row], colours: bool) -> String {
         Bench::Load => LOAD.to_vec(),
         Bench::Idle => IDLE.to_vec(),
         Bench::Scale => SCALE.to_vec(),
+        Bench::Tune => TUNE.to_vec(),
     };
     let lefts = match bench {
         Bench::Process => 1,
-        Bench::Pool => 2,
         Bench::Scale => 4,
+        Bench::Pool | Bench::Tune => 2,
         Bench::Latency | Bench::Throughput | Bench::Load | Bench::Idle => 3,
     };
     let aligned = |(k, text): (usize, String)| {
@@ -69,6 +85,7 @@ pub fn render(bench: Bench, rows: &[Row], colours: bool) -> String {
             Bench::Load => load(row),
             Bench::Idle => idle(row),
             Bench::Scale => scale(row),
+            Bench::Tune => tune(row),
         };
         table.add_row(cells.into_iter().enumerate().map(aligned).collect::<Vec<_>>());
     }
@@ -219,6 +236,26 @@ fn idle(row: &Row) -> Vec<String> {
     cells.push(slots(row));
     cells.push(row.load.idle_cpu_share.map_or_else(|| "-".into(), |share| format!("{:.2} %", share * 100.0)));
     cells.push(short(row.load.idle_sleeps_per_s));
+    cells
+}
+
+fn tune(row: &Row) -> Vec<String> {
+    let cell = &row.cell;
+    let or_blank = |text: Option<String>| text.unwrap_or_default();
+    let mut cells = vec![cell.system.name().to_owned(), or_blank(cell.cpus.map(|[a, b]| format!("{a}-{b}")))];
+    cells.push(cell.size.to_string());
+    cells.extend([or_blank(cell.mode.map(|mode| mode.name().to_owned())), slots(row)]);
+    cells.push(or_blank(cell.inline.map(|bytes| bytes.to_string())));
+    let streams = cell.system.is_ringway();
+    let only = |here: bool, text: String| if here { text } else { String::new() };
+    cells.push(only(!streams, number(row.p50)));
+    let wake = &row.wake;
+    let parked = cell.system == System::Futex;
+    for span in [&wake.wake_call_ns, &wake.wake_to_run_ns, &wake.sleep_wake_cpu_ns] {
+        cells.push(only(parked, short(span.as_ref().map(|span| span.median))));
+    }
+    cells.push(only(streams, short(row.msgs_per_s.map(|n| n / 1e6))));
+    cells.extend([percent(row.spread), row.runs.to_string()]);
     cells
 }
 

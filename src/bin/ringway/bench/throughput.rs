@@ -153,16 +153,13 @@ mod tests {
 
     fn cell(producers: u32, consumers: u32, batch: u32) -> Cell {
         Cell {
-            bench: Bench::Throughput,
-            system: System::Ringway,
             mode: Some(Mode::Mpmc),
             wait: Some(Wait::Default),
-            size: 8,
             capacity: Some(1024),
             producers: Some(producers),
             consumers: Some(consumers),
             batch: Some(batch),
-            rate: None,
+            ..Cell::bare(Bench::Throughput, System::Ringway, 8)
         }
     }
 

@@ -10,7 +10,7 @@ use super::baseline::{copy, kernel, raw};
 use super::control::Control;
 use super::message::{Receipt, with_length, with_payload_size};
 use super::plan::{Bench, Cell, System};
-use super::{latency, load, probe, ringway_parts as queue, throughput};
+use super::{latency, load, probe, ringway_parts as queue, throughput, tune};
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -47,12 +47,26 @@ pub struct Order {
 /// What one process has seen.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Part {
-    Ping { percentiles: latency::Percentiles, samples: u64, clock_ns: f64, counts: latency::Counts },
+    Ping {
+        percentiles: latency::Percentiles,
+        samples: u64,
+        clock_ns: f64,
+        counts: latency::Counts,
+    },
     Pong,
-    Sent { messages: u64, warm_up: u64, start_ns: u64 },
-    Got { receipts: Vec<Receipt>, end_ns: u64 },
+    Sent {
+        messages: u64,
+        warm_up: u64,
+        start_ns: u64,
+    },
+    Got {
+        receipts: Vec<Receipt>,
+        end_ns: u64,
+    },
     Kept(load::Sent),
     Timed(load::Got),
+    /// Of an end that sleeps: what it is without that, and what sleeping cost it.
+    Slept(Box<Part>, tune::Slept),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -157,7 +171,7 @@ impl Session<'_> {
     }
 
     fn probe(&self, turn: u32) -> f64 {
-        let timed = matches!(self.order.cell.bench, Bench::Load | Bench::Idle | Bench::Scale);
+        let timed = matches!(self.order.cell.bench, Bench::Load | Bench::Idle | Bench::Scale | Bench::Tune);
         if timed && self.order.cpu.is_none() {
             // One processor for all: a probe would take seconds, and has nothing to tell.
             return 1.0;
@@ -171,7 +185,7 @@ impl Session<'_> {
     }
 }
 
-type Done = (Part, Option<(f64, f64)>);
+pub type Done = (Part, Option<(f64, f64)>);
 
 fn run(order: &Order) -> Result<Done> {
     // The parent's death kills us (set before exec); unless it died before that.
@@ -186,6 +200,7 @@ fn run(order: &Order) -> Result<Done> {
         Bench::Latency => round_trips(&session),
         Bench::Throughput | Bench::Scale => stream(&session),
         Bench::Load | Bench::Idle => load::work(&session),
+        Bench::Tune => tune::work(&session),
         Bench::Process | Bench::Pool => anyhow::bail!("processes and pools have workers of their own"),
     }
 }
@@ -212,7 +227,8 @@ fn round_trips(session: &Session) -> Result<Done> {
     }
 }
 
-fn stream(session: &Session) -> Result<Done> {
+/// One end of a stream through what the cell names.
+pub fn stream(session: &Session) -> Result<Done> {
     let order = session.order;
     let (size, batch) = (order.cell.size, throughput::batch(&order.cell) as usize);
     match (order.cell.system, order.side) {

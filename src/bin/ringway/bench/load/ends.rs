@@ -209,7 +209,7 @@ fn counts(times: &Times) -> Counts {
 }
 
 /// What this process has taken of the processors.
-fn processor_ns() -> u64 {
+pub fn processor_ns() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is a valid place for the answer; this clock always exists.
     unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };

@@ -11,7 +11,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
-pub use ends::{Got, Sent, work};
+pub use ends::{Got, Sent, processor_ns, work};
 
 use super::plan::{Bench, Cell, Group, Request, load as groups};
 use super::report::Row;

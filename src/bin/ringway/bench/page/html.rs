@@ -217,11 +217,12 @@ fn ratio_table(ratios: &[Ratio]) -> String {
 }
 
 /// Columns in this order, then what else there is.
-const COLUMNS: [&str; 35] = [
+const COLUMNS: [&str; 37] = [
     "row",
     "over",
     "system",
     "rival",
+    "cpus",
     "kind",
     "way",
     "mode",
@@ -230,6 +231,7 @@ const COLUMNS: [&str; 35] = [
     "producers",
     "consumers",
     "capacity",
+    "inline",
     "batch",
     "rate",
     "achieved_per_s",

@@ -74,6 +74,9 @@ impl Report<'_> {
         let (process, pool, field) = (self.of("process"), self.of("pool"), self.of("field"));
         let mut round_trips = plots::distributions(&latency, "latency", "round trips", "");
         round_trips.extend(plots::time_bars(&latency, "latency", "Round trips"));
+        let tune = self.of("tune");
+        let mut tuning = plots::time_bars(&tune, "tune", "Round trips");
+        tuning.extend(plots::rate_bars(&tune, "tune", "Throughput"));
         let mut jobs = plots::time_bars(&pool, "pool", "Jobs");
         jobs.extend(plots::rate_bars(&pool, "pool", "Jobs a second"));
         let mut field_figures = Vec::new();
@@ -109,6 +112,7 @@ impl Report<'_> {
                 plots::time_bars(&process, "process", "Start from a parent"),
             ),
             section("pool", "Pools", prose::POOL, jobs),
+            section("tune", "Tuning", prose::TUNE, tuning),
             section("field", "The field", prose::FIELD, field_figures),
             section("ratios", "Ratios", prose::RATIOS, ratios::figures(&ratios::ratios(&all))),
         ];

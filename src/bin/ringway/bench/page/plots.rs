@@ -21,8 +21,16 @@ pub const MOST_BARS: usize = 48;
 pub const MOST_LINES: usize = 14;
 
 /// A setting of a row: the key and how its value is written in a name.
-const SETTINGS: [(&str, &str); 6] =
-    [("mode", ""), ("wait", ""), ("way", ""), ("capacity", "capacity "), ("batch", "batch "), ("size", "B")];
+const SETTINGS: [(&str, &str); 8] = [
+    ("mode", ""),
+    ("wait", ""),
+    ("way", ""),
+    ("cpus", ""),
+    ("capacity", "capacity "),
+    ("inline", "inline "),
+    ("batch", "batch "),
+    ("size", "B"),
+];
 
 pub fn is_ours(row: Row) -> bool {
     let system = row.text("system").unwrap_or_default();
@@ -30,7 +38,7 @@ pub fn is_ours(row: Row) -> bool {
 }
 
 fn value(row: Row, key: &str) -> Option<String> {
-    row.text(key).or_else(|| row.number(key).map(row::digits_whole))
+    row.text(key).or_else(|| row.number(key).map(row::digits_whole)).or_else(|| row.numbers(key))
 }
 
 fn shape(row: Row) -> Option<String> {

@@ -34,6 +34,10 @@ pub const PROCESS: &str = "Start and join of an empty function, from a parent wi
 pub const POOL: &str = "`apply` is one call and its result; `async` are jobs submitted one by one, `map` are calls that split one \
     range; `slices` copies 64 MiB; `cpu` are jobs of some 10 ms. `rayon` are threads of one process.";
 
+pub const TUNE: &str = "`raw` are round trips of a cache line between two cores, both spinning; `futex` are those of two processes \
+    that sleep between. Then one producer and one consumer: queues of different capacities, and messages of bytes in \
+    the slots themselves (`inline` is their length) or in blocks (`inline` is less).";
+
 pub const FIELD: &str = "Other libraries in the same run, each in the way its documentation recommends (the column note says \
     which), interleaved with ringway: a copy of the message on both sides, or reading and writing in place.";
 

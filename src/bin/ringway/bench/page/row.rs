@@ -29,6 +29,12 @@ impl<'v> Row<'v> {
         number(self.0.get(key)?)
     }
 
+    /// Several of them, as one word.
+    pub fn numbers(self, key: &str) -> Option<String> {
+        let numbers = self.0.get(key)?.as_array()?.iter().filter_map(number).map(digits_whole);
+        Some(numbers.collect::<Vec<_>>().join("-")).filter(|text| !text.is_empty())
+    }
+
     /// A number of which a logarithm can be taken.
     pub fn positive(self, key: &str) -> Option<f64> {
         self.number(key).filter(|&value| value > 0.0)

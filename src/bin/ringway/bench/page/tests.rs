@@ -153,7 +153,7 @@ fn a_page_has_a_section_for_every_kind_of_row() {
     for text in ["ringway spin", "ringway park", "99.9", "max"] {
         assert!(svg.contains(text), "{text}");
     }
-    assert_eq!(page.matches("<polyline").count() % 2, 0);
+    assert!(page.contains("<polyline"), "curves");
 }
 
 #[test]
