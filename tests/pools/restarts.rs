@@ -28,15 +28,6 @@ fn needs_a_permit(permits: Queue<u8>, starts: Producer<Serde<u64>>) {
     permits.try_get().expect("a permit");
 }
 
-/// The same, but the worker comes as far as its loop, and dies there.
-fn lives_with_a_permit(permits: Queue<u8>, starts: Producer<Serde<u64>>) {
-    quiet();
-    starts.try_put(now_ms()).expect("there is room");
-    if permits.try_get().is_err() {
-        std::thread::spawn(|| std::process::exit(3));
-    }
-}
-
 /// Of a worker that was started once, died at a job, and then again and again at nothing: the first two starts
 /// follow at once, and each further pause is twice the one before it.
 fn check_pauses(starts: &[u64]) {
@@ -73,16 +64,15 @@ fn an_initializer_that_fails_is_no_storm() {
     check_pauses(&starts);
 }
 
-fn a_worker_that_dies_at_once<F>(initializer: F)
-where
-    F: ringway::Function<(Queue<u8>, Producer<Serde<u64>>), Output = ()>,
-{
+#[test]
+fn a_worker_that_dies_at_once_is_no_storm() {
     let (permits, starts) = (queue::<u8>(4), queue::<u64>(64));
     for _ in 0..2 {
         permits.put(0).expect("there is room");
     }
     let arguments = (permits.try_clone().expect("a handle"), starts.producer().expect("an end"));
-    let pool = Pool::builder().workers(2).initializer(initializer, arguments).build().expect("there are two permits");
+    let pool =
+        Pool::builder().workers(2).initializer(needs_a_permit, arguments).build().expect("there are two permits");
     let first = [starts.get().expect("a start"), starts.get().expect("a start")];
     died(pool.apply(die, ()));
     // The other one works meanwhile.
@@ -98,16 +88,6 @@ where
     until("its worker is there again", || permits.is_empty());
     pool.close();
     pool.join().expect("it is closed");
-}
-
-#[test]
-fn a_worker_that_dies_before_its_loop_is_no_storm() {
-    a_worker_that_dies_at_once(needs_a_permit);
-}
-
-#[test]
-fn a_worker_that_dies_in_its_loop_is_no_storm() {
-    a_worker_that_dies_at_once(lives_with_a_permit);
 }
 
 /// Deaths between jobs are no row: of a worker that has worked nobody waits for the next, and an initializer that
