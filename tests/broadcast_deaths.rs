@@ -181,5 +181,9 @@ mod controls {
             "gaps_are_counted_exactly",
             &[(51, &["left"]), (52, &["a torn message", " behind "])],
         );
+        common::control::fails_with_seeds(
+            "the_living_see_the_same_whoever_is_killed",
+            &[(50, &["stands in the way", "publisher.subscribers() == 1"])],
+        );
     }
 }

@@ -153,7 +153,7 @@ fn elements_of_other_types() {
     // SAFETY: nobody else writes here, and every pattern is a number.
     #[allow(unsafe_code)]
     let slice = unsafe { message.as_slice() };
-    assert_eq!(slice, Some(&[1.5, 2.5, 3.5][..]));
+    assert_eq!(slice, [1.5, 2.5, 3.5]);
     drop(message);
     assert_eq!(queue.reserve(10).expect("room").cast::<u64>().expect_err("not whole").len(), 10);
     queue.put(&[1, 2, 0]).expect("room");

@@ -382,6 +382,12 @@ mod controls {
 
     #[test]
     #[ignore = "a part of seeded_bugs_are_found; alone: RUSTFLAGS='--cfg ringway_seeded' cargo test --test soak -- --ignored"]
+    fn in_place() {
+        soak::<InPlace>(Shape { leases: true, ..plain((Multi, Multi), 4, 16, 1) }, 60);
+    }
+
+    #[test]
+    #[ignore = "a part of seeded_bugs_are_found; alone: RUSTFLAGS='--cfg ringway_seeded' cargo test --test soak -- --ignored"]
     fn by_slices() {
         recover_often(false, ENOUGH);
     }
@@ -402,5 +408,7 @@ mod controls {
         fails_with_seeds("controls::leases", &[(2, &["lost:"])]);
         fails_with_seeds("controls::small", &[(3, HUNG)]);
         fails_with_seeds("controls::blocks", &[(9, HUNG)]);
+        let left = &["not at rest", "got nothing done", "not in 2s"];
+        fails_with_seeds("controls::in_place", &[(9, left), (19, &["lost:"])]);
     }
 }

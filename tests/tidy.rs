@@ -33,6 +33,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/primitive/cell.rs",
     "src/primitive/bulk.rs",
     "src/primitive/payload.rs",
+    "src/primitive/words.rs",
     "src/queue/broadcast/calls.rs",
     "src/queue/bytes.rs",
     "src/queue/get.rs",

@@ -8,7 +8,7 @@
 use super::AtomicU64;
 use super::payload::Payload;
 #[cfg(not(loom))]
-use super::payload::store_pair;
+use super::words::store_pair;
 
 /// Two cache lines of its own: what is written by one side must not share a
 /// line, nor the neighbour that an adjacent-line prefetcher brings along.

@@ -15,6 +15,8 @@ mod fence;
 mod futex;
 mod payload;
 mod seed;
+#[cfg(not(loom))]
+mod words;
 
 pub use block::BlockMemory;
 pub(crate) use block::BlockShape;
@@ -24,6 +26,7 @@ pub(crate) use fence::{Fences, heavy_barrier, light_barrier};
 pub(crate) use futex::FutexWord;
 #[cfg(not(loom))]
 pub(crate) use futex::wait_any;
+pub(crate) use payload::HEAD_SIZE;
 pub use payload::Payload;
 pub(crate) use seed::seeded;
 #[cfg(all(test, loom))]

@@ -8,6 +8,14 @@
 
 #[cfg(not(loom))]
 use super::bulk::copy_bulk;
+#[cfg(not(loom))]
+use super::words::{
+    copy_in, copy_out, copy_pairs_in_moved, copy_pairs_moved, copy_words_in, copy_words_out, first_piece, load_pair,
+    store_pair,
+};
+
+/// Bytes before a message that say how long it is.
+pub(crate) const HEAD_SIZE: usize = 4;
 
 /// The bytes of one message's place. Copyable: it owns nothing.
 #[cfg(not(loom))]
@@ -61,29 +69,54 @@ impl Payload {
         }
     }
 
-    /// As [`write`](Payload::write), by whole words only: bytes behind the message become zero, up to the next
-    /// multiple of 8.
+    /// Copies a message in, from the start: four bytes of `head`, then `len` bytes, then zeros up to a whole word.
+    ///
+    /// The caller has just built the message, by whole words of it, and whoever reads it will take it
+    /// by such words too. A load of a word that lies across two of them cannot be forwarded from the store
+    /// queue, but waits until both have left it, behind all lines that the other core still has to give up. So
+    /// what is loaded here is what was stored, and it is moved by four bytes in registers.
     ///
     /// A peer that waits for the message looks at the line meanwhile, and each look may take it away from between two
     /// stores: the fewer there are, the sooner the last one is done.
     ///
     /// # Safety
     ///
-    /// As there.
+    /// `HEAD_SIZE + len`, rounded up to a multiple of 8, is at most the room; `from` is readable for `len` bytes.
     #[inline(always)]
-    pub(crate) unsafe fn write_padded(self, offset: usize, from: *const u8, len: usize) {
-        debug_assert!(offset + len <= self.room);
-        let (whole, rest) = (len & !7, len & 7);
-        let has_room = offset + len.next_multiple_of(8) <= self.room;
-        // SAFETY: as in `write`; the last word lies in the payload.
+    pub(crate) unsafe fn write_headed(self, head: [u8; HEAD_SIZE], from: *const u8, len: usize) {
+        let words = (HEAD_SIZE + len).div_ceil(8);
+        debug_assert!(8 * words <= self.room);
+        // SAFETY: by the contract every word that is loaded lies in the message, and every one
+        // that is stored in the payload.
         unsafe {
-            if rest == 0 || !has_room {
-                return self.write(offset, from, len);
+            let to = self.at.cast::<u64>();
+            // The upper half belongs before the next word.
+            let mut carried = u64::from(u32::from_le_bytes(head)) << 32;
+            let mut at = 0;
+            let next = |index: usize, carried: &mut u64| {
+                let rest = len - 8 * index.min(len / 8);
+                let word = if rest >= 8 {
+                    u64::from_le(from.add(8 * index).cast::<u64>().read_unaligned())
+                } else {
+                    // Byte by byte, as they may have been stored.
+                    (0..rest).fold(0, |word, k| word | u64::from(from.add(8 * index + k).read()) << (8 * k))
+                };
+                (std::mem::replace(carried, word) >> 32 | word << 32).to_le()
+            };
+            to.write_volatile(next(at, &mut carried));
+            at += 1;
+            if let Some(pairs) = (len / 16).checked_sub(1).filter(|pairs| *pairs > 0) {
+                carried = copy_pairs_in_moved(to.add(1), from, pairs);
+                at += 2 * pairs;
             }
-            self.write(offset, from, whole);
-            // Byte by byte, as they may have been stored just now, and so in a register.
-            let last = (0..rest).fold(0, |last, k| last | u64::from(from.add(whole + k).read()) << (8 * k));
-            self.at.add(offset + whole).cast::<u64>().write_volatile(last.to_le());
+            while at + 1 < words {
+                let pair = [next(at, &mut carried), next(at + 1, &mut carried)];
+                store_pair(to.add(at).cast(), pair);
+                at += 2;
+            }
+            if at < words {
+                to.add(at).write_volatile(next(at, &mut carried));
+            }
         }
     }
 
@@ -101,6 +134,49 @@ impl Payload {
             let first = first_piece(offset, len);
             copy_words_out::<u64>(to, from, first);
             copy_out(to.add(first), from.add(first), len - first);
+        }
+    }
+
+    /// The word at `offset`, a multiple of 8.
+    ///
+    /// # Safety
+    ///
+    /// `offset + 8 <= room`.
+    #[inline(always)]
+    pub(crate) unsafe fn read_word(self, offset: usize) -> u64 {
+        debug_assert!(offset + 8 <= self.room);
+        // SAFETY: as in `read`.
+        unsafe { self.at.add(offset).cast::<u64>().read_volatile() }
+    }
+
+    /// Copies the message of [`write_headed`](Payload::write_headed) out, of which the first word was
+    /// read, by whole words of it.
+    ///
+    /// # Safety
+    ///
+    /// `HEAD_SIZE + len <= room`, a multiple of 8; `to` is writable for `len` bytes, rounded up to one.
+    #[inline(always)]
+    pub(crate) unsafe fn read_headed(self, first: u64, to: *mut u8, len: usize) {
+        let words = self.room / 8;
+        debug_assert!(HEAD_SIZE + len <= 8 * words);
+        let wanted = len.div_ceil(8);
+        // The last one may end with the payload.
+        let inside = wanted.min(words.saturating_sub(1));
+        // SAFETY: no word is read that does not lie in the payload, and none is written that the
+        // contract has no room for.
+        unsafe {
+            let from = self.at.cast::<u64>();
+            let to = to.cast::<u64>();
+            let mut carried = u64::from_le(first);
+            let pairs = copy_pairs_moved(to, from.add(1), inside / 2, &mut carried);
+            for at in 2 * pairs..inside {
+                let word = u64::from_le(from.add(at + 1).read_volatile());
+                to.add(at).write_unaligned((carried >> 32 | word << 32).to_le());
+                carried = word;
+            }
+            if inside < wanted {
+                to.add(inside).write_unaligned((carried >> 32).to_le());
+            }
         }
     }
 
@@ -178,17 +254,18 @@ impl Payload {
     /// `len` is at most the room of either. Nobody else writes `to` meanwhile.
     pub(crate) unsafe fn copy_to(self, to: Payload, len: usize) {
         debug_assert!(len <= self.room && len <= to.room);
-        let mut piece = [0u64; 8];
-        let mut at = 0;
-        while at < len {
-            let count = (len - at).min(size_of_val(&piece));
-            // SAFETY: `at + count <= len`, a multiple of 8 begins each piece, and the piece
-            // is private memory of that size.
-            unsafe {
-                self.read(at, piece.as_mut_ptr().cast(), count);
-                to.write(at, piece.as_ptr().cast(), count);
+        let (pairs, words) = (len / 16, len / 8);
+        // SAFETY: every access lies in both, which are aligned to 8.
+        unsafe {
+            for at in 0..pairs {
+                store_pair(to.at.add(16 * at), load_pair(self.at.add(16 * at)));
             }
-            at += count;
+            for at in 2 * pairs..words {
+                to.at.cast::<u64>().add(at).write_volatile(self.at.cast::<u64>().add(at).read_volatile());
+            }
+            for at in 8 * words..len {
+                to.at.add(at).write_volatile(self.at.add(at).read_volatile());
+            }
         }
     }
 
@@ -250,182 +327,6 @@ impl Payload {
     }
 }
 
-/// How many bytes to copy before going on by sixteen.
-///
-/// A message of one line is cut as the compiler cuts it when it is moved on the
-/// stack: where sixteen bytes are loaded at once, another cut could not be forwarded from the store queue, and would wait
-/// until all stores before it are done. A longer one would cross from line to line
-/// with every fourth piece, as payloads start 8 bytes behind the start of a line.
-#[cfg(not(loom))]
-#[inline(always)]
-const fn first_piece(offset: usize, len: usize) -> usize {
-    if offset == 0 && len > 56 { 8 } else { 0 }
-}
-
-/// Private to shared, for a `to` aligned to 8, with as few stores as the
-/// processor allows: sixteen bytes at a time, then words, then bytes.
-///
-/// A stream of puts is bound by how many *lines* wait in the store queue for the
-/// consumer's core to give them up, so by the number of store instructions per
-/// message (measured: half as many stores, up to twice the throughput).
-///
-/// # Safety
-///
-/// `to` and `from` are valid for `len` bytes, and `to` is aligned to 8.
-#[cfg(not(loom))]
-#[inline(always)]
-unsafe fn copy_in(to: *mut u8, from: *const u8, len: usize, is_unclaimed: bool) {
-    let pairs = if cfg!(target_arch = "x86_64") { len / 16 } else { 0 };
-    // SAFETY: every access lies in both ranges.
-    unsafe {
-        for k in 0..pairs {
-            let (to, from) = (to.add(16 * k), from.add(16 * k));
-            if is_unclaimed {
-                copy_pair_in(to, from);
-            } else {
-                store_pair(to, from.cast::<[u64; 2]>().read_unaligned());
-            }
-        }
-        copy_words_in::<u64>(to.add(16 * pairs), from.add(16 * pairs), len - 16 * pairs);
-    }
-}
-
-/// Shared to private, for a `from` aligned to 8.
-///
-/// # Safety
-///
-/// `to` and `from` are valid for `len` bytes, and `from` is aligned to 8.
-#[cfg(not(loom))]
-#[inline(always)]
-unsafe fn copy_out(to: *mut u8, from: *const u8, len: usize) {
-    let pairs = if cfg!(target_arch = "x86_64") { len / 16 } else { 0 };
-    // SAFETY: every access lies in both ranges.
-    unsafe {
-        for k in 0..pairs {
-            let pair = load_pair(from.add(16 * k));
-            to.add(16 * k).cast::<[u64; 2]>().write_unaligned(pair);
-        }
-        copy_words_out::<u64>(to.add(16 * pairs), from.add(16 * pairs), len - 16 * pairs);
-    }
-}
-
-/// Copies two words in, by two loads and one store. The caller has just built the message,
-/// word by word or by sixteen bytes, as the compiler liked: either is forwarded from the
-/// store queue to the load of a word. A load of sixteen bytes would wait until both words had
-/// left the queue, behind all lines that wait for the consumer's core (measured: 0.6 of the
-/// throughput of messages of 56 bytes). An exchange waits for that anyway.
-///
-/// # Safety
-///
-/// `to` and `from` are valid for 16 bytes, and `to` is aligned to 8.
-#[cfg(not(loom))]
-#[inline(always)]
-unsafe fn copy_pair_in(to: *mut u8, from: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: as in `store_pair`; in assembly also because the compiler makes one load of two.
-    unsafe {
-        core::arch::asm!(
-            "movq {pair}, [{from}]",
-            "movhps {pair}, [{from} + 8]",
-            "movups [{to}], {pair}",
-            to = in(reg) to, from = in(reg) from, pair = out(xmm_reg) _,
-            options(nostack, preserves_flags)
-        );
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    // SAFETY: the contract.
-    unsafe {
-        store_pair(to, from.cast::<[u64; 2]>().read_unaligned());
-    }
-}
-
-/// Stores two words with one instruction (on x86-64, where SSE2 is a given). Each
-/// word is stored whole; the two may become visible one after the other.
-///
-/// # Safety
-///
-/// `to` is valid for 16 bytes and aligned to 8.
-#[cfg(not(loom))]
-#[inline(always)]
-pub(super) unsafe fn store_pair(to: *mut u8, pair: [u64; 2]) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: an aligned-word store to shared memory that no reference covers,
-    // in assembly because the language has no racy 16-byte store.
-    unsafe {
-        let pair = core::arch::x86_64::_mm_set_epi64x(pair[1] as i64, pair[0] as i64);
-        core::arch::asm!("movups [{to}], {pair}", to = in(reg) to, pair = in(xmm_reg) pair,
-            options(nostack, preserves_flags));
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    // SAFETY: the contract.
-    unsafe {
-        to.cast::<u64>().write_volatile(pair[0]);
-        to.add(8).cast::<u64>().write_volatile(pair[1]);
-    }
-}
-
-/// Loads two words with one instruction.
-///
-/// # Safety
-///
-/// `from` is valid for 16 bytes and aligned to 8.
-#[cfg(not(loom))]
-#[inline(always)]
-unsafe fn load_pair(from: *const u8) -> [u64; 2] {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: as in `store_pair`; the two words may be of different moments, as
-    // two loads would be.
-    unsafe {
-        let pair: core::arch::x86_64::__m128i;
-        core::arch::asm!("movups {pair}, [{from}]", from = in(reg) from, pair = out(xmm_reg) pair,
-            options(nostack, preserves_flags, readonly));
-        core::mem::transmute(pair)
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    // SAFETY: the contract.
-    unsafe {
-        [from.cast::<u64>().read_volatile(), from.add(8).cast::<u64>().read_volatile()]
-    }
-}
-
-/// # Safety
-///
-/// `to` and `from` are valid for `len` bytes, and `to` is aligned to `W`.
-#[cfg(not(loom))]
-#[inline(always)]
-unsafe fn copy_words_in<W: Copy>(to: *mut u8, from: *const u8, len: usize) {
-    let size = size_of::<W>();
-    let words = len / size;
-    // SAFETY: every access lies in both ranges; `to` is aligned by the contract.
-    unsafe {
-        for k in 0..words {
-            to.add(size * k).cast::<W>().write_volatile(from.add(size * k).cast::<W>().read_unaligned());
-        }
-        for k in size * words..len {
-            to.add(k).write_volatile(from.add(k).read());
-        }
-    }
-}
-
-/// # Safety
-///
-/// `to` and `from` are valid for `len` bytes, and `from` is aligned to `W`.
-#[cfg(not(loom))]
-#[inline(always)]
-unsafe fn copy_words_out<W: Copy>(to: *mut u8, from: *const u8, len: usize) {
-    let size = size_of::<W>();
-    let words = len / size;
-    // SAFETY: as in `copy_words_in`, with the sides swapped.
-    unsafe {
-        for k in 0..words {
-            to.add(size * k).cast::<W>().write_unaligned(from.add(size * k).cast::<W>().read_volatile());
-        }
-        for k in size * words..len {
-            to.add(k).write(from.add(k).read_volatile());
-        }
-    }
-}
-
 /// The payload under loom: a tracked cell, so that two unordered accesses to one
 /// payload fail the model.
 #[cfg(loom)]
@@ -463,9 +364,13 @@ impl Payload {
     /// # Safety
     ///
     /// As in the real one.
-    pub(crate) unsafe fn write_padded(self, offset: usize, from: *const u8, len: usize) {
+    pub(crate) unsafe fn write_headed(self, head: [u8; HEAD_SIZE], from: *const u8, len: usize) {
+        let mut bytes = [0; Payload::ROOM];
+        bytes[..HEAD_SIZE].copy_from_slice(&head);
+        // SAFETY: the caller vouches for `from`.
+        bytes[HEAD_SIZE..HEAD_SIZE + len].copy_from_slice(unsafe { std::slice::from_raw_parts(from, len) });
         // SAFETY: the same contract.
-        unsafe { self.write(offset, from, len) }
+        unsafe { self.write(0, bytes.as_ptr(), bytes.len()) };
     }
 
     /// # Safety
@@ -476,6 +381,25 @@ impl Payload {
             // SAFETY: the caller vouches for `to`; loom has checked the access.
             unsafe { std::slice::from_raw_parts_mut(to, len).copy_from_slice(&(&*bytes)[offset..offset + len]) }
         });
+    }
+
+    /// # Safety
+    ///
+    /// As in the real one.
+    pub(crate) unsafe fn read_word(self, offset: usize) -> u64 {
+        let mut word = [0; 8];
+        // SAFETY: the same contract.
+        unsafe { self.read(offset, word.as_mut_ptr(), word.len()) };
+        u64::from_ne_bytes(word)
+    }
+
+    /// # Safety
+    ///
+    /// As in the real one.
+    pub(crate) unsafe fn read_headed(self, first: u64, to: *mut u8, len: usize) {
+        // SAFETY: the caller vouches for `to`.
+        let to = unsafe { std::slice::from_raw_parts_mut(to, len) };
+        to.copy_from_slice(&first.to_ne_bytes()[HEAD_SIZE..HEAD_SIZE + len]);
     }
 
     /// # Safety

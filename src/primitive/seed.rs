@@ -24,6 +24,7 @@
 //! | 16 | the watcher does not look for a watched process that has died |
 //! | 17 | a slice ends seven times too late |
 //! | 18 | closing does not look for the dead |
+//! | 19 | what the dead have leased is freed, and does not come back |
 //! | 20 | the sweep removes ephemeral names without testing the life bytes |
 //! | 21 | a deserted name is removed a moment later, without a second look at the life bytes |
 //! | 22 | opening and creating sweep nothing |
@@ -41,6 +42,7 @@
 //! | 50 | a dead subscriber stays on the roll of its broadcast |
 //! | 51 | a gap of a broadcast is counted as one message less than it has |
 //! | 52 | a subscriber believes a copy without a second look at the stamp |
+//! | 53 | who joins does not count the tasks that came back |
 //! | 60 | a chunk is touched though its word is not READY behind the hazard |
 //! | 61 | a chunk of the lap before is opened though not all of its messages are committed |
 //! | 62 | a block is said to have no memory while that is given or taken |

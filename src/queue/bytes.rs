@@ -5,9 +5,10 @@
 use super::error::{PutError, PutManyError};
 use super::message::{Message, Sealed, Shape, touch_pages};
 use super::port::{Port, Wait};
-use crate::primitive::Payload;
-use crate::ring::{Arena, IN_A_BLOCK, Taken};
+use crate::primitive::{HEAD_SIZE, Payload};
+use crate::ring::{Arena, IN_A_BLOCK, Position, Ring, Sink, Taken};
 use crate::segment::{Identity, MessageKind};
+use std::borrow::BorrowMut;
 
 /// Messages of bytes, of any length up to the queue's `max_message`.
 #[derive(Debug)]
@@ -17,16 +18,16 @@ impl Sealed for Bytes {}
 
 /// Bytes of a byte slot's payload that hold the message's length, or the number of the
 /// block in which it lies.
-pub(crate) const LENGTH_SIZE: usize = 4;
+pub(crate) const LENGTH_SIZE: usize = HEAD_SIZE;
 
-/// Bytes of a message that share the first word with its length.
-const HEAD_BYTES: usize = 4;
+/// What messages are copied by.
+const WORD: usize = 8;
 
-/// A byte message on its way out.
+/// A byte message on its way out, into a vector or a caller's.
 #[doc(hidden)]
 #[derive(Debug)]
-pub struct BytesRoom {
-    bytes: Vec<u8>,
+pub struct BytesRoom<B = Vec<u8>> {
+    bytes: B,
     /// The longest message of a slot: it may have room for a few bytes more.
     longest: usize,
     found: Found,
@@ -47,23 +48,117 @@ enum Found {
     Husk,
 }
 
-impl BytesRoom {
-    /// Reuses a buffer, which is grown to the longest message of a slot first.
-    pub(crate) fn reuse(mut bytes: Vec<u8>, payload: usize) -> BytesRoom {
+impl<B: BorrowMut<Vec<u8>>> BytesRoom<B> {
+    /// Uses a buffer, which is emptied and grown to the longest message of a slot first, in whole words.
+    #[inline(always)]
+    pub(crate) fn of(mut buffer: B, payload: usize) -> BytesRoom<B> {
         let longest = payload.saturating_sub(LENGTH_SIZE);
+        let bytes = buffer.borrow_mut();
         bytes.clear();
-        bytes.reserve_exact(longest);
-        BytesRoom { bytes, longest, found: Found::Message }
+        bytes.reserve_exact(longest.next_multiple_of(WORD));
+        BytesRoom { bytes: buffer, longest, found: Found::Message }
     }
 
-    pub(crate) fn into_buffer(self) -> (Vec<u8>, bool) {
-        (self.bytes, matches!(self.found, Found::Message))
+    /// Whether the buffer has a message.
+    #[inline(always)]
+    pub(crate) fn has_message(&self) -> bool {
+        matches!(self.found, Found::Message)
     }
 
+    /// Copies the message of a slot, or learns what else is there. Says how much of the payload was
+    /// looked at.
+    ///
+    /// # Safety
+    ///
+    /// This was made for payloads of that room.
+    #[inline(always)]
+    unsafe fn read_from(&mut self, payload: Payload) -> usize {
+        let words = payload.room() / WORD;
+        if words == 0 {
+            self.found = Found::Nonsense;
+            return 0;
+        }
+        // SAFETY: there is a word.
+        let first = unsafe { payload.read_word(0) };
+        let [l0, l1, l2, l3, ..] = first.to_ne_bytes();
+        // Read once, then clamped: a peer may have written anything.
+        let claimed = u32::from_ne_bytes([l0, l1, l2, l3]);
+        let len = claimed as usize;
+        if len > self.longest.min(words * WORD - LENGTH_SIZE) {
+            self.found = BytesRoom::not_inline(claimed);
+            return WORD;
+        }
+        let bytes = self.bytes.borrow_mut();
+        // SAFETY: the message lies in the payload; and it is no longer than the longest, for which
+        // `of` made room, for whole words of it. So the first `len` bytes are initialised.
+        unsafe {
+            payload.read_headed(first, bytes.as_mut_ptr(), len);
+            bytes.set_len(len);
+        }
+        (LENGTH_SIZE + len).next_multiple_of(WORD)
+    }
+
+    /// The block in which the slot says that the message lies.
+    #[inline(always)]
+    fn names(&self) -> Option<u32> {
+        if let Found::InBlock(block) = self.found { Some(block) } else { None }
+    }
+
+    /// What became of that block.
+    fn has_found(&mut self, taken: Option<Taken>) {
+        self.found = taken.map_or(Found::Husk, Found::Taken);
+    }
+
+    /// Gets the message out of its block, if it lies in one.
+    #[inline(always)]
+    pub(crate) fn fetch(&mut self, arena: &Arena<'_>) -> bool {
+        let Found::Taken(taken) = self.found else { return false };
+        let bytes = self.bytes.borrow_mut();
+        bytes.clear();
+        self.found = if arena.fetch(taken, bytes) { Found::Message } else { Found::Nonsense };
+        true
+    }
+
+    #[inline(always)]
+    fn was_husk(&self) -> bool {
+        matches!(self.found, Found::Husk)
+    }
+}
+
+impl BytesRoom {
     /// What a length that no slot has room for means.
     #[cold]
     fn not_inline(claimed: u32) -> Found {
         if claimed & IN_A_BLOCK != 0 { Found::InBlock(claimed & !IN_A_BLOCK) } else { Found::Nonsense }
+    }
+}
+
+/// As `RoomFor`, but of a caller's buffer.
+impl Sink for BytesRoom<&mut Vec<u8>> {
+    #[inline(always)]
+    unsafe fn read(&mut self, _at: u64, payload: Payload) -> usize {
+        // SAFETY: it was made for this queue.
+        unsafe { self.read_from(payload) }
+    }
+
+    #[inline(always)]
+    fn keep(&mut self, ring: &Ring<'_>, _at: u64, position: Position, _count: u32) {
+        if let Some(block) = self.names() {
+            self.has_found(ring.arena.take(block, ring.index, position));
+        }
+    }
+
+    fn block(&mut self, _at: u64) -> Option<u32> {
+        self.names()
+    }
+
+    fn found(&mut self, _at: u64, taken: Option<Taken>) {
+        self.has_found(taken);
+    }
+
+    #[inline(always)]
+    fn is_husk(&self) -> bool {
+        self.was_husk()
     }
 }
 
@@ -113,82 +208,43 @@ unsafe impl Message for Bytes {
 
     #[inline(always)]
     unsafe fn write(input: &&[u8], payload: Payload, _skip: usize) {
-        let (start, rest) = input.split_at(input.len().min(HEAD_BYTES));
-        let [l0, l1, l2, l3] = (input.len() as u32).to_ne_bytes();
-        let [b0, b1, b2, b3] = match start.first_chunk::<HEAD_BYTES>() {
-            Some(start) => *start,
-            None => std::array::from_fn(|at| start.get(at).copied().unwrap_or(0)),
-        };
-        let head = [l0, l1, l2, l3, b0, b1, b2, b3];
-        // SAFETY: the contract of this function; the length word and the bytes fit
-        // the payload, which is `LENGTH_SIZE` longer than the longest message. Of
-        // the head only as many bytes are written as the payload has.
-        unsafe {
-            payload.write(0, head.as_ptr(), head.len().min(payload.room()));
-            if !rest.is_empty() {
-                payload.write_padded(head.len(), rest.as_ptr(), rest.len());
-            }
-        }
+        let head = (input.len() as u32).to_ne_bytes();
+        // SAFETY: the contract of this function: the length and the bytes fit the payload, which
+        // is `LENGTH_SIZE` longer than the longest message, in whole words.
+        unsafe { payload.write_headed(head, input.as_ptr(), input.len()) };
     }
 
     fn room(payload: usize) -> BytesRoom {
-        BytesRoom::reuse(Vec::new(), payload)
+        BytesRoom::of(Vec::new(), payload)
     }
 
     #[inline(always)]
     unsafe fn read(room: &mut BytesRoom, payload: Payload) -> usize {
-        let mut head = [0; LENGTH_SIZE + HEAD_BYTES];
-        // SAFETY: the contract of this function; not more than the slot has.
-        unsafe { payload.read(0, head.as_mut_ptr(), head.len().min(payload.room())) };
-        let (len, start) = head.split_at(LENGTH_SIZE);
-        // Read once, then clamped: a peer may have written anything.
-        let claimed = len.try_into().map_or(IN_A_BLOCK - 1, u32::from_ne_bytes);
-        let longest = payload.room().saturating_sub(LENGTH_SIZE).min(room.longest).min(room.bytes.capacity());
-        let fits = claimed as usize <= longest;
-        room.found = if fits { Found::Message } else { BytesRoom::not_inline(claimed) };
-        let len = if fits { claimed as usize } else { 0 };
-        if len <= HEAD_BYTES {
-            room.bytes.extend_from_slice(&start[..len]);
-        } else {
-            // Whole words, where there is room for them: what comes behind the message is not looked at.
-            let behind = (payload.room() - head.len()).min(room.bytes.capacity() - HEAD_BYTES);
-            let rest = (len - HEAD_BYTES).next_multiple_of(8).min(behind);
-            room.bytes.extend_from_slice(start);
-            // SAFETY: `len` fits both the slot behind the length word and the
-            // capacity of the buffer, and so does `rest`, which is no less than what of `len` is not in
-            // the first word: the first `len` bytes are then initialised.
-            unsafe {
-                payload.read(head.len(), room.bytes.as_mut_ptr().add(HEAD_BYTES), rest);
-                room.bytes.set_len(len);
-            }
-        }
-        (LENGTH_SIZE + len).next_multiple_of(8).min(payload.room())
+        // SAFETY: the contract of this function.
+        unsafe { room.read_from(payload) }
     }
 
     #[inline(always)]
     fn block(room: &BytesRoom) -> Option<u32> {
-        if let Found::InBlock(block) = room.found { Some(block) } else { None }
+        room.names()
     }
 
     fn found(room: &mut BytesRoom, taken: Option<Taken>) {
-        room.found = taken.map_or(Found::Husk, Found::Taken);
+        room.has_found(taken);
     }
 
     #[inline(always)]
-    fn fetch(room: &mut BytesRoom, arena: Arena<'_>) -> bool {
-        let Found::Taken(taken) = room.found else { return false };
-        room.bytes.clear();
-        room.found = if arena.fetch(taken, &mut room.bytes) { Found::Message } else { Found::Nonsense };
-        true
+    fn fetch(room: &mut BytesRoom, arena: &Arena<'_>) -> bool {
+        room.fetch(arena)
     }
 
     #[inline(always)]
     fn is_husk(room: &BytesRoom) -> bool {
-        matches!(room.found, Found::Husk)
+        room.was_husk()
     }
 
     fn decode(room: BytesRoom) -> Option<Vec<u8>> {
-        matches!(room.found, Found::Message).then_some(room.bytes)
+        room.has_message().then_some(room.bytes)
     }
 
     type Batch = Vec<BytesRoom>;

@@ -4,7 +4,7 @@ use super::bytes::{Bytes, BytesRoom};
 use super::error::GetError;
 use super::guards::Ref;
 use super::handover::handover_methods;
-use super::message::{Message, Plain, Pod, RoomFor};
+use super::message::{Message, Plain, Pod};
 use super::methods::{common_methods, get_bytes_methods, get_methods, get_plain_methods};
 use super::port::{Port, Wait};
 use super::tasks::{join_methods, task_methods};
@@ -63,15 +63,18 @@ impl<M: Message> std::fmt::Debug for Consumer<M> {
 
 /// `get` into the caller's buffer.
 pub(super) fn get_into(port: &Port, buffer: &mut Vec<u8>, wait: Wait) -> Result<usize, GetError> {
-    let mut room = RoomFor::<Bytes>(BytesRoom::reuse(std::mem::take(buffer), port.payload()));
+    let mut room = BytesRoom::of(&mut *buffer, port.payload());
     let result = port.get_into_room(&mut room, wait);
-    if result.is_ok() {
-        port.fetch::<Bytes>(&mut room.0);
+    if result.is_ok() && room.fetch(&port.ring.arena) {
+        port.block_freed();
     }
-    let (bytes, valid) = room.0.into_buffer();
-    *buffer = bytes;
-    result?;
-    if valid { Ok(buffer.len()) } else { Err(port.undecodable_task()) }
+    match result {
+        Ok(()) if room.has_message() => Ok(buffer.len()),
+        result => {
+            buffer.clear();
+            Err(result.err().unwrap_or_else(|| port.undecodable_task()))
+        }
+    }
 }
 
 /// Messages as they come; see [`Consumer::iter`].

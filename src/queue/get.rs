@@ -50,7 +50,7 @@ impl Port {
     /// Gets a message out of its block, if it lies in one.
     #[inline(always)]
     pub(super) fn fetch<M: Message>(&self, room: &mut M::Room) {
-        if M::fetch(room, self.ring.arena) {
+        if M::fetch(room, &self.ring.arena) {
             self.block_freed();
         }
     }

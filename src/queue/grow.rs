@@ -307,7 +307,7 @@ impl Port {
     }
 
     fn trim_blocks(&self, segment: &Segment, most: u32, all: bool) {
-        let arena = self.ring.arena;
+        let arena = &self.ring.arena;
         let count = if !arena.grows() {
             0
         } else if all {
@@ -348,7 +348,7 @@ impl Port {
 
     /// The memory of a block that this handle has reserved. False: there is none.
     pub(super) fn back_block(&self, block: u32) -> bool {
-        let arena = self.ring.arena;
+        let arena = &self.ring.arena;
         if arena.has_memory(block) {
             return true;
         }

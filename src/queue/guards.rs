@@ -7,13 +7,13 @@
 
 use super::bytes::LENGTH_SIZE;
 use super::error::{GetError, PutError, RangeError};
-use super::large::Reservation;
+use super::large::{Line, Reservation, line_buffer};
 use super::message::{Plain, has_no_bad_bits};
 use super::port::{Port, Refusal, Wait};
 use crate::primitive::{Payload, now_ns};
 use crate::ring::{Holding, IN_A_BLOCK, Ring, Sink, Taken};
 use crate::wait::Deadline;
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::time::Duration;
@@ -26,8 +26,10 @@ use std::time::Duration;
 /// bytes earlier messages left there. A guard that is forgotten (`mem::forget`) keeps its
 /// block until its handle is dropped. One that `fork` copied has no room, and its commit says `Forked`.
 ///
-/// A queue of which every message fits a slot (`max_message` is `inline`) has no arena: the
-/// guard is memory of this process then, and `commit` copies it, as `put` does.
+/// A message that fits a slot ([`inline`](super::Options::inline)) and has at most 1 KiB takes no
+/// block and waits for none: the guard is memory of this process, and `commit` copies it, which
+/// costs much less. The same goes for longer ones of a queue of which every message fits
+/// a slot (`max_message` is `inline`), as it has no arena.
 ///
 /// ```
 /// let queue = ringway::ByteQueue::bounded(4)?;
@@ -214,6 +216,8 @@ struct Holder<'q> {
     payload: Payload,
     /// Bytes from the front that were copied out, or may have been looked at.
     read: Cell<usize>,
+    /// Of a message that begins where its elements may not.
+    copy: OnceCell<Vec<Line>>,
 }
 
 impl Holder<'_> {
@@ -349,18 +353,32 @@ impl<'q, E: Plain> Ref<'q, E> {
         }
     }
 
-    /// The memory itself. None: it does not begin where an `E` may, as with a message that
-    /// was short enough to lie in the ring.
+    /// The memory itself; or a copy, where it does not begin where an `E` may: a message that lies
+    /// in its slot begins at a multiple of 4.
     ///
     /// # Safety
     ///
     /// No other process writes these bytes while the slice is used, as well-behaved ones
     /// do not; and every element is a valid `E`.
-    pub unsafe fn as_slice(&self) -> Option<&[E]> {
-        let start = self.holder.payload.as_ptr().wrapping_add(self.offset).cast::<E>();
-        self.holder.has_read(self.offset, self.len() * size_of::<E>());
-        // SAFETY: in the message, and aligned; the caller vouches for the rest.
-        start.is_aligned().then(|| unsafe { std::slice::from_raw_parts(start, self.len()) })
+    pub unsafe fn as_slice(&self) -> &[E] {
+        let (len, bytes) = (self.len(), self.len() * size_of::<E>());
+        let there = self.holder.payload.as_ptr().wrapping_add(self.offset).cast_const();
+        self.holder.has_read(self.offset, bytes);
+        let start = if there.cast::<E>().is_aligned() { there } else { self.aligned(bytes) };
+        // SAFETY: in the message or its copy, and aligned; the caller vouches for the rest.
+        unsafe { std::slice::from_raw_parts(start.cast::<E>(), len) }
+    }
+
+    /// A copy of the message that begins where any element may, made once.
+    #[cold]
+    fn aligned(&self, bytes: usize) -> *const u8 {
+        let copy = self.holder.copy.get_or_init(|| {
+            let mut lines = line_buffer(bytes);
+            // SAFETY: the bytes lie in the message, and there are as many lines.
+            unsafe { self.holder.payload.read_bulk(self.offset, lines.as_mut_ptr().cast(), bytes) };
+            lines
+        });
+        copy.as_ptr().cast()
     }
 
     /// Consumes the message, as dropping does, and says whether that went well.
@@ -422,7 +440,7 @@ impl Port {
         if len > self.max_message {
             return Err(PutError::TooLarge { value: (), len, max: self.max_message });
         }
-        let block = self.reserve_block(len, wait)?;
+        let block = self.reserve_room(len, wait)?;
         Ok(Reserved { block, len, kind: PhantomData })
     }
 
@@ -438,7 +456,8 @@ impl Port {
             return Err(GetError::Undecodable);
         };
         let (id, redelivered) = (holding.id, holding.count);
-        let holder = Holder { port: self, holding: Some(holding), id, redelivered, payload, read: Cell::new(0) };
+        let (read, copy) = (Cell::new(0), OnceCell::new());
+        let holder = Holder { port: self, holding: Some(holding), id, redelivered, payload, read, copy };
         Ok(Ref { holder, offset, len, kind: PhantomData })
     }
 }

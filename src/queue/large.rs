@@ -12,12 +12,18 @@ use super::port::{Port, Refusal, Wait};
 use super::put::Lacking;
 use crate::primitive::Payload;
 use crate::ring::Placing;
+use std::cell::Cell;
+
+/// The longest message that is written in memory of this process and copied into its slot, where
+/// a block would do too: what a block costs more than a slot (its word, its bytes and the list of
+/// free ones all cross between the processors) copies so much several times over.
+const MOST_OWN: usize = 1024;
 
 /// How often others may have taken all blocks of a size that has just been extended before an
 /// attempt finds none.
 const MOST_EXTENSIONS: u32 = 64;
 
-/// Room for one message that this handle may write: a block of the arena, given back when dropped.
+/// Room for one message that this handle may write, given back when dropped.
 pub(super) struct Reservation<'q> {
     port: &'q Port,
     room: Room,
@@ -25,16 +31,34 @@ pub(super) struct Reservation<'q> {
 }
 
 enum Room {
+    /// Of the arena.
     Block(u32),
-    /// Where every message fits a slot there is no arena: memory of this process, copied in the end.
+    /// Of a message that fits a slot: memory of this process, copied there in the end.
     Own(Vec<Line>),
 }
 
 /// As blocks are aligned.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
-struct Line {
+pub(super) struct Line {
     _bytes: [u8; 64],
+}
+
+/// Zeros, at least so many bytes.
+pub(super) fn line_buffer(bytes: usize) -> Vec<Line> {
+    vec![Line { _bytes: [0; 64] }; bytes.div_ceil(size_of::<Line>())]
+}
+
+/// Memory of a handle for a message that it makes in place and that will lie in a slot: that of the
+/// last one, so that only the first is allocated.
+#[derive(Default)]
+pub(super) struct Scratch(Cell<Vec<Line>>);
+
+impl Scratch {
+    fn take(&self, len: usize) -> Vec<Line> {
+        let lines = self.0.take();
+        if size_of_val(lines.as_slice()) < len { line_buffer(len) } else { lines }
+    }
 }
 
 impl Reservation<'_> {
@@ -84,13 +108,14 @@ impl Reservation<'_> {
 impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         let port = self.port;
-        if port.usable().is_err() {
-            return;
-        }
-        if let Room::Block(block) = self.room {
-            port.cursors.reserved.set(port.cursors.reserved.get().saturating_sub(1));
-            port.ring.arena.cancel_block(block, port.ring.index);
-            port.block_freed();
+        match &mut self.room {
+            Room::Own(lines) => port.scratch.0.set(std::mem::take(lines)),
+            Room::Block(_) if port.usable().is_err() => {}
+            Room::Block(block) => {
+                port.cursors.reserved.set(port.cursors.reserved.get().saturating_sub(1));
+                port.ring.arena.cancel_block(*block, port.ring.index);
+                port.block_freed();
+            }
         }
     }
 }
@@ -109,13 +134,21 @@ impl Port {
         reserved.put(len, wait).map_err(|(_, refused)| refused)
     }
 
-    /// A block with room for `len` bytes, which is no more than the largest message.
+    /// Room for a message of `len` bytes, which is no more than the largest.
+    pub(super) fn reserve_room(&self, len: usize, wait: Wait) -> Result<Reservation<'_>, PutError<()>> {
+        let has_no_arena = self.inline >= self.max_message;
+        if len <= self.inline && (len <= MOST_OWN || has_no_arena) {
+            self.reserve_own(len)
+        } else {
+            self.reserve_block(len, wait)
+        }
+    }
+
+    /// A block with room for `len` bytes, which is no more than the largest message, of a queue
+    /// that has an arena.
     pub(super) fn reserve_block(&self, len: usize, wait: Wait) -> Result<Reservation<'_>, PutError<()>> {
         self.ready_to_put().map_err(Refusal::into_put)?;
         self.needs_consumers()?;
-        if self.inline >= self.max_message {
-            return self.reserve_own(len);
-        }
         self.growth.begin();
         let mut reserved = None;
         let mut attempt = |_exact: bool| {
@@ -149,10 +182,12 @@ impl Port {
         Ok(())
     }
 
-    /// Room in this process, for a queue that has no blocks.
+    /// Room in this process, for what fits a slot: nothing to wait for.
     fn reserve_own(&self, len: usize) -> Result<Reservation<'_>, PutError<()>> {
+        self.ready_to_put().map_err(Refusal::into_put)?;
+        self.needs_consumers()?;
         self.check_reserving()?;
-        let mut lines = vec![Line { _bytes: [0; 64] }; len.div_ceil(size_of::<Line>())];
+        let mut lines = self.scratch.take(len);
         // SAFETY: the lines stay where they are and are not used otherwise as long as the
         // reservation has both.
         let payload = unsafe { Payload::new(lines.as_mut_ptr().cast(), len) };
@@ -161,7 +196,7 @@ impl Port {
 
     fn try_reserve_block(&self, len: usize) -> Result<Option<Reservation<'_>>, PutError<()>> {
         self.check_reserving()?;
-        let arena = self.ring.arena;
+        let arena = &self.ring.arena;
         let reserve = || arena.reserve_block(self.ring.index, len, &self.cursors.hints);
         let mut reserved = reserve();
         for _ in 0..MOST_EXTENSIONS {

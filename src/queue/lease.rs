@@ -107,7 +107,7 @@ impl Port {
         let since = now_ns();
         let holding = self.hold(wait, since, &mut room)?;
         // Copied; the block is the lease's until it ends.
-        M::fetch(&mut room.0, self.ring.arena);
+        M::fetch(&mut room.0, &self.ring.arena);
         match M::decode(room.0) {
             Some(value) => {
                 let (id, redelivered) = (holding.id, holding.count);

@@ -172,7 +172,7 @@ pub unsafe trait Message: Sealed + 'static {
     /// Gets the message out of its block, if it lies in one. True: it did.
     #[doc(hidden)]
     #[inline(always)]
-    fn fetch(_room: &mut Self::Room, _arena: Arena<'_>) -> bool {
+    fn fetch(_room: &mut Self::Room, _arena: &Arena<'_>) -> bool {
         false
     }
     /// Somebody else has the message.

@@ -429,7 +429,7 @@ macro_rules! get_methods {
 macro_rules! put_bytes_methods {
     () => {
         /// Reserves `len` bytes of shared memory to write a message into, waiting while
-        /// there are none; see [`Reserved`].
+        /// there are none; see [`Reserved`], also for which messages are copied in the end.
         ///
         /// # Errors
         ///

@@ -6,6 +6,7 @@ use super::bytes::LENGTH_SIZE;
 use super::error::{GetError, PutError};
 use super::grow::Growing;
 use super::growth;
+use super::large::Scratch;
 use super::message::Message;
 use super::options::{Options, regions_with_cursors};
 use super::put::Lacking;
@@ -95,6 +96,8 @@ pub struct Port {
     pub(super) blocked: Cell<bool>,
     /// What the last put that did not wait found full.
     pub(super) lacking: Cell<Lacking>,
+    /// Where messages are made in place that will lie in a slot.
+    pub(super) scratch: Scratch,
     /// What this handle has taken and not done.
     pub(super) tasks: Tasks,
     /// Of a queue that grows.
@@ -259,6 +262,7 @@ impl Port {
             peers_looked: Cell::new(0),
             blocked: Cell::new(false),
             lacking: Cell::new(Lacking::Slot),
+            scratch: Scratch::default(),
             growth: Growing::of(&segment),
             _attached: Attached::new(&segment, member.index()),
             member: RefCell::new(member),

@@ -100,7 +100,7 @@ unsafe impl<T: Serialize + DeserializeOwned + 'static> Message for Serde<T> {
     }
 
     #[inline(always)]
-    fn fetch(room: &mut BytesRoom, arena: Arena<'_>) -> bool {
+    fn fetch(room: &mut BytesRoom, arena: &Arena<'_>) -> bool {
         Bytes::fetch(room, arena)
     }
 

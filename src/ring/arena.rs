@@ -270,7 +270,7 @@ impl<'m> Arena<'m> {
     /// Whether to adopt the lines of a message of `len` bytes. Of longer ones, those that lie in the next three blocks
     /// ([`Hint::LEAST`]) have driven its lines from this core's caches before it is their turn to be written, and the
     /// store would only cost (`docs/benchmarks.md`: 64 KiB 2.3 µs instead of 7.7, 1 MiB 32 instead of 22).
-    pub(crate) fn adopting_pays(self, len: usize) -> bool {
+    pub(crate) fn adopting_pays(&self, len: usize) -> bool {
         const LONGEST: usize = 256 << 10;
         self.adopts && len <= LONGEST
     }
@@ -285,19 +285,19 @@ impl<'m> Arena<'m> {
 
     /// What nobody does: a negative control of the scribbler.
     #[cfg(ringway_seeded)]
-    pub(super) fn head_unchecked(self, block: usize) -> Option<&'m BlockHead> {
+    pub(super) fn head_unchecked(&self, block: usize) -> Option<&'m BlockHead> {
         // SAFETY: none. A slot may name any block. Only a build that has bugs on purpose has this one,
         // and only who chooses it runs it.
         Some(unsafe { &*self.heads.as_ptr().wrapping_add(block) })
     }
 
     /// Whether there are any blocks.
-    pub(crate) fn is_there(self) -> bool {
+    pub(crate) fn is_there(&self) -> bool {
         !self.heads.is_empty()
     }
 
     /// B1. Makes a free block with room for `len` bytes this participant's.
-    pub(crate) fn reserve_block(self, me: u32, len: usize, hints: &Hints) -> Option<u32> {
+    pub(crate) fn reserve_block(&self, me: u32, len: usize, hints: &Hints) -> Option<u32> {
         let class = self.classes.of_len(len);
         if self.grows() {
             return self.reserve_reached(me, class, hints);
@@ -318,7 +318,7 @@ impl<'m> Arena<'m> {
     }
 
     /// Whether [`Arena::reserve_block`] may find one.
-    pub(crate) fn has_room_for(self, len: usize) -> bool {
+    pub(crate) fn has_room_for(&self, len: usize) -> bool {
         if self.grows() {
             let is_free = |cell: usize| self.load(cell) == CellWord::FREE;
             return self.extension(len).is_some() || self.reached_for(self.classes.of_len(len)).any(is_free);
@@ -332,17 +332,17 @@ impl<'m> Arena<'m> {
     }
 
     /// Whether no block of any size is free.
-    pub(crate) fn is_full(self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.is_there() && self.extension(0).is_none() && !self.all().any(|(_, word)| word == CellWord::FREE)
     }
 
     /// A block that was reserved is not needed.
-    pub(crate) fn cancel_block(self, block: u32, me: u32) {
+    pub(crate) fn cancel_block(&self, block: u32, me: u32) {
         self.cancel(block as usize, me);
     }
 
     /// The bytes of a block.
-    pub(crate) fn payload(self, block: u32) -> Option<Payload> {
+    pub(crate) fn payload(&self, block: u32) -> Option<Payload> {
         let class = self.classes.of_block(block)?;
         let offset = class.offset + u64::from(block - class.first) * class.size;
         // SAFETY: the block is one of this class, so it lies in the memory that `new` was
@@ -351,21 +351,21 @@ impl<'m> Arena<'m> {
     }
 
     /// How long the message is that was written to a block.
-    pub(crate) fn set_len(self, block: u32, len: usize) {
+    pub(crate) fn set_len(&self, block: u32, len: usize) {
         if let Some(head) = self.head(block as usize) {
             head.len.store(len as u64, Ordering::Relaxed);
         }
     }
 
     /// The same, read once, and no more than there is room for, nor than any message has.
-    pub(crate) fn len(self, block: u32) -> usize {
+    pub(crate) fn len(&self, block: u32) -> usize {
         let room = self.classes.of_block(block).map_or(0, |class| class.size.min(self.classes.longest));
         self.head(block as usize).map_or(0, |head| head.len.load(Ordering::Relaxed).min(room)) as usize
     }
 
     /// B2. The message of this block will be at `position`, which this participant has
     /// claimed.
-    fn place(self, block: u32, me: u32, position: Position) {
+    fn place(&self, block: u32, me: u32, position: Position) {
         if let Some(note) = self.note(block as usize) {
             note.store(position, 0);
         }
@@ -375,27 +375,27 @@ impl<'m> Arena<'m> {
     /// B2. The put was refused after all: the block is its owner's again. False: somebody
     /// has scribbled.
     #[must_use]
-    fn displace(self, block: u32, me: u32, position: Position) -> bool {
+    fn displace(&self, block: u32, me: u32, position: Position) -> bool {
         let seen = CellWord::placed(me, CellWord::low(position));
         self.exchange(block as usize, seen, CellWord::writing(me))
     }
 
     /// What a block says that is at `position` as this reader found it there.
-    fn placed_at(self, block: u32, position: Position) -> Option<CellWord> {
+    fn placed_at(&self, block: u32, position: Position) -> Option<CellWord> {
         let seen = self.load(block as usize);
         let CellState::Placed { position: low, .. } = seen.state() else { return None };
         (low == CellWord::low(position)).then_some(seen)
     }
 
     /// B3. The commit of a plain get. None: it was a husk.
-    pub(crate) fn take(self, block: u32, me: u32, position: Position) -> Option<Taken> {
+    pub(crate) fn take(&self, block: u32, me: u32, position: Position) -> Option<Taken> {
         let seen = self.placed_at(block, position)?;
         let word = CellWord::taken(me, CellWord::low(position));
         self.exchange(block as usize, seen, word).then_some(Taken { block, word, is_lease: false })
     }
 
     /// B3. The commit of a lease.
-    pub(super) fn hold(self, block: u32, me: u32, position: Position, count: u32, since: u64) -> Option<Holding> {
+    pub(super) fn hold(&self, block: u32, me: u32, position: Position, count: u32, since: u64) -> Option<Holding> {
         let seen = self.placed_at(block, position)?;
         let word = CellWord::held(me, CellWord::low(position), count);
         if !self.exchange(block as usize, seen, word) {
@@ -408,7 +408,7 @@ impl<'m> Arena<'m> {
     }
 
     /// L4 for a plain get.
-    pub(super) fn take_back(self, me: u32) -> Option<Taken> {
+    pub(super) fn take_back(&self, me: u32) -> Option<Taken> {
         self.all().find_map(|(cell, seen)| {
             let CellState::Back { position, .. } = seen.state() else { return None };
             let word = CellWord::taken(me, position);
@@ -418,13 +418,13 @@ impl<'m> Arena<'m> {
 
     /// What nobody does: a negative control of the models.
     #[cfg(loom)]
-    pub(crate) fn free_before_reading(self, taken: Taken) {
+    pub(crate) fn free_before_reading(&self, taken: Taken) {
         let _ = self.exchange(taken.block as usize, taken.word, CellWord::FREE);
     }
 
     /// Copies the message out, behind what `into` has. A plain get is then done with the
     /// block. False: somebody has scribbled.
-    pub(crate) fn fetch(self, taken: Taken, into: &mut Vec<u8>) -> bool {
+    pub(crate) fn fetch(&self, taken: Taken, into: &mut Vec<u8>) -> bool {
         let len = self.len(taken.block);
         into.reserve_exact(len);
         let before = into.len();

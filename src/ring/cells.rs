@@ -253,6 +253,9 @@ pub(super) trait Cells: Copy {
                         let _ = self.exchange(cell, seen, CellWord::FREE);
                     }
                 }
+                CellState::Held { owner: its, .. } if its == owner && seeded(19) => {
+                    let _ = self.exchange(cell, seen, CellWord::FREE);
+                }
                 CellState::Held { owner: its, .. } if its == owner => {
                     back += u64::from(self.give_back(cell, seen));
                 }
@@ -269,7 +272,11 @@ pub(super) trait Cells: Copy {
 
     /// Whether any message is here that may come back.
     fn have_any(&self) -> bool {
-        self.all().any(|(_, word)| matches!(word.state(), CellState::Held { .. } | CellState::Back { .. }))
+        self.all().any(|(_, word)| match word.state() {
+            CellState::Held { .. } => true,
+            CellState::Back { .. } => !seeded(53),
+            _ => false,
+        })
     }
 
     /// Whether anybody but `me` has a message here that may come back.

@@ -43,12 +43,12 @@ impl Extension {
 
 impl<'m> Arena<'m> {
     /// Whether blocks get their memory when they are needed.
-    pub(crate) fn grows(self) -> bool {
+    pub(crate) fn grows(&self) -> bool {
         !self.reach.is_empty()
     }
 
     /// How many blocks of a class there are so far.
-    pub(crate) fn reach_of(self, class: usize) -> u32 {
+    pub(crate) fn reach_of(&self, class: usize) -> u32 {
         let count = self.classes.at(class).count;
         // Pair REACH: their heads have memory.
         self.reach.get(class).map_or(count, |reach| {
@@ -58,7 +58,7 @@ impl<'m> Arena<'m> {
     }
 
     /// The head of a block, if there is one so far: whatever a slot says.
-    pub(super) fn head(self, block: usize) -> Option<&'m BlockHead> {
+    pub(super) fn head(&self, block: usize) -> Option<&'m BlockHead> {
         let is_there = || {
             let number = u32::try_from(block).ok()?;
             let class = self.classes.iter().position(|class| number.wrapping_sub(class.first) < class.count)?;
@@ -75,13 +75,13 @@ impl<'m> Arena<'m> {
     }
 
     /// All blocks that there are so far.
-    pub(super) fn reached(self) -> impl Iterator<Item = usize> {
+    pub(super) fn reached(&self) -> impl Iterator<Item = usize> {
         let whole = if self.grows() { 0..0 } else { 0..self.heads.len() };
         whole.chain(self.reached_for(0))
     }
 
     /// Of an arena that grows: those of a class, and of all larger ones.
-    pub(super) fn reached_for(self, class: usize) -> impl Iterator<Item = usize> {
+    pub(super) fn reached_for(&self, class: usize) -> impl Iterator<Item = usize> {
         let classes = if self.grows() { self.classes.iter().count() } else { 0 };
         (class..classes).flat_map(move |class| {
             let first = self.classes.at(class).first as usize;
@@ -90,13 +90,13 @@ impl<'m> Arena<'m> {
     }
 
     /// How many that is.
-    pub(crate) fn blocks_so_far(self) -> u32 {
+    pub(crate) fn blocks_so_far(&self) -> u32 {
         u32::try_from(self.reached().count()).unwrap_or(u32::MAX)
     }
 
     /// B1 where the arena grows: a free one of the smallest size there is, among those that
     /// there are so far; but none of a larger size while there may be more of a smaller.
-    pub(super) fn reserve_reached(self, me: u32, class: usize, hints: &Hints) -> Option<u32> {
+    pub(super) fn reserve_reached(&self, me: u32, class: usize, hints: &Hints) -> Option<u32> {
         for class in class..self.classes.iter().count() {
             let (own, reach) = (self.classes.at(class), self.reach_of(class));
             let hint = hints.0.get(class)?;
@@ -115,7 +115,7 @@ impl<'m> Arena<'m> {
     }
 
     /// What can be added for messages of `len` bytes.
-    pub(crate) fn extension(self, len: usize) -> Option<Extension> {
+    pub(crate) fn extension(&self, len: usize) -> Option<Extension> {
         if !self.grows() {
             return None;
         }
@@ -127,7 +127,7 @@ impl<'m> Arena<'m> {
     }
 
     /// The new heads have memory, in which nobody has written: zeros, which is FREE.
-    pub(crate) fn extend(self, extension: Extension) {
+    pub(crate) fn extend(&self, extension: Extension) {
         if let Some(reach) = self.reach.get(extension.class) {
             // Pair REACH. If somebody else was faster, there are as many or more.
             let (from, to) = (u64::from(extension.from), u64::from(extension.to));
@@ -135,33 +135,33 @@ impl<'m> Arena<'m> {
         }
     }
 
-    fn backed_word(self, block: u32) -> Option<&'m AtomicU64> {
+    fn backed_word(&self, block: u32) -> Option<&'m AtomicU64> {
         self.head(block as usize).map(|head| &head.backed)
     }
 
-    fn memory_word(self, block: u32) -> u64 {
+    fn memory_word(&self, block: u32) -> u64 {
         self.backed_word(block).map_or(Memory::None as u64, |word| word.load(Ordering::Relaxed))
     }
 
     /// Whether a block, which is this participant's, has memory.
-    pub(crate) fn has_memory(self, block: u32) -> bool {
+    pub(crate) fn has_memory(&self, block: u32) -> bool {
         !self.grows() || self.memory_word(block) == Memory::All as u64
     }
 
     /// Whether it has, or may have some.
-    pub(crate) fn may_have_memory(self, block: u32) -> bool {
+    pub(crate) fn may_have_memory(&self, block: u32) -> bool {
         !self.grows() || self.memory_word(block) != Memory::None as u64
     }
 
     /// What a block, which is this participant's, has now, or `Some` before that changes.
-    pub(crate) fn set_memory(self, block: u32, memory: Memory) {
+    pub(crate) fn set_memory(&self, block: u32, memory: Memory) {
         if let Some(word) = self.backed_word(block) {
             word.store(memory as u64, Ordering::Relaxed);
         }
     }
 
     /// Where a block lies, in bytes from the first.
-    pub(crate) fn bytes_of(self, block: u32) -> Range<u64> {
+    pub(crate) fn bytes_of(&self, block: u32) -> Range<u64> {
         self.classes.of_block(block).map_or(0..0, |class| {
             let start = class.offset + u64::from(block - class.first) * class.size;
             start..start + class.size
@@ -170,7 +170,7 @@ impl<'m> Arena<'m> {
 
     /// Makes a free block that has memory, or may have some, this participant's, to take that: looks at `most`
     /// blocks, on from where it stopped last; `all` of them, or none of those that are kept.
-    pub(crate) fn reserve_idle(self, me: u32, next: &Cell<u32>, most: u32, all: bool) -> Option<u32> {
+    pub(crate) fn reserve_idle(&self, me: u32, next: &Cell<u32>, most: u32, all: bool) -> Option<u32> {
         let count = self.reached().count().max(1);
         let start = next.get() as usize % count;
         for cell in self.reached().chain(self.reached()).skip(start).take(most.min(count as u32) as usize) {

@@ -307,3 +307,15 @@ fn join_returns_when_all_is_done_whoever_is_killed() {
     storm::<InPlace>((Multi, Multi), 3, 12);
     storm::<InPlace>((Single, Single), 1, 6);
 }
+
+/// Mistakes in the library that show here.
+#[cfg(ringway_seeded)]
+#[test]
+fn seeded_bugs_are_found() {
+    use super::common::control::fails_with_seeds;
+    let test = "kills::join_returns_when_all_is_done_whoever_is_killed";
+    fails_with_seeds(
+        test,
+        &[(19, &["is not done"]), (53, &["early", "is not done"]), (12, &["not in", "there is always a place"])],
+    );
+}

@@ -5,7 +5,7 @@ use crate::error::SetupError;
 use crate::queue::bytes::{Bytes, BytesRoom};
 use crate::queue::error::GetError;
 use crate::queue::handover::handover_methods;
-use crate::queue::message::{InPlace, Message, Plain, Pod, RoomFor};
+use crate::queue::message::{InPlace, Message, Plain, Pod};
 use crate::queue::options::{Options, SlowConsumers};
 use crate::queue::port::{Port, Wait};
 use crate::ring::{CAST, GETS};
@@ -164,13 +164,10 @@ impl Subscriber<Bytes> {
     ///
     /// As [`get`](Self::get); the buffer is then empty.
     pub fn get_into(&self, buffer: &mut Vec<u8>) -> Result<usize, GetError> {
-        let mut room = RoomFor::<Bytes>(BytesRoom::reuse(std::mem::take(buffer), self.port.payload()));
-        let result = self.port.hear_into(&mut room, Wait::Until(Deadline::Never));
-        let (bytes, valid) = room.0.into_buffer();
-        *buffer = bytes;
-        match (result, valid) {
-            (Ok(()), true) => Ok(buffer.len()),
-            (how, _) => {
+        let mut room = BytesRoom::of(&mut *buffer, self.port.payload());
+        match self.port.hear_into(&mut room, Wait::Until(Deadline::Never)) {
+            Ok(()) if room.has_message() => Ok(buffer.len()),
+            how => {
                 buffer.clear();
                 Err(how.err().unwrap_or(GetError::Undecodable))
             }

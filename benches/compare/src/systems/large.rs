@@ -150,7 +150,7 @@ impl Take<u64> for InPlace<Consumer<Bytes>> {
         let message = self.queue.get_ref().map_err(not_taken)?;
         if self.as_slices {
             // SAFETY: nobody writes the block until this worker gives it back; any bytes are bytes.
-            let slice = unsafe { message.as_slice() }.ok_or_else(torn)?;
+            let slice = unsafe { message.as_slice() };
             let first = slice.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes));
             let sound = |word: &u64| slice.len() == self.len && is_filled(slice, 0, *word);
             return first.filter(sound).ok_or_else(torn);
@@ -228,9 +228,9 @@ fn create(way: &Way) -> Result<ByteQueue, Failure> {
     let Job { bytes, whole, system, .. } = *way.job;
     let options = options(way);
     let options = match system {
+        _ if whole && bytes <= LONGEST_INLINE => options.max_message(bytes.max(52)).inline(bytes.max(52)),
         // Longer than what is inline: a block is reserved for each.
         System::InPlace | System::InPlaceTouched | System::Slices => options.max_message(bytes.max(PAGE)),
-        _ if whole && bytes <= LONGEST_INLINE => options.max_message(bytes.max(52)).inline(bytes.max(52)),
         _ => options.max_message(bytes.max(52)),
     };
     ByteQueue::create(&way.name, options).map_err(refused)
