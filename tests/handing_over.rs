@@ -24,6 +24,8 @@ const ROLES: &[Role] = &[
     ("orphan", role_orphan),
     #[cfg(feature = "serde")]
     ("unpack", as_values::role_unpack),
+    #[cfg(feature = "serde")]
+    ("pack", as_values::role_pack),
 ];
 
 type Numbers = PodQueue<u64>;

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 impl<E> Unpin for Async<E> {}
 
 /// The messages as they come, until the queue is closed and drained. Other errors are items: the
-/// stream goes on after `Undecodable` and ends after any other.
+/// stream goes on after `Undecodable` and `HandleUnreachable`, and ends after any other.
 impl<E: Gets> Stream for Async<E> {
     type Item = Result<<E::Kind as Message>::Out, GetError>;
 
@@ -19,7 +19,7 @@ impl<E: Gets> Stream for Async<E> {
             return Poll::Ready(None);
         }
         let Poll::Ready(got) = self.get_wait().poll_get::<E::Kind>(cx) else { return Poll::Pending };
-        self.has_ended = !matches!(got, Ok(_) | Err(GetError::Undecodable));
+        self.has_ended = got.as_ref().is_err_and(|error| !error.costs_one_message());
         Poll::Ready(if matches!(got, Err(GetError::Closed)) { None } else { Some(got) })
     }
 }

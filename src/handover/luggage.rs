@@ -7,7 +7,7 @@
 
 use crate::error::SetupError;
 use crate::segment::Handed;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// One thing that goes along.
@@ -47,6 +47,7 @@ pub(crate) struct Luggage {
 thread_local! {
     static PACKED: RefCell<Option<Luggage>> = const { RefCell::new(None) };
     static ARRIVED: RefCell<Vec<Option<OwnedFd>>> = const { RefCell::new(Vec::new()) };
+    static DECODED: Cell<Decoded> = const { Cell::new(Decoded::Nothing) };
 }
 
 /// Puts back what was there, also when the user's code panics.
@@ -88,6 +89,38 @@ pub(crate) fn fail(error: SetupError) {
             packed.failure = Some(error);
         }
     });
+}
+
+/// What became of the handles in the message that this thread decodes, whose decoder can only say it as text.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Decoded {
+    /// None is being decoded.
+    #[default]
+    Nothing,
+    Message,
+    Unreached,
+}
+
+/// Decodes a message. If that fails, [`was_not_reached`] says once whether for want of a queue.
+pub(crate) fn decoding<T>(decode: impl FnOnce() -> Option<T>) -> Option<T> {
+    let outer = DECODED.replace(Decoded::Message);
+    let value = decode();
+    if value.is_some() || DECODED.get() == Decoded::Message {
+        DECODED.set(outer);
+    }
+    value
+}
+
+/// A handle could not be opened.
+pub(crate) fn not_reached() {
+    if DECODED.get() == Decoded::Message {
+        DECODED.set(Decoded::Unreached);
+    }
+}
+
+/// Whether a handle of the last message that could not be decoded leads nowhere.
+pub(crate) fn was_not_reached() -> bool {
+    DECODED.take() != Decoded::Nothing
 }
 
 /// Handles that `decode` makes take what has arrived; what nobody took is closed.

@@ -11,7 +11,9 @@ mod ticket;
 
 pub(crate) use frame::{receive, send};
 #[cfg(feature = "serde")]
-pub(crate) use luggage::{Item, Luggage, fail, hand, is_packing, packing, take, unpacking};
+pub(crate) use luggage::{
+    Item, Luggage, decoding, fail, hand, is_packing, not_reached, packing, take, unpacking, was_not_reached,
+};
 #[cfg(feature = "serde")]
 pub(crate) use ticket::Given;
 pub use ticket::Ticket;

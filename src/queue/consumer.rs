@@ -94,7 +94,7 @@ impl<M: Message> Iterator for Iter<'_, M> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let result = self.port?.get::<M>(Wait::Until(Deadline::Never));
-        if !matches!(result, Ok(_) | Err(GetError::Undecodable)) {
+        if result.as_ref().is_err_and(|error| !error.costs_one_message()) {
             self.port = None;
         }
         match result {

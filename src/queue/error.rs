@@ -311,6 +311,10 @@ pub enum GetError {
     /// A message was taken whose bytes are no value of the queue's type. It is
     /// gone; the queue goes on.
     Undecodable,
+    /// A message was taken that carries the handle of a queue which cannot be opened here: the process that
+    /// put it has dropped that queue, ended, or may not be looked into. The message is gone; this
+    /// queue goes on. A named queue can be opened as long as it is there.
+    HandleUnreachable,
     /// Another live handle holds the `Single` consumers' side; `consumer()` says
     /// which process.
     SideTaken,
@@ -342,6 +346,20 @@ pub enum GetError {
 }
 
 impl GetError {
+    /// Of a message that was taken and is no value, after which this thread's decoder has left a note or not.
+    pub(super) fn of_decoding() -> GetError {
+        #[cfg(feature = "serde")]
+        if crate::handover::was_not_reached() {
+            return GetError::HandleUnreachable;
+        }
+        GetError::Undecodable
+    }
+
+    /// Whether only one message was bad, and the queue goes on.
+    pub(crate) fn costs_one_message(&self) -> bool {
+        matches!(self, GetError::Undecodable | GetError::HandleUnreachable)
+    }
+
     /// No message right now.
     pub fn is_empty(&self) -> bool {
         matches!(self, GetError::Empty)
@@ -377,6 +395,10 @@ impl fmt::Display for GetError {
             GetError::Undecodable => {
                 f.write_str("a message was no valid value of this type and was dropped; the queue goes on")
             }
+            GetError::HandleUnreachable => f.write_str(
+                "a message carried the handle of a queue that cannot be opened here, and was dropped; \
+                 hand over named queues, or keep the handle until it was opened",
+            ),
             GetError::SideTaken => f.write_str("the Single consumers' side is held by another handle"),
             GetError::System { kind } => {
                 write!(f, "the system refused what the get needs (a descriptor, a thread): {kind}")
@@ -405,6 +427,7 @@ impl From<GetError> for io::Error {
             GetError::Empty => io::ErrorKind::WouldBlock,
             GetError::TimedOut => io::ErrorKind::TimedOut,
             GetError::Closed | GetError::PeersGone => io::ErrorKind::BrokenPipe,
+            GetError::HandleUnreachable => io::ErrorKind::NotFound,
             GetError::Undecodable | GetError::Corrupt => io::ErrorKind::InvalidData,
             GetError::SideTaken | GetError::TooManyLeases => io::ErrorKind::ResourceBusy,
             GetError::System { kind } => kind,

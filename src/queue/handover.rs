@@ -298,12 +298,16 @@ macro_rules! serde_as_ticket {
         }
 
         /// Opens the queue. Fails where [`open_ticket`](crate::Handle::open_ticket) does; of its
-        /// error only the text is left. Deserialise a [`Ticket`] where the kind matters.
+        /// error only the text is left, and of a message of a queue, that it is
+        /// [`HandleUnreachable`](crate::GetError::HandleUnreachable). Deserialise a [`Ticket`] where the kind matters.
         #[cfg(feature = "serde")]
         impl<'de, M: Message> serde::Deserialize<'de> for super::$what<M> {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let ticket = Ticket::deserialize(deserializer)?;
-                Self::open_ticket(&ticket).map_err(serde::de::Error::custom)
+                Self::open_ticket(&ticket).map_err(|error| {
+                    handover::not_reached();
+                    serde::de::Error::custom(error)
+                })
             }
         }
     )*};

@@ -114,8 +114,9 @@ impl Port {
                 Ok(Lease { guard: Guard { port: self, holding: Some(holding), id, redelivered }, value })
             }
             None => {
+                let error = GetError::of_decoding();
                 self.acknowledge(holding)?;
-                Err(GetError::Undecodable)
+                Err(error)
             }
         }
     }

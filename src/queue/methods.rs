@@ -36,7 +36,8 @@ macro_rules! common_methods {
             self.port.is_empty()
         }
 
-        /// Whether `try_put` would say `Full` right now. Final only for the one
+        /// Whether `try_put` would say `Full` right now: of bytes, to one message or another, as a short one may
+        /// have room where a long one lacks a block. Final only for the one
         /// consumer of a queue, while it does not get.
         pub fn is_full(&self) -> bool {
             self.port.is_full()
@@ -177,13 +178,14 @@ macro_rules! put_methods {
         }
 
         /// Puts all `values`, in order, waiting while the queue is full. They go in
-        /// in runs, each claimed at once; messages of other producers may come
+        /// in runs, each claimed at once (those of a `Queue<T>` one by one); messages of other producers may come
         /// between two runs.
         ///
         /// # Errors
         ///
         /// As [`put`](Self::put), with the number of messages that went in: those
-        /// are a prefix of `values`. A `TooLarge` one is found before any goes in.
+        /// are a prefix of `values`. A `TooLarge` one is found before any goes in, but in a `Queue<T>`, where
+        /// its turn tells how long it is.
         ///
         /// ```
         /// let queue = ringway::PodQueue::<u32>::bounded(8)?;
@@ -242,7 +244,7 @@ macro_rules! get_methods {
         ///
         /// # Errors
         ///
-        /// `Closed` once the queue is closed and drained, `PeersGone`, `Undecodable`,
+        /// `Closed` once the queue is closed and drained, `PeersGone`, `Undecodable`, `HandleUnreachable`,
         /// `SideTaken`, `Forked`, `Corrupt`, `RecoveryUnavailable`, `System`. No panics.
         ///
         /// ```
@@ -304,7 +306,7 @@ macro_rules! get_methods {
         /// # Errors
         ///
         /// As [`get`](Self::get). Messages of a batch that are no valid value are
-        /// consumed and left out; the next calls say `Undecodable`, once for each.
+        /// consumed and left out; the next calls say `Undecodable`, once for each (also of those whose handles lead nowhere).
         #[inline]
         pub fn get_many(&self, out: &mut Vec<M::Out>, max: usize) -> Result<usize, GetError> {
             self.port.get_many::<M>(out, max, Wait::Until(Deadline::Never))

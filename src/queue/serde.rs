@@ -12,6 +12,7 @@ use super::bytes::{Bytes, BytesRoom};
 use super::error::{EncodeError, PutError, PutManyError};
 use super::message::{Message, Sealed, Shape, last_segment};
 use super::port::{Port, Wait};
+use crate::handover;
 use crate::primitive::Payload;
 use crate::ring::{Arena, Taken};
 use crate::segment::{Identity, MessageKind};
@@ -111,9 +112,11 @@ unsafe impl<T: Serialize + DeserializeOwned + 'static> Message for Serde<T> {
 
     fn decode(room: BytesRoom) -> Option<T> {
         let bytes = Bytes::decode(room)?;
-        // All of it, or it was another type's.
-        let (value, rest) = postcard::take_from_bytes(&bytes).ok()?;
-        rest.is_empty().then_some(value)
+        handover::decoding(|| {
+            // All of it, or it was another type's.
+            let (value, rest) = postcard::take_from_bytes(&bytes).ok()?;
+            rest.is_empty().then_some(value)
+        })
     }
 
     type Batch = Vec<BytesRoom>;
@@ -138,7 +141,11 @@ unsafe impl<T: Serialize + DeserializeOwned + 'static> Message for Serde<T> {
         for room in rooms.into_iter().take(filled).filter(|room| !Bytes::is_husk(room)) {
             match Self::decode(room) {
                 Some(value) => out.push(value),
-                None => bad += 1,
+                None => {
+                    // A batch only counts them.
+                    handover::was_not_reached();
+                    bad += 1;
+                }
             }
         }
         bad

@@ -169,7 +169,7 @@ impl Port {
     pub(super) fn undecodable_task(&self) -> GetError {
         match self.tasks.newest().map(|holding| self.acknowledge(holding)) {
             Some(Err(error)) => error,
-            _ => GetError::Undecodable,
+            _ => GetError::of_decoding(),
         }
     }
 

@@ -63,3 +63,29 @@ fn all_of_them_go_through_a_queue_of_values() {
     child.expect("all well");
     child.succeed();
 }
+
+/// Puts an anonymous queue, then a number, and ends when it is told to.
+pub fn role_pack(_: &[String]) {
+    let post = Queue::<(u32, Option<Numbers>)>::open("post").expect("it is there");
+    let inner = Numbers::bounded(4).expect("memory");
+    post.put((1, Some(inner.try_clone().expect("a place")))).expect("room");
+    post.put((2, Some(inner.try_clone().expect("a place")))).expect("room");
+    post.put((3, None)).expect("room");
+    tell("put");
+    hear();
+}
+
+/// The bad message says why it is one, and costs itself alone.
+#[test]
+fn a_handle_whose_holder_died_is_told() {
+    let sandbox = Sandbox::new();
+    let post = Queue::<(u32, Option<Numbers>)>::create("post", sandbox.options(4)).expect("a free name");
+    let mut child = sandbox.child("pack", &[]);
+    child.expect("put");
+    child.kill();
+    let error = post.get().expect_err("its holder is gone");
+    assert_eq!(error, GetError::HandleUnreachable);
+    assert!(error.to_string().contains("named queue"), "{error}");
+    assert_eq!(post.lease().map(drop), Err(GetError::HandleUnreachable));
+    assert!(matches!(post.get(), Ok((3, None))));
+}

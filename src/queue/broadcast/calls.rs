@@ -240,7 +240,7 @@ impl Port {
     pub(in crate::queue) fn hear<M: Message>(&self, wait: Wait) -> Result<M::Out, GetError> {
         let mut room = RoomFor::<M>(M::room(self.payload));
         self.hear_into(&mut room, wait)?;
-        M::decode(room.0).ok_or(GetError::Undecodable)
+        M::decode(room.0).ok_or_else(GetError::of_decoding)
     }
 
     #[inline(always)]
@@ -456,7 +456,7 @@ impl Port {
             match self.hear::<M>(if taken == 0 { wait } else { Wait::No }) {
                 Ok(value) => out.push(value),
                 Err(error) if taken == 0 => return Err(error),
-                Err(GetError::Undecodable) => self.undecodable.set(self.undecodable.get() + 1),
+                Err(error) if error.costs_one_message() => self.undecodable.set(self.undecodable.get() + 1),
                 // It would not be said again.
                 Err(GetError::Lagged) => {
                     self.cursors.cast_get.leave_gap_untold();

@@ -210,7 +210,7 @@ impl<M: Message> Iterator for Hearing<'_, M> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let result = self.subscriber?.port.hear::<M>(self.wait);
-        if !matches!(result, Ok(_) | Err(GetError::Undecodable | GetError::Lagged)) {
+        if result.as_ref().is_err_and(|error| !error.costs_one_message() && !error.is_lagged()) {
             self.subscriber = None;
         }
         match result {
