@@ -195,6 +195,24 @@ fn geometry_comes_from_the_segment() {
     }
 }
 
+/// Short messages that have taken all that there is, of which the last are still held, keep no long one out.
+#[test]
+fn short_messages_keep_no_long_one_out() {
+    const LONGEST: usize = 100_000;
+    let _watchdog = common::Sandbox::new();
+    let bounded = Options::new(1 << 14).arena(4 * LONGEST as u64);
+    for options in [Options::unbounded().cap(1 << 20), Options::unbounded().cap(4 << 20), bounded] {
+        let queue = ByteQueue::with_options(options.max_message(LONGEST)).expect("memory");
+        let put = (0..).take_while(|_| queue.try_put(&pattern(60, 1)).is_ok()).count();
+        assert!(put > 8, "{put}");
+        (8..put).for_each(|_| drop(queue.try_get().expect("there")));
+        let leases: Vec<_> = (0..8).map(|_| queue.try_lease().expect("there")).collect();
+        queue.try_put(&pattern(LONGEST, 2)).expect("the queue is empty");
+        assert_eq!(queue.try_get().expect("there"), pattern(LONGEST, 2));
+        drop(leases);
+    }
+}
+
 /// The smallest arena that there can be takes every message while the queue is empty.
 #[test]
 fn what_is_admitted_can_always_be_put() {

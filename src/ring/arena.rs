@@ -321,7 +321,7 @@ impl<'m> Arena<'m> {
     pub(crate) fn has_room_for(&self, len: usize) -> bool {
         if self.grows() {
             let is_free = |cell: usize| self.load(cell) == CellWord::FREE;
-            return self.extension(len).is_some() || self.reached_for(self.classes.of_len(len)).any(is_free);
+            return self.extension(len).is_some() || self.reached_by(self.classes.of_len(len)).any(is_free);
         }
         let cells = |at: usize, class: &Class| {
             class.first as usize + usize::from(at > 0)..(class.first + class.count.max(1)) as usize

@@ -80,6 +80,15 @@ impl<'m> Arena<'m> {
         whole.chain(self.reached_for(0))
     }
 
+    /// Of an arena that grows: those that a message of class `fitting` may take. (B1)
+    pub(super) fn reached_by(&self, fitting: usize) -> impl Iterator<Item = usize> {
+        let classes = if self.grows() { self.classes.iter().count() } else { 0 };
+        (fitting..classes).flat_map(move |class| {
+            let first = self.classes.at(class).first as usize;
+            first + usize::from(class > fitting)..first + self.reach_of(class) as usize
+        })
+    }
+
     /// Of an arena that grows: those of a class, and of all larger ones.
     pub(super) fn reached_for(&self, class: usize) -> impl Iterator<Item = usize> {
         let classes = if self.grows() { self.classes.iter().count() } else { 0 };
@@ -95,12 +104,13 @@ impl<'m> Arena<'m> {
     }
 
     /// B1 where the arena grows: a free one of the smallest size there is, among those that
-    /// there are so far; but none of a larger size while there may be more of a smaller.
-    pub(super) fn reserve_reached(&self, me: u32, class: usize, hints: &Hints) -> Option<u32> {
-        for class in class..self.classes.iter().count() {
+    /// there are so far; but none of a larger size while there may be more of a smaller, and
+    /// never the first of a larger size.
+    pub(super) fn reserve_reached(&self, me: u32, fitting: usize, hints: &Hints) -> Option<u32> {
+        for class in fitting..self.classes.iter().count() {
             let (own, reach) = (self.classes.at(class), self.reach_of(class));
             let hint = hints.0.get(class)?;
-            for at in hint.order(reach) {
+            for at in hint.order(reach).filter(|at| *at > 0 || class == fitting) {
                 let cell = (own.first + at) as usize;
                 if self.reserve_among(core::iter::once(cell), me).is_some() {
                     hint.found(at, reach);
