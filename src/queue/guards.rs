@@ -217,7 +217,7 @@ struct Holder<'q> {
     /// Bytes from the front that were copied out, or may have been looked at.
     read: Cell<usize>,
     /// Of a message that begins where its elements may not.
-    copy: OnceCell<Vec<Line>>,
+    copy: OnceCell<Box<[Line]>>,
 }
 
 impl Holder<'_> {
@@ -376,7 +376,7 @@ impl<'q, E: Plain> Ref<'q, E> {
             let mut lines = line_buffer(bytes);
             // SAFETY: the bytes lie in the message, and there are as many lines.
             unsafe { self.holder.payload.read_bulk(self.offset, lines.as_mut_ptr().cast(), bytes) };
-            lines
+            lines.into_boxed_slice()
         });
         copy.as_ptr().cast()
     }
