@@ -94,7 +94,7 @@ impl Payload {
             let mut carried = u64::from(u32::from_le_bytes(head)) << 32;
             let mut at = 0;
             let next = |index: usize, carried: &mut u64| {
-                let rest = len - 8 * index.min(len / 8);
+                let rest = len.saturating_sub(8 * index);
                 let word = if rest >= 8 {
                     u64::from_le(from.add(8 * index).cast::<u64>().read_unaligned())
                 } else {

@@ -258,3 +258,58 @@ pub(super) unsafe fn copy_words_out<W: Copy>(to: *mut u8, from: *const u8, len: 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::primitive::{HEAD_SIZE, Payload};
+
+    /// Whatever stands around the words of a message stays.
+    const AROUND: u64 = 0xa5a5_a5a5_a5a5_a5a5;
+
+    #[test]
+    fn a_message_of_any_length_lies_behind_its_head_and_comes_out_again() {
+        for len in 0..200usize {
+            for more in [0, 1, 2, 3] {
+                let message: Vec<u8> = (1..=len as u8).collect();
+                let words = (HEAD_SIZE + len).div_ceil(8);
+                let mut slot = vec![AROUND; words + more + 2];
+                let head = (len as u32).to_ne_bytes();
+                // SAFETY: so many words are there, and nobody else uses them meanwhile.
+                let first = unsafe {
+                    let payload = Payload::new(slot.as_mut_ptr().add(1).cast(), 8 * (words + more));
+                    payload.write_headed(head, message.as_ptr(), len);
+                    payload.read_word(0)
+                };
+                let mut there: Vec<u8> = [&head[..], &message].concat();
+                there.resize(8 * words, 0);
+                let written: &[u8] = bytemuck::cast_slice(&slot[1..=words]);
+                assert_eq!(written, there, "{len} bytes");
+                assert!(slot[..1].iter().chain(&slot[words + 1..]).all(|word| *word == AROUND), "{len} bytes");
+                let mut out = vec![AROUND; len.div_ceil(8) + 1];
+                // SAFETY: the same, and `out` has the words that the message ends in.
+                unsafe {
+                    let payload = Payload::new(slot.as_mut_ptr().add(1).cast(), 8 * (words + more));
+                    payload.read_headed(first, out.as_mut_ptr().cast(), len);
+                }
+                assert_eq!(out.pop(), Some(AROUND), "{len} bytes");
+                assert_eq!(&bytemuck::cast_slice::<u64, u8>(&out)[..len], message, "{len} bytes");
+            }
+        }
+    }
+
+    #[test]
+    fn a_payload_is_copied_to_another_whole() {
+        for len in 0..100usize {
+            let mut from: Vec<u64> = (0..16).map(|at| at * 0x0101_0101_0101).collect();
+            let mut to = vec![AROUND; 16];
+            // SAFETY: both have 128 bytes, and nobody else uses them meanwhile.
+            unsafe {
+                let to = Payload::new(to.as_mut_ptr().cast(), 128);
+                Payload::new(from.as_mut_ptr().cast(), 128).copy_to(to, len);
+            }
+            let (from, to): (&[u8], &[u8]) = (bytemuck::cast_slice(&from), bytemuck::cast_slice(&to));
+            assert_eq!(&to[..len], &from[..len]);
+            assert!(to[len..].iter().all(|byte| *byte == 0xa5), "{len} bytes");
+        }
+    }
+}
