@@ -16,6 +16,15 @@ fn cpu() -> Option<String> {
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
+/// The commit of the source tree; `-dirty` where files differ from it.
+fn commit() -> Option<String> {
+    let git = |arguments: &[&str]| said("git", &[&["-C", env!("CARGO_MANIFEST_DIR")], arguments].concat());
+    let commit = git(&["rev-parse", "--short=12", "HEAD"])?;
+    // Files that git does not know are left out: the report may be one.
+    let changed = git(&["status", "--porcelain", "--untracked-files=no"]).is_some();
+    Some(commit + if changed { "-dirty" } else { "" })
+}
+
 /// The `machine` object of the JSON; null where something is not known.
 pub fn describe() -> Value {
     json!({
@@ -23,7 +32,7 @@ pub fn describe() -> Value {
         "cpu": cpu(),
         "cores": allowed().len(),
         "rustc": said("rustc", &["--version"]),
-        "commit": said("git", &["-C", env!("CARGO_MANIFEST_DIR"), "rev-parse", "--short=12", "HEAD"]),
+        "commit": commit(),
         "date": said("date", &["-u", "+%Y-%m-%dT%H:%M:%SZ"]),
         "pinned": true,
     })

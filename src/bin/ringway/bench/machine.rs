@@ -50,11 +50,15 @@ fn cpu_model(cpuinfo: &str) -> Option<String> {
     ["model name", "cpu model", "Model", "Hardware", "uarch"].iter().find_map(|key| value(key))
 }
 
-/// The commit of the source tree that this was built from, if it is still there.
+/// The commit of the source tree that this was built from, if it is still there; `-dirty` where files differ from it.
 fn commit() -> Option<String> {
     let tree = env!("CARGO_MANIFEST_DIR");
     let in_git = Path::new(tree).join(".git").exists();
-    let asked = if in_git { said("git", &["-C", tree, "rev-parse", "--short", "HEAD"]) } else { None };
+    let git = |arguments: &[&str]| said("git", &[&["-C", tree], arguments].concat());
+    let commit = if in_git { git(&["rev-parse", "--short", "HEAD"]) } else { None };
+    // Files that git does not know are left out: the report may be one.
+    let changed = commit.is_some() && git(&["status", "--porcelain", "--untracked-files=no"]).is_some();
+    let asked = commit.map(|commit| commit + if changed { "-dirty" } else { "" });
     asked.or_else(|| option_env!("RINGWAY_COMMIT").map(String::from))
 }
 
