@@ -6,6 +6,7 @@
 
 use crate::systems::Failure;
 use memmap2::MmapRaw;
+use nix::fcntl::posix_fallocate;
 use std::fs::OpenOptions;
 use std::io;
 use std::path::Path;
@@ -29,7 +30,8 @@ impl Control {
     /// Makes the block, all zero.
     pub fn create(path: &Path, workers: u32) -> io::Result<Control> {
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
-        file.set_len(size_of::<Words>() as u64)?;
+        // With its blocks: without them a write would end whoever writes.
+        posix_fallocate(&file, 0, size_of::<Words>() as i64)?;
         Ok(Control { map: MmapRaw::map_raw(&file)?, workers })
     }
 

@@ -5,6 +5,7 @@ use crate::control::Control;
 use crate::cpus::now;
 use nix::fcntl::{Flock, FlockArg};
 use nix::mqueue::mq_unlink;
+use nix::sys::statvfs::statvfs;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read};
 use std::os::unix::fs::DirBuilderExt;
@@ -58,6 +59,12 @@ impl Drop for Guard {
 /// Where the queues of this run live.
 pub fn directory() -> &'static Path {
     DIRECTORY.get().map_or(Path::new(SHARED_MEMORY), PathBuf::as_path)
+}
+
+/// Bytes that shared memory has left. None: it has no limit, or does not say.
+pub fn room() -> Option<u64> {
+    let stat = statvfs(SHARED_MEMORY).ok().filter(|stat| stat.blocks() > 0)?;
+    Some(stat.blocks_available() * stat.fragment_size())
 }
 
 /// A name directly under `/dev/shm`, for those who cannot use a directory.

@@ -73,9 +73,25 @@ impl Errand for Start<'_> {
 
 /// Runs `job`, whose queues are called after `id`.
 pub fn run(job: &Job, control: &Arc<Control>, id: &str) -> Result<Vec<Report>, Failure> {
+    let (needed, left) = (needed(job), guard::room());
+    if let Some(left) = left.filter(|left| *left < needed) {
+        let [needed, left] = [needed, left].map(|bytes| bytes.div_ceil(1 << 20));
+        return Err(Failure::new(format!("needs {needed} MiB of /dev/shm, where {left} MiB are left")));
+    }
     let reports = dispatch(job, Start { job, control, id });
     guard::remove_files(id);
     reports
+}
+
+/// Bytes of shared memory, more rather than less. Rivals make files without their blocks: where there are none left, a
+/// write is a signal that ends whoever writes, which may be this program. Ringway allocates, and says what is missing.
+fn needed(job: &Job) -> u64 {
+    let directions = if job.kind == Kind::Throughput { 1 } else { 2 };
+    match job.system {
+        System::Aeron | System::AeronInPlace => (directions * 64 + 16) << 20,
+        system if system.name().starts_with("ringway") => 0,
+        _ => directions * (job.capacity * (job.bytes as u64 + 64) * 3 + (4 << 20)),
+    }
 }
 
 fn start_all(job: &Job, control: &Control, id: &str, shared_memory_name: String) -> Result<Vec<Report>, Failure> {
@@ -230,5 +246,26 @@ impl Errand for Work<'_> {
                 pong::<T, _, _>(job, self.control, receiving, R::sending(&back)?)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guard;
+    use crate::rows::{Times, base};
+
+    #[test]
+    fn a_rival_without_room_is_refused_before_it_makes_anything() {
+        let Some(left) = guard::room() else { return };
+        let small = base(Times { warm_up_ms: 1, measure_ms: 1 });
+        let job = Job { system: System::Copy, bytes: 1 << 40, ..small };
+        let path = std::env::temp_dir().join(format!("ringway-compare-room-{}", std::process::id()));
+        let control = Arc::new(Control::create(&path, job.workers()).expect("a file"));
+        let refused = run(&job, &control, "room").map(|_| ()).expect_err("there is no such room").to_string();
+        std::fs::remove_file(&path).expect("it is there");
+        assert!(refused.starts_with("needs ") && refused.contains("/dev/shm"), "{refused}");
+        assert_eq!(needed(&Job { system: System::Ringway, ..job }), 0);
+        assert!(needed(&Job { system: System::Copy, ..small }) < 8 << 20 && left < needed(&job));
     }
 }
