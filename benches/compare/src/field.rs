@@ -4,6 +4,7 @@
 //! mode, and only with what was measured in the same round. One that fails, or that cannot carry a size, is a row
 //! that says so.
 
+use crate::cpus::is_alone;
 use crate::guard;
 use crate::job::{Job, Kind, System};
 use crate::measure::timed;
@@ -123,6 +124,11 @@ const SYSTEMS: &[Entry] = &[
     entry(System::FasterFifo, Form::Bytes, false, "Python's faster_fifo.Queue of such bytes, put and get_many"),
 ];
 
+/// Those that are measured. On one processor nobody spins, so ringway's rows that would are left out.
+fn entries(alone: bool) -> impl Iterator<Item = &'static Entry> {
+    SYSTEMS.iter().filter(move |system| !(alone && system.is_ours() && system.polls))
+}
+
 impl Entry {
     fn is_ours(&self) -> bool {
         matches!(self.system, System::Ringway | System::Bytes | System::InPlace | System::Slices)
@@ -202,16 +208,11 @@ pub fn groups(base: Job) -> Vec<Group> {
 
 fn group(job: Job, in_place: bool) -> Group {
     let Job { kind, bytes, .. } = job;
-    let systems: Vec<&'static Entry> =
-        SYSTEMS.iter().filter(|system| matches!(system.form, Form::Pieces | Form::InPlace) == in_place).collect();
+    let is_member = |system: &&Entry| matches!(system.form, Form::Pieces | Form::InPlace) == in_place;
+    let systems: Vec<&'static Entry> = entries(is_alone()).filter(is_member).collect();
     let member = |system: &&'static Entry| Member {
         system,
-        job: Job {
-            system: system.system,
-            single: system.single,
-            patient: system.is_ours() && (job.patient || !system.polls),
-            ..job
-        },
+        job: Job { system: system.system, single: system.single, patient: system.is_ours() && !system.polls, ..job },
         beside: system.beside(&systems),
         refusal: None,
     };
@@ -398,7 +399,7 @@ pub fn table(group: &Group, outcome: &Outcome) -> String {
 
 /// How each of them was used.
 pub fn legend() -> String {
-    let lines = SYSTEMS.iter().map(|system| {
+    let lines = entries(is_alone()).map(|system| {
         let name = format!("{} {}", system.system.name(), system.mode());
         format!("{name:<26} {}", system.how)
     });
@@ -474,4 +475,19 @@ pub fn json_rows(group: &Group, outcome: &Outcome) -> Vec<Value> {
         })
     };
     group.members.iter().zip(&outcome.histories).enumerate().map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_called_spinning_on_one_processor() {
+        let spinning = |alone| entries(alone).filter(|system| system.mode().ends_with("spin")).count();
+        assert_eq!((spinning(true), spinning(false)), (0, 4));
+        let members: Vec<&Entry> = entries(true).collect();
+        for system in entries(true).filter(|system| !system.is_ours()) {
+            assert!(system.beside(&members).is_some(), "{} has no row of ringway's", system.system.name());
+        }
+    }
 }
