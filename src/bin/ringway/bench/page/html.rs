@@ -210,8 +210,7 @@ fn ratio_table(ratios: &[Ratio]) -> String {
             cells.push(ratio.met.map_or("–", |met| if met { "yes" } else { "no" }).into());
         }
         cells.push(ratio.how.into());
-        let slower = !ratio.is_limit && ratio.times.median < 1.0;
-        table.row(&cells, if ratio.met == Some(false) { Some(6) } else { slower.then_some(1) });
+        table.row(&cells, if ratio.met == Some(false) { Some(6) } else { ratio.is_behind().then_some(1) });
     }
     format!("<h3>All ratios</h3>\n{}", table.finish("All ratios"))
 }

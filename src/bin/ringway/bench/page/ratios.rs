@@ -25,12 +25,25 @@ pub struct Ratio {
 const SAME_ROUNDS: &str = "median of ratios of the same round";
 const OF_MEDIANS: &str = "ratio of medians";
 
+/// The group of what is compared with ringway itself.
+const MODES: &str = "ringway's own modes";
+
+impl Ratio {
+    /// A rival is faster.
+    pub fn is_behind(&self) -> bool {
+        !self.is_limit && self.group != MODES && self.times.median < 1.0
+    }
+}
+
 pub fn ratios(rows: &[Row]) -> Vec<Ratio> {
     let of = |bench: &'static str| rows.iter().copied().filter(move |row| row.is("bench", bench)).collect::<Vec<_>>();
     let mut all = own(&of("latency"), "round trips", "p50", false);
     all.extend(own(&of("throughput"), "throughput", "msgs_per_s", true));
     all.extend(of("field").into_iter().filter_map(field));
-    all.extend(of("compare").into_iter().filter_map(compare));
+    let mut compared: Vec<Ratio> = of("compare").into_iter().filter_map(compare).collect();
+    // Rivals, then the limit, then the modes.
+    compared.sort_by_key(|ratio| (ratio.group == MODES, ratio.is_limit));
+    all.extend(compared);
     all
 }
 
@@ -96,12 +109,19 @@ fn field(row: Row) -> Option<Ratio> {
 
 fn compare(row: Row) -> Option<Ratio> {
     let times = row.inner("all")?.span("ratio")?;
+    let against = row.text("rival").unwrap_or_else(|| "rival".into());
+    let is_limit = against == "copy";
+    let group = match against.starts_with("ringway") {
+        true => MODES,
+        false if is_limit => "bytes copied in and out",
+        false => "rivals",
+    };
     Some(Ratio {
-        group: "rivals".into(),
+        group: group.into(),
         ours: row.text("row").or_else(|| row.text("system"))?,
-        against: row.text("rival").unwrap_or_else(|| "rival".into()),
+        against,
         times,
-        is_limit: false,
+        is_limit,
         how: SAME_ROUNDS,
         target: row.positive("target"),
         met: row.0.get("met").and_then(|met| met.as_bool()),
@@ -124,10 +144,19 @@ pub fn figures(ratios: &[Ratio]) -> Vec<Figure> {
             let caption =
                 "1 is the limit: what two processors need at the least to hand over the same bytes. A bar to the right of 1 was faster than the limit as it was measured.".to_owned();
             (format!("To the limit: {group}"), caption)
+        } else if group == MODES {
+            let caption =
+                "Right of 1 what is named first is faster than what it is compared with, left of it slower.".to_owned();
+            (format!("Among themselves: {group}"), caption)
         } else {
             (format!("To each rival: {group}"), slower(&chosen))
         };
-        let id = format!("ratio-{}-{}", if is_limit { "limit" } else { "rivals" }, slug(group));
+        let kind = match group == MODES {
+            true => "modes",
+            false if is_limit => "limit",
+            false => "rivals",
+        };
+        let id = format!("ratio-{kind}-{}", slug(group));
         Some(Figure { id, title, caption, plot })
     };
     groups.into_iter().filter_map(of).collect()
@@ -139,7 +168,7 @@ fn plot(ratios: &[&Ratio]) -> Option<Plot> {
     let one_of_ours = ratios.iter().all(|ratio| ratio.ours == ratios[0].ours);
     let bars = ratios.iter().take(MOST_BARS).map(|ratio| Bar {
         name: match (ratio.is_limit, one_of_ours) {
-            (false, true) => ratio.against.clone(),
+            (false, true) if ratio.group != MODES => ratio.against.clone(),
             _ => format!("{} / {}", ratio.ours, ratio.against),
         },
         value: ratio.times.median,
@@ -147,7 +176,7 @@ fn plot(ratios: &[&Ratio]) -> Option<Plot> {
         text: row::times(ratio.times.median),
         colour: match ratio.is_limit {
             true => OTHERS,
-            false if ratio.times.median < 1.0 => WARN,
+            false if ratio.is_behind() => WARN,
             false => OURS,
         },
     });
@@ -158,7 +187,7 @@ fn plot(ratios: &[&Ratio]) -> Option<Plot> {
 fn slower(ratios: &[&Ratio]) -> String {
     let lost: Vec<String> = ratios
         .iter()
-        .filter(|ratio| ratio.times.median < 1.0)
+        .filter(|ratio| ratio.is_behind())
         .map(|r| format!("{} to {} ({})", r.ours, r.against, row::times(r.times.median)))
         .collect();
     let mut text = "Right of 1 ringway is faster, left of it slower.".to_owned();

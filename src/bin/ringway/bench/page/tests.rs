@@ -48,8 +48,16 @@ fn scale(over: &str, system: &str, (producers, consumers): (u64, u64), size: u64
     row
 }
 
+fn ratio(median: f64) -> Value {
+    json!({"median": median, "min": median / 2.0, "max": median * 2.0})
+}
+
+fn compare(row: &str, rival: &str, median: f64) -> Value {
+    json!({"bench": "compare", "row": row, "system": "ringway", "rival": rival, "target": 1.2, "met": true,
+           "all": {"ours_per_s": ratio(2e8), "rival_per_s": ratio(1e8), "ratio": ratio(median), "pairs": 9}})
+}
+
 fn every_kind() -> Vec<Value> {
-    let ratio = |median: f64| json!({"median": median, "min": median / 2.0, "max": median * 2.0});
     vec![
         latency("raw", None, 8, 100),
         latency("pipe", None, 8, 9000),
@@ -80,8 +88,9 @@ fn every_kind() -> Vec<Value> {
         field("ringway", "throughput", Value::Null),
         field("slow one", "throughput", ratio(3.0)),
         field("fast one", "round-trip", ratio(0.7)),
-        json!({"bench": "compare", "row": "SPSC 8 B", "system": "ringway", "rival": "rtrb", "target": 1.2, "met": true,
-               "all": {"ours_per_s": ratio(2e8), "rival_per_s": ratio(1e8), "ratio": ratio(1.9), "pairs": 9}}),
+        compare("SPSC 8 B", "rtrb", 1.9),
+        compare("64 KiB copied", "copy", 0.8),
+        compare("unbounded", "ringway", 0.6),
     ]
 }
 
@@ -154,6 +163,21 @@ fn a_page_has_a_section_for_every_kind_of_row() {
         assert!(svg.contains(text), "{text}");
     }
     assert!(page.contains("<polyline"), "curves");
+}
+
+#[test]
+fn limits_and_modes_of_its_own_are_no_rivals() {
+    let (_, plots) = whole(&every_kind());
+    let plot = |name: &str| &plots.iter().find(|(other, _)| other == name).unwrap_or_else(|| panic!("{name}")).1;
+    let has = |name: &str, row: &str| plot(name).contains(row);
+    assert!(plot("ratio-rivals-rivals.svg").contains("rtrb"));
+    for (name, row) in [
+        ("ratio-limit-bytes-copied-in-and-out.svg", "64 KiB copied"),
+        ("ratio-modes-ringway-s-own-modes.svg", "unbounded"),
+    ] {
+        assert!(has(name, row) && !has("ratio-rivals-rivals.svg", row), "{name}");
+    }
+    assert!(!plot("ratio-modes-ringway-s-own-modes.svg").contains("Slower: "), "nobody is said to be ahead");
 }
 
 #[test]
