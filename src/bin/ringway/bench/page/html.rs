@@ -59,7 +59,7 @@ pub fn page(report: &Report, sections: &[Section]) -> String {
     if report.interrupted {
         let _ = writeln!(out, "<p class=\"warn\" role=\"status\">{}</p>", prose::INTERRUPTED);
     }
-    out.push_str(&machine_list(machine));
+    out.push_str(&machine_list(machine, most_processes(report)));
     out.push_str("<nav aria-label=\"Sections\">\n");
     for section in sections {
         let _ = writeln!(out, "<a href=\"#{}\">{}</a>", section.id, section.title);
@@ -79,13 +79,26 @@ pub fn page(report: &Report, sections: &[Section]) -> String {
     out
 }
 
-fn machine_list(machine: Row) -> String {
-    let pinned = machine.0.get("pinned").and_then(Value::as_bool);
-    let pinned = pinned.map(|yes| if yes { "each to a processor of its own" } else { "not pinned" }.to_owned());
+/// Of one measurement.
+fn most_processes(report: &Report) -> f64 {
+    let ends = |row: &Value| {
+        let row = Row(row);
+        row.number("producers").unwrap_or(1.0) + row.number("consumers").unwrap_or(1.0)
+    };
+    report.rows.iter().map(ends).fold(0.0, f64::max)
+}
+
+fn machine_list(machine: Row, processes: f64) -> String {
+    let shared = machine.number("cores").is_some_and(|cores| processes > cores);
+    let pinned = machine.0.get("pinned").and_then(Value::as_bool).map(|yes| match (yes, shared) {
+        (false, _) => "not pinned",
+        (true, false) => "pinned to processors",
+        (true, true) => "pinned to processors, sharing them where there are more processes",
+    });
     let facts = [
         ("Processor", machine.text("cpu")),
         ("Cores", machine.number("cores").map(row::digits_whole)),
-        ("Processes", pinned.map(|text| text.replace("each", "pinned, each"))),
+        ("Processes", pinned.map(str::to_owned)),
         ("Kernel", machine.text("kernel").map(|text| format!("Linux {text}"))),
         ("Compiler", machine.text("rustc")),
         ("Commit", machine.text("commit")),

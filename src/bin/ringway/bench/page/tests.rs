@@ -215,6 +215,12 @@ fn sections_without_rows_are_left_out() {
 }
 
 #[test]
+fn processes_that_share_processors_are_not_said_to_have_their_own() {
+    let page = |ends| whole(&[scale("processes", "ringway", ends, 8, 1024)]).0;
+    assert!(page((1, 1)).contains("pinned to processors<") && page((2, 1)).contains("sharing them"));
+}
+
+#[test]
 fn an_interrupted_run_says_so() {
     let machine = machine();
     let page = |interrupted| Report { machine: &machine, rows: &[], interrupted }.html();
