@@ -141,6 +141,12 @@ impl Entry {
         waits_alike.or_else(|| members.iter().position(is_alike))
     }
 
+    /// The same of a rival's references: the row that needs no `unsafe`, which trusts nobody.
+    fn safe(&self, members: &[&Entry]) -> Option<usize> {
+        let is_safe = |ours: &&Entry| ours.form == Form::Pieces && ours.single == self.single;
+        members.iter().position(is_safe).filter(|_| self.form == Form::InPlace && !self.is_ours())
+    }
+
     fn mode(&self) -> &'static str {
         match (self.single, self.is_ours() && self.polls) {
             (true, false) => "1:1",
@@ -190,6 +196,8 @@ struct Member {
     job: Job,
     /// Which of the group's members is ours beside it.
     beside: Option<usize>,
+    /// Of a rival in place: which is ours without `unsafe`.
+    safe: Option<usize>,
     refusal: Option<String>,
 }
 
@@ -214,11 +222,28 @@ fn group(job: Job, in_place: bool) -> Group {
         system,
         job: Job { system: system.system, single: system.single, patient: system.is_ours() && !system.polls, ..job },
         beside: system.beside(&systems),
+        safe: system.safe(&systems),
         refusal: None,
     };
     let what = if in_place { "in place" } else { "copied" };
     let name = format!("{}, {}, {what}", kind.name(), size(bytes));
     Group { name, kind, in_place, bytes, members: systems.iter().map(member).collect() }
+}
+
+impl Member {
+    fn mode(&self) -> &'static str {
+        if self.system.single { "spsc" } else { "mpmc" }
+    }
+
+    /// Rivals have their own.
+    fn wait(&self) -> Option<&'static str> {
+        self.system.is_ours().then_some(if self.job.patient { "default" } else { "spin" })
+    }
+
+    /// What a ratio is taken of, as its own row says.
+    fn identity(&self) -> Value {
+        json!({"system": self.system.system.name(), "mode": self.mode(), "wait": self.wait()})
+    }
 }
 
 impl Group {
@@ -356,14 +381,18 @@ pub fn table(group: &Group, outcome: &Outcome) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     let figures: &[&str] = if trips { &["p50", "p90", "p99", "p99.9", "max"] } else { &["messages/s", "bytes/s"] };
-    table.set_header([&["system", "mode"], figures, &["ringway is so many times as fast", "runs"]].concat());
+    let ratios: &[&str] = match group.in_place {
+        true => &["ringway is so many times as fast", "its safe form"],
+        false => &["ringway is so many times as fast"],
+    };
+    table.set_header([&["system", "mode"], figures, ratios, &["runs"]].concat());
     for (at, (member, history)) in group.members.iter().zip(&outcome.histories).enumerate() {
         let mut row = vec![member.system.system.name().to_owned(), member.system.mode().to_owned()];
         if let Some(problem) = member.refusal.as_ref().or(history.error.as_ref()) {
             row.push(if member.refusal.is_some() { "-".to_owned() } else { "error".to_owned() });
             row.extend(std::iter::repeat_n(String::new(), figures.len() - 1));
             row.push(problem.clone());
-            row.push(String::new());
+            row.extend(std::iter::repeat_n(String::new(), ratios.len()));
         } else {
             if trips {
                 let all = merged(history.runs.iter());
@@ -374,11 +403,11 @@ pub fn table(group: &Group, outcome: &Outcome) -> String {
                 row.push(rate.map_or("-".to_owned(), |rate| scaled(rate, "")));
                 row.push(rate.map_or("-".to_owned(), |rate| scaled(rate * group.bytes as f64, "B")));
             }
-            let ratio = member.beside.filter(|beside| *beside != at).and_then(|beside| outcome.ratio(at, beside));
-            row.push(
-                ratio
-                    .map_or(String::new(), |ratio| format!("{:.2} [{:.2}..{:.2}]", ratio.median, ratio.min, ratio.max)),
-            );
+            for ours in [member.beside, member.safe].into_iter().take(ratios.len()) {
+                let ratio = ours.filter(|ours| *ours != at).and_then(|ours| outcome.ratio(at, ours));
+                let text = |ratio: Spread| format!("{:.2} [{:.2}..{:.2}]", ratio.median, ratio.min, ratio.max);
+                row.push(ratio.map_or(String::new(), text));
+            }
             row.push(history.runs.len().to_string());
         }
         table.add_row(row);
@@ -447,7 +476,12 @@ pub fn json_rows(group: &Group, outcome: &Outcome) -> Vec<Value> {
         let runs = if history.error.is_some() { &[][..] } else { &history.runs[..] };
         let trips = merged(runs.iter());
         let quantile = |quantile| trips.as_ref().map(|trips| trips.value_at_quantile(quantile));
-        let beside = member.beside.filter(|beside| *beside != at && !runs.is_empty());
+        let compared = |ours: Option<usize>| {
+            let ours = ours.filter(|ours| *ours != at && !runs.is_empty())?;
+            Some((outcome.ratio(at, ours)?.json(), group.members.get(ours)?.identity()))
+        };
+        let (ratio, beside) = compared(member.beside).unzip();
+        let (ratio_safe, beside_safe) = compared(member.safe).unzip();
         json!({
             "bench": "field",
             "kind": group.kind.name(),
@@ -455,13 +489,16 @@ pub fn json_rows(group: &Group, outcome: &Outcome) -> Vec<Value> {
             "size": group.bytes,
             "capacity": member.job.capacity,
             "system": member.system.system.name(),
-            "mode": if member.system.single { "spsc" } else { "mpmc" },
-            "wait": member.system.is_ours().then_some(if member.job.patient { "default" } else { "spin" }),
+            "mode": member.mode(),
+            "wait": member.wait(),
             "in_process": member.system.system.is_in_process(),
             "note": member.system.how,
             "runs": runs.len(),
             "per_s": Spread::of(runs.iter().map(|run| run.per_second)).map(Spread::json),
-            "ratio": beside.and_then(|beside| outcome.ratio(at, beside)).map(Spread::json),
+            "ratio": ratio,
+            "beside": beside,
+            "ratio_safe": ratio_safe,
+            "beside_safe": beside_safe,
             "p50": quantile(0.5),
             "p90": quantile(0.9),
             "p99": quantile(0.99),
@@ -480,6 +517,38 @@ pub fn json_rows(group: &Group, outcome: &Outcome) -> Vec<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rows::{Times, base};
+
+    #[test]
+    fn ratios_name_what_they_are_taken_of() {
+        let base = base(Times { warm_up_ms: 1, measure_ms: 1 });
+        for (in_place, rival, expected) in [
+            (true, "iceoryx2-in-place", [Some(4.0), Some(2.0)]),
+            (true, "ringway-slices", [None, None]),
+            (false, "boost", [Some(3.0), None]),
+        ] {
+            let group = group(base, in_place);
+            let speed = |member: &Member| match (member.system.form, member.system.is_ours()) {
+                (_, false) => 1.0,
+                (Form::Pieces, _) => 2.0,
+                (Form::InPlace, _) => 4.0,
+                _ => 3.0,
+            };
+            let run = |member| Run { round: 0, per_second: speed(member), trips: Vec::new() };
+            let history = |member| History { runs: vec![run(member)], error: None };
+            let histories = group.members.iter().map(history).collect();
+            let outcome = Outcome { histories, discarded: 0, probes: Vec::new() };
+            let rows = json_rows(&group, &outcome);
+            let row = rows.iter().rev().find(|row| row["system"] == rival).expect("it is there");
+            assert_eq!(["ratio", "ratio_safe"].map(|key| row[key]["median"].as_f64()), expected, "{rival}");
+            for (base, ratio) in [("beside", "ratio"), ("beside_safe", "ratio_safe")] {
+                let is_it = |ours: &&Value| ["system", "mode", "wait"].iter().all(|key| ours[*key] == row[base][*key]);
+                assert_eq!(row[base].is_null(), row[ratio].is_null());
+                assert!(row[base].is_null() || rows.iter().filter(is_it).count() == 1, "{rival}: {}", row[base]);
+            }
+            assert!(table(&group, &outcome).contains("its safe form") == in_place);
+        }
+    }
 
     #[test]
     fn nobody_is_called_spinning_on_one_processor() {

@@ -229,7 +229,7 @@ fn ratio_table(ratios: &[Ratio]) -> String {
 }
 
 /// Columns in this order, then what else there is.
-const COLUMNS: [&str; 37] = [
+const COLUMNS: [&str; 40] = [
     "row",
     "over",
     "system",
@@ -256,6 +256,9 @@ const COLUMNS: [&str; 37] = [
     "bytes_per_s",
     "per_s",
     "ratio",
+    "beside",
+    "ratio_safe",
+    "beside_safe",
     "ratio_limit",
     "ratio_pipe",
     "ratio_base",

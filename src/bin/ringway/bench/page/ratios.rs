@@ -39,7 +39,8 @@ pub fn ratios(rows: &[Row]) -> Vec<Ratio> {
     let of = |bench: &'static str| rows.iter().copied().filter(move |row| row.is("bench", bench)).collect::<Vec<_>>();
     let mut all = own(&of("latency"), "round trips", "p50", false);
     all.extend(own(&of("throughput"), "throughput", "msgs_per_s", true));
-    all.extend(of("field").into_iter().filter_map(field));
+    let bases = [("ratio", "beside"), ("ratio_safe", "beside_safe")];
+    all.extend(of("field").into_iter().flat_map(|row| bases.into_iter().filter_map(move |keys| field(row, keys))));
     let mut compared: Vec<Ratio> = of("compare").into_iter().filter_map(compare).collect();
     // Rivals, then the limit, then the modes.
     compared.sort_by_key(|ratio| (ratio.group == MODES, ratio.is_limit));
@@ -92,12 +93,15 @@ fn batch(row: Row) -> f64 {
     row.number("batch").unwrap_or(1.0)
 }
 
-fn field(row: Row) -> Option<Ratio> {
-    let times = row.span("ratio").filter(|_| !is_ours(row))?;
+/// The keys of the ratio, and of which row of ringway's it is.
+fn field(row: Row, (ratio, beside): (&str, &str)) -> Option<Ratio> {
+    let times = row.span(ratio).filter(|_| !is_ours(row))?;
+    let words = row.inner(beside).map(|ours| ["system", "mode", "wait"].map(|key| ours.text(key)));
+    let ours = words.map(|words| words.into_iter().flatten().collect::<Vec<_>>().join(" "));
     let words = [row.text("kind"), row.text("way"), row.number("size").map(row::bytes)];
     Some(Ratio {
         group: format!("field, {}", words.into_iter().flatten().collect::<Vec<_>>().join(", ")),
-        ours: "ringway".into(),
+        ours: ours.filter(|ours| !ours.is_empty()).unwrap_or_else(|| "ringway".into()),
         against: row.text("system")?,
         times,
         is_limit: false,

@@ -166,6 +166,20 @@ fn a_page_has_a_section_for_every_kind_of_row() {
 }
 
 #[test]
+fn a_ratio_of_the_field_names_what_it_is_taken_of() {
+    let mut rival = field("rival", "throughput", ratio(3.0));
+    rival["beside"] = json!({"system": "ringway-slices", "mode": "spsc", "wait": "spin"});
+    rival["ratio_safe"] = ratio(0.5);
+    rival["beside_safe"] = json!({"system": "ringway-in-place", "mode": "spsc", "wait": "default"});
+    let (page, _) = whole(&[rival]);
+    let (_, table) = page.split_once("All ratios").expect("the table");
+    for ours in ["ringway-slices spsc spin</td>", "ringway-in-place spsc default</td>"] {
+        assert!(table.contains(ours), "{ours}");
+    }
+    assert!(page.contains("Slower: ringway-in-place spsc default to rival (0.5 ×)"));
+}
+
+#[test]
 fn limits_and_modes_of_its_own_are_no_rivals() {
     let (_, plots) = whole(&every_kind());
     let plot = |name: &str| &plots.iter().find(|(other, _)| other == name).unwrap_or_else(|| panic!("{name}")).1;
