@@ -12,6 +12,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -84,6 +85,10 @@ pub fn children() -> MutexGuard<'static, Vec<Child>> {
 
 /// Runs a program to its end, which an interrupted run brings about.
 pub fn output(command: &mut Command) -> io::Result<Output> {
+    output_with(command, |_| {})
+}
+
+fn output_with(command: &mut Command, started: impl FnOnce(u32)) -> io::Result<Output> {
     let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let (mut stdout, mut stderr, pid) = {
         let mut children = children();
@@ -92,6 +97,7 @@ pub fn output(command: &mut Command) -> io::Result<Output> {
         children.push(child);
         (stdout, stderr, pid)
     };
+    started(pid);
     let mut said = Vec::new();
     let errors = std::thread::spawn(move || {
         let mut said = Vec::new();
@@ -106,6 +112,22 @@ pub fn output(command: &mut Command) -> io::Result<Output> {
     };
     let status = child.ok_or_else(|| io::Error::other("it was ended"))?.wait()?;
     Ok(Output { status, stdout: said, stderr })
+}
+
+/// The same of a program that is killed when it takes too long.
+pub fn output_within(limit: Duration, command: &mut Command) -> io::Result<Output> {
+    let (ended, end) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        let output = output_with(command, |pid| {
+            scope.spawn(move || {
+                if end.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+                    children().iter_mut().filter(|child| child.id() == pid).for_each(|child| drop(child.kill()));
+                }
+            });
+        });
+        drop(ended);
+        output
+    })
 }
 
 /// Removes the files of one measurement, whatever a rival has left there.
@@ -224,5 +246,19 @@ fn sweep() {
         if Flock::lock(file, FlockArg::LockExclusiveNonblock).is_ok() {
             remove(&entry.path());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_does_not_end_is_ended() {
+        let program = |seconds| output_within(Duration::from_millis(500), Command::new("sleep").arg(seconds));
+        let start = now();
+        assert!(!program("60").expect("a program").status.success());
+        assert!(now() - start < 30_000_000_000);
+        assert!(program("0").expect("a program").status.success());
     }
 }

@@ -10,7 +10,10 @@ use serde::Deserialize;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
+/// How long one of them may take, more than they allow themselves.
+const LIMIT: Duration = Duration::from_secs(30);
 const PROGRAM: &str = include_str!("python.py");
 
 fn python() -> Command {
@@ -36,7 +39,7 @@ pub fn is_there() -> bool {
 /// Tuples of a number and a text through `multiprocessing.Queue`, once.
 pub fn rate(job: &Job) -> Result<Rate, Failure> {
     let milliseconds = (job.warm_up_ms + job.measure_ms).to_string();
-    let output = python().args(["-c", PROGRAM, &milliseconds]).output().map_err(Failure::new)?;
+    let output = guard::output_within(LIMIT, python().args(["-c", PROGRAM, &milliseconds])).map_err(Failure::new)?;
     let text = String::from_utf8_lossy(&output.stdout);
     match text.trim().parse::<f64>() {
         Ok(per_second) if output.status.success() && per_second > 0.0 => Ok(Rate { per_second, share: 1.0 }),
@@ -63,7 +66,7 @@ pub fn timed(job: &Job) -> Result<(Rate, Vec<(u64, u64)>), Failure> {
         [job.bytes as u64, job.capacity, job.warm_up_ms, job.measure_ms].map(|number| number.to_string());
     let cpus = [false, true].map(|receiver| of_worker(receiver, 0).to_string());
     let what = [job.system.name(), job.kind.name(), &size, &capacity, &warm_up, &measure, &cpus[0], &cpus[1]];
-    let output = guard::output(command.args(["-c", FIELD]).args(what)).map_err(Failure::new)?;
+    let output = guard::output_within(LIMIT, command.args(["-c", FIELD]).args(what)).map_err(Failure::new)?;
     match serde_json::from_slice::<Said>(&output.stdout) {
         Ok(Said { per_second, trips }) if output.status.success() && per_second > 0.0 => {
             Ok((Rate { per_second, share: 1.0 }, trips))
