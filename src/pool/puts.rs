@@ -3,33 +3,85 @@
 
 use super::core::Core;
 use super::error::JobFailure;
-use super::ledger::Id;
+use super::ledger::{self, Id};
 use super::pump::Pump;
 use super::state::Effects;
 use crate::primitive::seeded;
 use crate::queue::{Bytes, Producer, PutError};
 use std::sync::atomic::Ordering;
-use std::sync::{PoisonError, TryLockError};
+use std::sync::{MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 /// How long a put waits before it is seen whether anybody takes reports.
 const SLICE: Duration = Duration::from_millis(5);
 
+/// So often the pump finds that somebody has the producer before it has its message wait in line.
+const MOST_TRIES: u32 = 8;
+
 impl Core {
     pub(super) fn put_task(&self, message: &[u8], pump: Option<&mut Pump<'_>>) -> Result<(), JobFailure> {
+        match pump {
+            Some(pump) => self.put_by_pump(message, pump),
+            None => self.put_until(|tasks, slice| match tasks.try_put(message) {
+                Err(PutError::Full(_)) => tasks.put_timeout(message, slice).map_err(|refused| refused.map(drop)),
+                other => other.map_err(|refused| refused.map(drop)),
+            }),
+        }
+    }
+
+    /// Of the pump, who waits for reports only. (P2)
+    fn put_by_pump(&self, message: &[u8], pump: &mut Pump<'_>) -> Result<(), JobFailure> {
         // Those that wait for room already come first.
-        if !self.has_unput.load(Ordering::Relaxed) && pump.as_ref().is_some_and(|pump| pump.put_at_once(message)) {
+        if !self.has_unput.load(Ordering::Relaxed) && pump.put_at_once(message) {
             return Ok(());
         }
-        self.put_until(pump, |tasks, slice| match tasks.try_put(message) {
-            Err(PutError::Full(_)) => tasks.put_timeout(message, slice).map_err(|refused| refused.map(drop)),
-            other => other.map_err(|refused| refused.map(drop)),
-        })
+        let (mut turn, mut tries) = (None, 0);
+        loop {
+            let Some(tasks) = self.free_tasks() else {
+                // Whoever has them may wait for room, which is made while reports are taken.
+                tries += 1;
+                if tries > MOST_TRIES {
+                    self.put_later(message);
+                    return Ok(());
+                }
+                pump.take_some(Some(Instant::now() + SLICE));
+                continue;
+            };
+            let (is_first, refused) = self.put_waiting(&tasks, &mut turn);
+            let put = match is_first {
+                true => tasks.try_put(message).map_err(|refused| refused.map(drop)),
+                false => Err(PutError::Full(())),
+            };
+            drop(tasks);
+            self.give_up(refused, 0);
+            match put {
+                Ok(()) => return Ok(()),
+                // Whoever is to make room may wait for room itself.
+                Err(PutError::Full(_)) => drop(pump.take_some(Some(Instant::now() + SLICE))),
+                Err(error) => return Err(self.refused(error)),
+            }
+        }
+    }
+
+    /// In line with those that wait for room: whoever puts next puts it before, and else the supervisor.
+    fn put_later(&self, message: &[u8]) {
+        let Some((id, _, _)) = ledger::task(message) else { return };
+        let effects = Effects { puts: vec![(id, message.to_vec())], ..Effects::default() };
+        self.carry_out(self.lock(), effects);
+    }
+
+    /// None: somebody has them.
+    fn free_tasks(&self) -> Option<MutexGuard<'_, Producer<Bytes>>> {
+        match self.tasks.try_lock() {
+            Ok(tasks) => Some(tasks),
+            Err(TryLockError::Poisoned(tasks)) => Some(tasks.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// The message is `head` and `body`, which is copied once: to where it lies in the queue.
     pub(super) fn put_in_place(&self, head: &[u8], body: &[u8]) -> Result<(), JobFailure> {
-        self.put_until(None, |tasks, slice| {
+        self.put_until(|tasks, slice| {
             let mut message = tasks.reserve_timeout(head.len() + body.len(), slice)?;
             if message.write_at(0, head).and_then(|()| message.write_at(head.len(), body)).is_err() {
                 return Err(PutError::Corrupt(()));
@@ -41,7 +93,6 @@ impl Core {
     /// Tries until it is put, and sees that room is made meanwhile.
     fn put_until(
         &self,
-        mut pump: Option<&mut Pump<'_>>,
         attempt: impl Fn(&Producer<Bytes>, Duration) -> Result<(), PutError<()>>,
     ) -> Result<(), JobFailure> {
         let mut turn = None;
@@ -49,10 +100,7 @@ impl Core {
             let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
             // Those that wait for room already come first.
             let (is_first, refused) = self.put_waiting(&tasks, &mut turn);
-            let put = match is_first {
-                true => attempt(&tasks, if pump.is_some() { Duration::ZERO } else { SLICE }),
-                false => Err(PutError::Full(())),
-            };
+            let put = if is_first { attempt(&tasks, SLICE) } else { Err(PutError::Full(())) };
             drop(tasks);
             self.give_up(refused, 0);
             if !is_first {
@@ -61,33 +109,26 @@ impl Core {
             }
             match put {
                 Ok(()) => return Ok(()),
-                Err(PutError::Full(_) | PutError::TimedOut(_)) => {
-                    // Whoever is to make room may wait for room itself.
-                    if let Some(pump) = pump.as_mut() {
-                        pump.take_some(Some(Instant::now() + SLICE));
-                    } else {
-                        self.help();
-                    }
-                }
-                Err(error) => {
-                    let cause = refusal(error);
-                    if let JobFailure::Broken { reason } = &cause {
-                        self.break_down(reason);
-                    }
-                    return Err(cause);
-                }
+                // Whoever is to make room may wait for room itself.
+                Err(PutError::Full(_) | PutError::TimedOut(_)) => self.help(),
+                Err(error) => return Err(self.refused(error)),
             }
         }
+    }
+
+    /// Why it cannot be put. If nothing can, that is the end.
+    fn refused(&self, error: PutError<()>) -> JobFailure {
+        let cause = refusal(error);
+        if let JobFailure::Broken { reason } = &cause {
+            self.break_down(reason);
+        }
+        cause
     }
 
     /// Puts what there is room for now. (P2)
     pub(super) fn put_the_rest(&self) {
         loop {
-            let tasks = match self.tasks.try_lock() {
-                Ok(tasks) => tasks,
-                Err(TryLockError::Poisoned(tasks)) => tasks.into_inner(),
-                Err(TryLockError::WouldBlock) => return,
-            };
+            let Some(tasks) = self.free_tasks() else { return };
             let (_, refused) = self.put_waiting(&tasks, &mut Some(u64::MAX));
             drop(tasks);
             if refused.is_empty() {

@@ -294,6 +294,30 @@ fn the_end_of_a_map_that_waits_for_memory() {
     }
 }
 
+/// One thread waits for room with the only producer there is; another, which takes the reports that room is made by,
+/// does not wait for that one.
+#[test]
+fn who_takes_reports_waits_for_nothing_else() {
+    const CALLS: u32 = 300;
+    let pool = Pool::builder().workers(2).arena(1 << 20).build().expect("a pool");
+    let large = |n: u32| vec![n as u8; 200 << 10];
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let jobs = (0..CALLS).map(|n| pool.apply_async(|bytes: Vec<u8>| bytes, (large(n),)).expect("it is open"));
+            let jobs: Vec<_> = jobs.collect();
+            for (n, job) in (0..).zip(jobs) {
+                assert_eq!(job.get_timeout(SOON), Ok(large(n)));
+            }
+        });
+        for n in 0..CALLS {
+            assert_eq!(pool.apply(|bytes: Vec<u8>| bytes, (large(n),)), Ok(large(n)));
+        }
+    });
+    println!("{:?}", begun.elapsed());
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+}
+
 /// Cancelling a million calls takes no longer than submitting them.
 #[test]
 fn a_long_map_is_cancelled_at_once() {
