@@ -6,6 +6,7 @@ use super::error::{JobFailure, PoolError};
 use super::ledger::{self, Stage};
 use super::state::{MOST_IDLE_ENDS, Phase, State, pause};
 use super::worker::Assignment;
+use crate::process::{Child, ProcessError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -73,7 +74,15 @@ fn find_ended(core: &Core) -> bool {
     let children: Vec<_> = state.workers.iter().map(|w| w.child.clone().filter(|_| !w.is_over)).collect();
     drop(state);
     let mut all = true;
-    for (at, _) in children.iter().enumerate().filter(|(_, child)| child.as_ref().is_some_and(|c| !c.is_alive())) {
+    for (at, child) in children.iter().enumerate() {
+        match child.as_ref().map(Child::exit_status) {
+            None | Some(Ok(None)) => continue,
+            Some(Ok(Some(_))) => {}
+            Some(Err(error)) => {
+                lose(core, at, &error);
+                continue;
+            }
+        }
         if let Some(worker) = core.lock().workers.get_mut(at) {
             worker.is_over = true;
         }
@@ -87,6 +96,18 @@ fn find_ended(core: &Core) -> bool {
     all
 }
 
+/// Nobody can be told any more whether this worker lives, so its job is not given to another. It ends when it finds
+/// its pool ended.
+fn lose(core: &Core, at: usize, error: &ProcessError) {
+    if let Some(worker) = core.lock().workers.get_mut(at) {
+        worker.is_over = true;
+    }
+    core.break_down(&format!(
+        "whether a worker lives cannot be found out: {error}; let the process keep the descriptors that it has not \
+         opened itself while it has a pool"
+    ));
+}
+
 /// A worker that is to be killed for its job may not have been known yet when that was decided.
 fn kill_the_ending(core: &Core) {
     let state = core.lock();
@@ -95,7 +116,7 @@ fn kill_the_ending(core: &Core) {
     }
 }
 
-fn kill_if_ending(core: &Core, at: u32, child: Option<&crate::process::Child>) {
+fn kill_if_ending(core: &Core, at: u32, child: Option<&Child>) {
     if let Some((id, _)) = core.ledger.current(at)
         && core.ledger.stage(id) == Some(Stage::Ending(at))
         && let Some(child) = child
@@ -179,7 +200,7 @@ pub(super) fn start(core: &Core, at: usize, replaces: bool) -> Result<(), PoolEr
     drop(queues);
     process.start().map_err(PoolError::Process)?;
     let child = process.child();
-    core.ledger.started(at as u32, child.as_ref().map_or(0, crate::process::Child::pid));
+    core.ledger.started(at as u32, child.as_ref().map_or(0, Child::pid));
     let mut state = core.lock();
     // From here on whoever ends the pool ends it, too.
     if matches!(state.phase, Phase::Terminating | Phase::Ended) {

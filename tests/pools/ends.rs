@@ -167,6 +167,55 @@ fn who_is_cancelled_costs_nobody_else() {
     assert_eq!((HashSet::from(done), pool.stats().restarted), (pids(), 2));
 }
 
+/// Closes what this process knows its child by.
+fn close_pidfd_of(pid: u32) {
+    let said = format!("Pid:\t{pid}");
+    let numbers = std::fs::read_dir("/proc/self/fd").expect("/proc is there");
+    let numbers = numbers.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    let is_its = |number: &i32| {
+        let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).unwrap_or_default();
+        info.lines().any(|line| line == said)
+    };
+    let its: Vec<i32> = numbers.collect::<Vec<_>>().into_iter().filter(is_its).collect();
+    assert!(!its.is_empty(), "it has one");
+    for number in its {
+        // SAFETY: whoever has it finds out.
+        assert_eq!(unsafe { libc::close(number) }, 0);
+    }
+}
+
+/// Nobody knows of a worker whose pidfd was closed whether it lives: its job is told so, and runs nowhere else.
+fn loses_a_worker() {
+    let pool = Pool::builder().workers(2).retries(3).build().expect("a pool");
+    let (begun, gate, done) = (queue(8), queue(8), queue(8));
+    let call = |begun: Queue<u32>, gate: Queue<u32>, done: Queue<u32>| {
+        begun.put(std::process::id()).expect("there is room");
+        done.put(gate.get().expect("somebody opens")).expect("there is room");
+    };
+    let handle = |of: &Queue<u32>| of.try_clone().expect("a handle");
+    let job = pool.apply_async(call, (handle(&begun), handle(&gate), handle(&done))).expect("it is open");
+    let pid = begun.get_timeout(SOON).expect("it runs");
+    close_pidfd_of(pid);
+    // Has the pool look at its workers.
+    pool.close();
+    let error = job.get_timeout(SOON).expect_err("nobody knows what became of it");
+    let JobFailure::Broken { reason } = error.cause() else { panic!("{error:?}") };
+    assert!(reason.contains("descriptors"), "{reason}");
+    assert!(pool.join_timeout(SOON).expect("it is closed"), "it has no end");
+    assert!(lives(pid) && begun.try_get().is_err() && pool.stats().restarted == 0, "it went on alone");
+    gate.put(5).expect("there is room");
+    assert_eq!(done.get_timeout(SOON), Ok(5));
+    until("it finds that its pool has ended", || !lives(pid));
+}
+
+#[test]
+fn a_worker_that_cannot_be_asked_for_is_not_taken_for_dead() {
+    let mut process = Process::new(loses_a_worker, ());
+    process.start().expect("starts");
+    assert!(process.join_timeout(4 * SOON).expect("it is ours"), "it hangs");
+    assert_eq!(process.join().expect("it is ours"), ExitStatus::Exited(0));
+}
+
 /// Whether this process was told to end.
 static WAS_TOLD: AtomicBool = AtomicBool::new(false);
 
