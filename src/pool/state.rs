@@ -460,7 +460,7 @@ impl State {
     fn end_attempt(&mut self, id: Id, status: ExitStatus, retries: u32, ledger: &Ledger, effects: &mut Effects) {
         let Some(job) = self.under_way(id) else { return };
         job.attempts += 1;
-        let cause = job.ended_for.take().map_or(JobFailure::Died { status }, |cause| *cause);
+        let cause = cause_of(job.ended_for.take(), status);
         if cause == JobFailure::Cancelled || job.attempts > retries {
             self.resolve(id, Err(cause), ledger, effects);
             ledger.end_all_attempts(id);
@@ -530,6 +530,17 @@ impl State {
     }
 }
 
+/// Why a job has no result whose worker has ended so, and may have been killed for this.
+fn cause_of(ended_for: Option<Box<JobFailure>>, status: ExitStatus) -> JobFailure {
+    let was_killed = matches!(status, ExitStatus::Signaled(libc::SIGKILL) | ExitStatus::Unknown);
+    match ended_for {
+        // It was dying already of something else.
+        Some(cause) if !was_killed && matches!(*cause, JobFailure::TimedOut { .. }) => JobFailure::Died { status },
+        Some(cause) => *cause,
+        None => JobFailure::Died { status },
+    }
+}
+
 /// Ends in a row of a worker that never came as far as its loop: if no other worker takes jobs meanwhile,
 /// none ever will.
 pub(super) const MOST_IDLE_ENDS: u32 = 8;
@@ -542,5 +553,28 @@ pub(super) fn pause(idle_ends: u32) -> Duration {
     match idle_ends {
         0 | 1 => Duration::ZERO,
         more => Duration::from_millis(5 << more.min(8)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_worker_has_died_of_is_said_also_if_it_was_late() {
+        let late = JobFailure::TimedOut { limit: Duration::from_secs(1) };
+        let cause = |ended_for: Option<&JobFailure>, status: &ExitStatus| {
+            cause_of(ended_for.cloned().map(Box::new), status.clone())
+        };
+        let panicked = ExitStatus::Panicked { message: "no".to_owned(), location: None };
+        for status in [ExitStatus::Exited(0), ExitStatus::Exited(7), ExitStatus::Signaled(libc::SIGSEGV), panicked] {
+            let died = JobFailure::Died { status: status.clone() };
+            assert_eq!((cause(Some(&late), &status), cause(None, &status)), (died.clone(), died));
+            assert_eq!(cause(Some(&JobFailure::Cancelled), &status), JobFailure::Cancelled, "as was asked for");
+        }
+        for status in [ExitStatus::Signaled(libc::SIGKILL), ExitStatus::Unknown] {
+            assert_eq!(cause(Some(&late), &status), late, "it was killed for that");
+            assert_eq!(cause(None, &status), JobFailure::Died { status });
+        }
     }
 }
