@@ -237,6 +237,15 @@ pub(super) enum Fault {
     Result(String),
 }
 
+impl Fault {
+    /// What was said: as long as whoever has said it liked.
+    pub(super) fn text(&mut self) -> &mut String {
+        match self {
+            Fault::Panicked { message: text, .. } | Fault::Arguments(text) | Fault::Result(text) => text,
+        }
+    }
+}
+
 impl From<Fault> for JobFailure {
     fn from(fault: Fault) -> JobFailure {
         match fault {

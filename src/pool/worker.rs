@@ -162,11 +162,11 @@ impl Worker {
             Some(callee) => callee.call(arguments, out),
             None => Err(NotDone::Arguments("there is no such function in this program".to_owned())),
         });
-        let mut message = match called {
-            Ok(Ok(message)) => message,
-            Ok(Err(NotDone::Arguments(reason))) => failed(id, &Fault::Arguments(reason)),
-            Ok(Err(NotDone::Result(reason))) => failed(id, &Fault::Result(reason)),
-            Err(panic) => failed(id, &Fault::Panicked { message: panic.message, location: panic.location }),
+        let called = match called {
+            Ok(Ok(message)) => Ok(message),
+            Ok(Err(NotDone::Arguments(reason))) => Err(Fault::Arguments(reason)),
+            Ok(Err(NotDone::Result(reason))) => Err(Fault::Result(reason)),
+            Err(panic) => Err(Fault::Panicked { message: panic.message, location: panic.location }),
         };
         if !self.ledger.finish(id, self.worker) {
             // W2: whoever wrote ENDING is about to kill this process.
@@ -175,36 +175,97 @@ impl Worker {
             }
             return;
         }
-        if let Some(reason) = self.say(&message) {
-            message = Vec::new();
-            self.insist(&failed(id, &Fault::Result(reason)));
-        }
+        let message = match called {
+            Ok(message) => match self.say(&message) {
+                Ok(()) => message,
+                Err(Unsaid { reason, .. }) => {
+                    self.insist(&failed(id, &Fault::Result(reason)));
+                    Vec::new()
+                }
+            },
+            Err(fault) => self.admit(id, fault),
+        };
         self.ledger.has_done(self.worker);
         if message.capacity() <= MOST_KEPT {
             self.out.set(message);
         }
     }
 
+    /// Says why there is no result; what is too long for that is cut. The message, for its room.
+    fn admit(&self, id: Id, mut fault: Fault) -> Vec<u8> {
+        let message = failed(id, &fault);
+        if let Err(Unsaid { excess, .. }) = self.say(&message) {
+            cut(fault.text(), excess);
+            self.insist(&failed(id, &fault));
+        }
+        message
+    }
+
     /// A worker that cannot say this cannot go on: its message comes back.
     fn insist(&self, message: &[u8]) {
-        if self.say(message).is_some() {
+        if self.say(message).is_err() {
             std::process::exit(FAILED);
         }
     }
 
-    /// Why it could not be said, if another message can.
-    fn say(&self, message: &[u8]) -> Option<String> {
+    /// Fails if another message can be said.
+    fn say(&self, message: &[u8]) -> Result<(), Unsaid> {
         match self.reports.put(message) {
-            Ok(()) => None,
-            Err(PutError::TooLarge { len, max, .. }) => Some(format!("it has {len} bytes, a message at most {max}")),
-            Err(PutError::System { kind, .. }) => Some(format!("there is no memory for it: {kind}")),
+            Ok(()) => Ok(()),
+            Err(PutError::TooLarge { len, max, .. }) => {
+                let reason = format!("it has {len} bytes, a message at most {max}");
+                Err(Unsaid { reason, excess: len.saturating_sub(max) })
+            }
+            Err(PutError::System { kind, .. }) => {
+                let reason = format!("there is no memory for it: {kind}");
+                Err(Unsaid { reason, excess: message.len().saturating_sub(MOST_WITHOUT_MEMORY) })
+            }
             // The pool is gone, or its memory is damaged.
             Err(_) => std::process::exit(FAILED),
         }
     }
 }
 
+/// Why something could not be said, and how many of its bytes are too many.
+struct Unsaid {
+    reason: String,
+    excess: usize,
+}
+
+/// So much is said where there is no memory for more.
+const MOST_WITHOUT_MEMORY: usize = 256;
+
+/// Cuts so many bytes off the end, or a few more, and says that something is missing.
+fn cut(text: &mut String, excess: usize) {
+    const MARK: char = '…';
+    let mut keep = text.len().saturating_sub(excess + MARK.len_utf8());
+    while !text.is_char_boundary(keep) {
+        keep -= 1;
+    }
+    text.truncate(keep);
+    text.push(MARK);
+}
+
 fn failed(id: Id, fault: &Fault) -> Vec<u8> {
     let head = report_head(About::Failed, id.raw());
     postcard::to_extend(fault, head.to_vec()).unwrap_or_else(|_| head.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_cut_is_text_and_shorter() {
+        let long = "aä€😀".repeat(20);
+        for excess in 1..long.len() + 9 {
+            let mut text = long.clone();
+            cut(&mut text, excess);
+            let kept = text.strip_suffix('…').expect("it says so");
+            assert!(
+                long.starts_with(kept) && (text.len() + excess <= long.len() || kept.is_empty()),
+                "{excess}: {text}"
+            );
+        }
+    }
 }

@@ -327,3 +327,20 @@ fn a_worker_that_dies_while_the_pool_closes_holds_up_nothing() {
         }
     }
 }
+
+/// What a panic says is cut where it is longer than a message may be, and nothing else becomes of it.
+#[test]
+fn a_panic_with_a_long_text_is_a_panic() {
+    let pools = [Pool::builder().memory(1 << 20), Pool::builder().arena(1 << 20)];
+    for builder in pools {
+        let pool = builder.workers(1).initializer(quiet, ()).build().expect("a pool");
+        let long = || -> () { panic!("{}", "ä".repeat(1 << 19)) };
+        let error = pool.apply(long, ()).expect_err("it panics");
+        let JobFailure::Panicked { message, location: Some(place) } = error.cause() else { panic!("{error:?}") };
+        let kept = message.strip_suffix('…').expect("it says that it was cut");
+        assert!(kept.len() > 200 << 10 && kept.chars().all(|c| c == 'ä') && place.contains("crashes.rs"), "{place}");
+        let short = pool.apply(|| -> () { panic!("no") }, ()).expect_err("it panics");
+        assert!(matches!(short.cause(), JobFailure::Panicked { message, .. } if message == "no"), "{short:?}");
+        assert_eq!((pool.apply(|n: u8| n, (7,)), pool.stats().restarted), (Ok(7), 0), "its worker goes on");
+    }
+}
