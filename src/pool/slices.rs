@@ -88,7 +88,10 @@ impl Chunked<'_> {
             results.push(decode(&outcome)?);
         };
         let done: Result<(), JobError> = all();
-        core.cancel(&under_way, false);
+        // In a forked child nothing is, and somebody may have held the state when it was made.
+        if !under_way.is_empty() {
+            core.cancel(&under_way, false);
+        }
         done.map(|()| results)
     }
 }

@@ -192,6 +192,7 @@ fn a_forked_child_has_no_pool() {
             && forked(pool.apply_async(|n: u32| n, (5,)).err())
             && forked(pool.map(|n: u32| n, 0..5).err())
             && forked(pool.map_async(|n: u32| n, 0..5).err())
+            && forked(pool.map_slices(|part: &[u32]| part.len(), &[1, 2]).err())
             && forked(job.get().err())
             && !job.cancel()
             && matches!(pool.join(), Err(PoolError::Forked))
