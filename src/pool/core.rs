@@ -39,6 +39,8 @@ pub(super) struct Core {
     pub(super) state: Mutex<State>,
     /// Whether messages may wait for room, for those who do not have the state.
     pub(super) has_unput: AtomicBool,
+    /// A nudge could not be said yet.
+    owes_nudge: AtomicBool,
     /// The supervisor waits here while another thread is the pump, or none.
     pub(super) bell: Condvar,
     /// Whoever waits for room, for the workers' arrival or for the end.
@@ -71,6 +73,7 @@ impl Core {
             queues: Mutex::new(queues),
             state: Mutex::new(State::new(workers, limits.has_initializer, Inbox::new(consumer, second))),
             has_unput: AtomicBool::new(false),
+            owes_nudge: AtomicBool::new(false),
             callbacks: Arc::default(),
             bell: Condvar::new(),
             changed: Condvar::new(),
@@ -201,8 +204,22 @@ impl Core {
 
     /// Has whoever takes reports look around.
     pub(super) fn nudge(&self) {
-        // Who has many does not wait.
-        let _ = self.report(&report_head(About::Nudge, 0));
+        if !self.report(&report_head(About::Nudge, 0)) {
+            // Who has many does not wait; but it may be memory that is wanting.
+            self.owes_nudge.store(true, Ordering::Relaxed);
+            self.lock().look = true;
+            self.bell.notify_one();
+        }
+    }
+
+    /// Of the supervisor. False: it could not be said now, either.
+    pub(super) fn nudge_again(&self) -> bool {
+        if !self.owes_nudge.swap(false, Ordering::Relaxed) {
+            return true;
+        }
+        let is_said = self.report(&report_head(About::Nudge, 0));
+        self.owes_nudge.fetch_or(!is_said, Ordering::Relaxed);
+        is_said
     }
 
     /// Wakes the supervisor, wherever it waits.

@@ -41,6 +41,7 @@ fn run(core: &Core) {
     let (mut killing_at, mut looked) = (None, None);
     loop {
         let all_reported = find_ended(core);
+        let has_nudged = core.nudge_again();
         core.put_the_rest();
         let broken = core.lock().broken.clone();
         if let Some(reason) = broken.filter(|_| !is_ending(core)) {
@@ -51,7 +52,7 @@ fn run(core: &Core) {
         let next_end = core.end_overdue();
         kill_the_ending(core);
         let phase = see_to_the_end(core, &mut killing_at);
-        let is_late = !all_reported || !core.lock().unput.is_empty() || !core.callbacks.have_a_thread();
+        let is_late = !all_reported || !has_nudged || !core.lock().unput.is_empty() || !core.callbacks.have_a_thread();
         let again = is_late.then(|| Instant::now() + AGAIN);
         let next = match phase {
             Some(Phase::Ended) => return core.callbacks.call_the_rest(),
