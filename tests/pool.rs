@@ -30,6 +30,8 @@ mod more;
 mod options;
 #[path = "pools/restarts.rs"]
 mod restarts;
+#[path = "common/skip.rs"]
+mod skip;
 #[path = "pools/storms.rs"]
 mod storms;
 #[path = "pools/waits.rs"]

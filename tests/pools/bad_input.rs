@@ -1,6 +1,7 @@
 //! What users and the world do wrong.
 
 use super::common::{lives, quiet, until};
+use super::skip::skip;
 use ringway::{ExitStatus, JobError, JobFailure, Pool, PoolError, Process, Producer, Queue, Serde};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::time::{Duration, Instant};
@@ -265,8 +266,7 @@ impl Drop for SmallGroup {
 #[test]
 fn a_worker_without_memory_is_killed_and_costs_its_job_only() {
     let Some(group) = SmallGroup::new() else {
-        println!("control groups for memory cannot be made here: skipped");
-        return;
+        return skip("control groups for memory cannot be made here");
     };
     let pool = Pool::builder().workers(2).initializer(quiet, ()).build().expect("a pool");
     let others: Vec<_> = (0..1000).map(|n: u64| pool.apply_async(|n: u64| n * 2, (n,)).expect("it is open")).collect();

@@ -1,6 +1,7 @@
 //! How workers end: with the process that has their pool, with the job that has it, and because they are told to.
 
 use super::common::{lives, until};
+use super::skip::skip;
 use ringway::{ExitStatus, Job, JobFailure, Options, Pool, Process, Producer, Queue, Serde};
 use std::collections::HashSet;
 use std::ffi::CStr;
@@ -82,7 +83,7 @@ fn kills_who_maps() {
         let left: Vec<_> = std::fs::read_dir("/dev/shm").expect("it is there").collect();
         assert!(left.is_empty(), "{left:?}");
     } else {
-        println!("a name space of mounts is not to be had here: what is in /dev/shm was not looked at");
+        skip("a name space of mounts is not to be had here, so nobody has looked what is in /dev/shm");
     }
 }
 
