@@ -6,7 +6,7 @@ use super::error::JobFailure;
 use super::ledger::{self, Id};
 use super::pump::Pump;
 use super::state::Effects;
-use crate::primitive::seeded;
+use crate::primitive::{seeded, spin_hint};
 use crate::queue::{Bytes, Producer, PutError};
 use std::sync::atomic::Ordering;
 use std::sync::{MutexGuard, PoisonError, TryLockError};
@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 
 /// How long a put waits before it is seen whether anybody takes reports.
 const SLICE: Duration = Duration::from_millis(5);
+
+/// So often the pump asks for the producer before it takes reports meanwhile.
+const BRIEFLY: u32 = 100;
 
 /// So often the pump finds that somebody has the producer before it has its message wait in line.
 const MOST_TRIES: u32 = 8;
@@ -37,7 +40,14 @@ impl Core {
         }
         let (mut turn, mut tries) = (None, 0);
         loop {
-            let Some(tasks) = self.free_tasks() else {
+            // Mostly somebody is just putting, which takes less than a look for reports.
+            let tasks = (0..BRIEFLY).find_map(|_| {
+                self.free_tasks().or_else(|| {
+                    spin_hint();
+                    None
+                })
+            });
+            let Some(tasks) = tasks else {
                 // Whoever has them may wait for room, which is made while reports are taken.
                 tries += 1;
                 if tries > MOST_TRIES {
