@@ -23,7 +23,9 @@ impl Options {
     /// one in some thousand takes over a drained chunk, allocates one or frees one. Of a queue of bytes or
     /// values a quarter of the cap is for the slots; the rest is for messages longer than
     /// [`inline`](Options::inline), each of which takes at least a page while it is queued, and is divided among their sizes: of the
-    /// longest alone about a fifth of the cap can be queued. The 64 bytes of bookkeeping of each
+    /// longest alone about a fifth of the cap can be queued. So where most messages are a little longer than
+    /// `inline`, state it: with a cap of 1 GiB some hundred thousand messages of 100 bytes can be queued, and with
+    /// `inline(100)` two million. The 64 bytes of bookkeeping of each
     /// block that there ever was stay.
     ///
     /// `Single` sides are refused: what they save is known of memory that stays.
