@@ -95,6 +95,7 @@ impl<B: BorrowMut<Vec<u8>>> BytesRoom<B> {
             payload.read_headed(first, bytes.as_mut_ptr(), len);
             bytes.set_len(len);
         }
+        self.found = Found::Message;
         (LENGTH_SIZE + len).next_multiple_of(WORD)
     }
 
@@ -272,5 +273,33 @@ unsafe impl Message for Bytes {
             out.extend(Bytes::decode(room));
         }
         bad
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// A room is read into again where what came before was a husk, or torn.
+    #[test]
+    fn a_message_after_a_husk_is_one() {
+        let mut slot = [0u64; 8];
+        // SAFETY: so many bytes are there, and nobody else uses them meanwhile.
+        let payload = unsafe { Payload::new(slot.as_mut_ptr().cast(), size_of_val(&slot)) };
+        let mut room = BytesRoom::of(Vec::new(), size_of_val(&slot));
+        for before in [IN_A_BLOCK | 7, IN_A_BLOCK - 1] {
+            // SAFETY: both were made for this payload.
+            unsafe {
+                payload.write_headed(before.to_ne_bytes(), std::ptr::null(), 0);
+                room.read_from(payload);
+                if room.names().is_some() {
+                    room.has_found(None);
+                }
+                assert!(!room.has_message());
+                payload.write_headed(3u32.to_ne_bytes(), b"abc".as_ptr(), 3);
+                room.read_from(payload);
+            }
+            assert!(room.has_message() && !room.was_husk() && room.bytes == b"abc");
+        }
     }
 }
