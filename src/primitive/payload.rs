@@ -105,7 +105,8 @@ impl Payload {
             };
             to.write_volatile(next(at, &mut carried));
             at += 1;
-            if let Some(pairs) = (len / 16).checked_sub(1).filter(|pairs| *pairs > 0) {
+            let pairs = (len / 16).saturating_sub(1);
+            if pairs > 0 {
                 carried = copy_pairs_in_moved(to.add(1), from, pairs);
                 at += 2 * pairs;
             }
